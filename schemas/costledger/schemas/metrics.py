@@ -1,0 +1,95 @@
+"""All metric names in one place: Prometheus names with units, what they mean, and their labels.
+
+Nothing here needs the Prometheus library; `create` does, and is called by the processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric. `name` ends in its unit; counters get `_total` from Prometheus."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    meaning: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_ROWS: Final = (1.0, 10.0, 100.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0, 20_000.0, 50_000.0)
+
+# Stream app
+STREAM_EVENTS: Final = Metric("costledger_stream_events", "counter", "events applied to the totals", ("partition",))
+STREAM_REPLAYED: Final = Metric(
+    "costledger_stream_replayed_events", "counter", "events skipped because the state had them already"
+)
+STREAM_LATE: Final = Metric(
+    "costledger_stream_late_events", "counter", "events of a day that was over when they arrived"
+)
+STREAM_HISTORY: Final = Metric(
+    "costledger_stream_history_events",
+    "counter",
+    "events older than the horizon: not in the real-time totals",
+)
+STREAM_UNPRICED: Final = Metric("costledger_stream_unpriced_events", "counter", "events without an amount")
+STREAM_REFUSED: Final = Metric(
+    "costledger_stream_refused_events", "counter", "events sent to the dead-letter topic", ("reason",)
+)
+STREAM_ALERTS: Final = Metric("costledger_stream_alerts", "counter", "alerts raised", ("kind", "state"))
+STREAM_BATCH_ROWS: Final = Metric(
+    "costledger_stream_batch_events", "histogram", "events in one fetched batch", buckets=_ROWS
+)
+STREAM_FLUSH_SECONDS: Final = Metric(
+    "costledger_stream_flush_seconds", "histogram", "writing state and committing offsets", buckets=_SECONDS
+)
+STREAM_LAG: Final = Metric("costledger_stream_lag_events", "gauge", "events not yet committed", ("topic", "partition"))
+STREAM_USERS: Final = Metric("costledger_stream_users", "gauge", "users with state in this worker")
+STREAM_VIEW_FAILURES: Final = Metric(
+    "costledger_stream_view_failures", "counter", "writes to Redis that failed and will be repeated"
+)
+
+# Sink
+SINK_EVENTS: Final = Metric("costledger_sink_events", "counter", "events written to the ledger", ("partition",))
+SINK_DUPLICATES: Final = Metric(
+    "costledger_sink_duplicate_events", "counter", "events refused because the ledger had their id"
+)
+SINK_UNPRICED: Final = Metric("costledger_sink_unpriced_events", "counter", "ledger entries without an amount")
+SINK_QUARANTINED: Final = Metric(
+    "costledger_sink_quarantined_events", "counter", "events put into quarantine", ("reason",)
+)
+SINK_BATCH_ROWS: Final = Metric("costledger_sink_batch_events", "histogram", "events in one transaction", buckets=_ROWS)
+SINK_WRITE_SECONDS: Final = Metric(
+    "costledger_sink_write_seconds", "histogram", "one transaction, from begin to commit", buckets=_SECONDS
+)
+SINK_LAG: Final = Metric("costledger_sink_lag_events", "gauge", "events not yet in the ledger", ("partition",))
+SINK_PAUSED: Final = Metric(
+    "costledger_sink_paused", "gauge", "1 while PostgreSQL cannot be reached and consumption is paused"
+)
+SINK_RETRIES: Final = Metric("costledger_sink_retries", "counter", "transactions tried again", ("sqlstate",))
+
+# Notifier
+NOTIFIER_ALERTS: Final = Metric("costledger_notifier_alerts", "counter", "alerts stored", ("kind",))
+NOTIFIER_REPEATED: Final = Metric("costledger_notifier_repeated_alerts", "counter", "alerts that were stored before")
+NOTIFIER_LAG: Final = Metric("costledger_notifier_lag_alerts", "gauge", "alerts not yet stored", ("partition",))
+
+ALL: Final = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
+
+
+def create(metric: Metric, registry: CollectorRegistry) -> Any:
+    """The Prometheus counter, gauge or histogram of this metric, registered in `registry`."""
+    import prometheus_client
+
+    if metric.kind == "histogram":
+        return prometheus_client.Histogram(
+            metric.name, metric.meaning, metric.labels, registry=registry, buckets=metric.buckets
+        )
+    kind = prometheus_client.Counter if metric.kind == "counter" else prometheus_client.Gauge
+    return kind(metric.name, metric.meaning, metric.labels, registry=registry)

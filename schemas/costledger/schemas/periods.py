@@ -1,0 +1,135 @@
+"""Periods: half-open intervals [start, end) of an hour, day, week or month in any IANA time zone.
+
+A day in a zone with daylight saving has 23 to 25 hours; an hour is always 3600 seconds, begun on the zone's
+own full hour. Weeks begin on Monday (ISO 8601). Labels are those of the Redis keys: `2026-11-23T09`,
+`2026-11-23`, `2026-W48`, `2026-11`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from costledger.schemas.errors import InvalidValue
+from costledger.schemas.times import from_microseconds, to_microseconds
+
+MICROSECONDS_PER_HOUR: Final = 3_600_000_000
+
+
+class PeriodKind(StrEnum):
+    """The lengths of time for which totals are kept."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """The half-open interval [start_us, end_us), in Unix microseconds, with its label in its own zone."""
+
+    kind: PeriodKind
+    start_us: int
+    end_us: int
+    label: str
+    time_zone: str = "UTC"
+
+    def __contains__(self, instant_us: int) -> bool:
+        return self.start_us <= instant_us < self.end_us
+
+    def next(self) -> Period:
+        """The period that begins where this one ends."""
+        return period_at(self.kind, self.end_us, self.time_zone)
+
+    def previous(self) -> Period:
+        """The period that ends where this one begins."""
+        return period_at(self.kind, self.start_us - 1, self.time_zone)
+
+
+@lru_cache(maxsize=1024)
+def zone(name: str) -> ZoneInfo:
+    """The IANA zone of this name; an unknown one raises `InvalidValue`."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise InvalidValue("time_zone", name, "the name of an IANA time zone, for example Europe/Berlin") from None
+
+
+def period_at(kind: PeriodKind, instant_us: int, time_zone: str = "UTC") -> Period:
+    """The period of this kind that holds the instant (Unix microseconds)."""
+    if kind is PeriodKind.HOUR:
+        return _hour_at(instant_us, time_zone)
+    local = from_microseconds(instant_us).astimezone(zone(time_zone))
+    return _civil_period(kind, local.year, local.month, local.day, time_zone)
+
+
+def periods_between(kind: PeriodKind, start_us: int, end_us: int, time_zone: str = "UTC") -> Iterator[Period]:
+    """Every period of this kind that overlaps [start_us, end_us), in order, without gaps."""
+    if start_us >= end_us:
+        return
+    period = period_at(kind, start_us, time_zone)
+    while period.start_us < end_us:
+        yield period
+        period = period.next()
+
+
+def period_of_label(kind: PeriodKind, label: str, time_zone: str = "UTC") -> Period:
+    """The period that has this label. An hour that a zone has twice gives the first of the two."""
+    formats = {PeriodKind.HOUR: "%Y-%m-%dT%H", PeriodKind.DAY: "%Y-%m-%d", PeriodKind.MONTH: "%Y-%m"}
+    try:
+        if kind is PeriodKind.WEEK:
+            civil = datetime.fromisoformat(f"{label}-1")
+        else:
+            civil = datetime.strptime(label, formats[kind])  # noqa: DTZ007 - made aware on the next line
+    except ValueError:
+        raise InvalidValue("period", label, f"the label of a {kind}") from None
+    return period_at(kind, to_microseconds(civil.replace(tzinfo=zone(time_zone))), time_zone)
+
+
+def _hour_at(instant_us: int, time_zone: str) -> Period:
+    local = from_microseconds(instant_us).astimezone(zone(time_zone))
+    # Subtracted from the instant, not from the civil time: right in the hour that a zone has twice.
+    into_us = (local.minute * 60 + local.second) * 1_000_000 + local.microsecond
+    start_us = instant_us - into_us
+    label = local.strftime("%Y-%m-%dT%H")
+    return Period(PeriodKind.HOUR, start_us, start_us + MICROSECONDS_PER_HOUR, label, time_zone)
+
+
+@lru_cache(maxsize=65_536)
+def _civil_period(kind: PeriodKind, year: int, month: int, day: int, time_zone: str) -> Period:
+    # Arithmetic on civil dates (no zone), then each end is placed in the zone by itself.
+    first = datetime(year, month, day)  # noqa: DTZ001 - a civil date
+    if kind is PeriodKind.DAY:
+        after, label = first + timedelta(days=1), f"{first:%Y-%m-%d}"
+    elif kind is PeriodKind.WEEK:
+        first -= timedelta(days=first.weekday())
+        iso = first.isocalendar()
+        after, label = first + timedelta(days=7), f"{iso.year:04d}-W{iso.week:02d}"
+    else:
+        first = first.replace(day=1)
+        after, label = (first + timedelta(days=32)).replace(day=1), f"{first:%Y-%m}"
+    return Period(kind, _instant(first, time_zone), _instant(after, time_zone), label, time_zone)
+
+
+def _instant(civil: datetime, time_zone: str) -> int:
+    """When a civil time is reached (its first occurrence); where the zone skips it, the first instant after the gap."""
+    where = zone(time_zone)
+    reached = to_microseconds(civil.replace(tzinfo=where))
+    if from_microseconds(reached).astimezone(where).replace(tzinfo=None) == civil:
+        return reached
+    # In a gap, fold=0 lands after the change of offset and fold=1 before it: the change is in between.
+    before = to_microseconds(civil.replace(tzinfo=where, fold=1))
+    offset_after = from_microseconds(reached).astimezone(where).utcoffset()
+    while reached - before > 1:
+        middle = (before + reached) // 2
+        if from_microseconds(middle).astimezone(where).utcoffset() == offset_after:
+            reached = middle
+        else:
+            before = middle
+    return reached

@@ -1,0 +1,249 @@
+"""All settings, from `COSTLEDGER_*` variables, a `.env` file or a TOML file.
+
+Order of precedence: arguments, environment, `.env` in the working directory (or the file named by
+`COSTLEDGER_ENV_FILE`), the TOML file named by `COSTLEDGER_CONFIG_FILE`, defaults. An unknown `COSTLEDGER_*`
+name is an error, so that a typo is never silent.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from pydantic_settings import SettingsError as PydanticSettingsError
+
+from costledger.schemas.budgets import DEFAULT_TIER, BudgetDefaults, parse_thresholds
+from costledger.schemas.errors import InvalidValue, SettingsError
+from costledger.schemas.money import to_picodollars
+
+PREFIX: Final = "COSTLEDGER_"
+ENV_FILE_VARIABLE: Final = "COSTLEDGER_ENV_FILE"
+CONFIG_FILE_VARIABLE: Final = "COSTLEDGER_CONFIG_FILE"
+#: Names under our prefix that are not settings of the running system.
+_OTHER_NAMES: Final = frozenset({ENV_FILE_VARIABLE, CONFIG_FILE_VARIABLE, "COSTLEDGER_REAL_DATA", "COSTLEDGER_API_URL"})
+_OTHER_PREFIXES: Final = ("COSTLEDGER_TEST_", "COSTLEDGER_FAULT_", "COSTLEDGER_BENCH_")
+
+
+class Settings(BaseSettings):
+    """Every setting with its default. Units are in the names; each has a description (`costledger doctor --settings`)."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    # Addresses
+    bootstrap_servers: str = Field("127.0.0.1:9092", description="Kafka brokers, host:port, separated by commas")
+    database_url: SecretStr = Field(
+        SecretStr("postgresql://127.0.0.1:5432/costledger"), description="PostgreSQL connection URI"
+    )
+    redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="Redis connection URI")
+    schema_registry_url: str | None = Field(
+        None, description="a Confluent-compatible schema registry; needed only for the Confluent wire format"
+    )
+
+    # Kafka
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how to talk to Kafka; PLAINTEXT is refused except on loopback"
+    )
+    allow_plaintext: bool = Field(False, description="allow unencrypted Kafka connections to other hosts")
+    sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = Field(
+        "SCRAM-SHA-512", description="SASL mechanism, where the protocol has SASL"
+    )
+    sasl_username: str | None = Field(None, description="SASL user name")
+    sasl_password: SecretStr | None = Field(None, description="SASL password")
+    ssl_ca_file: Path | None = Field(None, description="PEM file of the certificate authorities to trust")
+    partitions: int = Field(12, ge=1, le=1024, description="partitions of cost.events and of all topics beside it")
+    topic_retention_days: int = Field(
+        90, ge=1, le=3650, description="days that events, alerts and dead letters stay on Kafka"
+    )
+
+    # SDK
+    source: str = Field("unknown", min_length=1, max_length=128, description="name of the emitting service")
+    durability: Literal["memory", "spool", "outbox"] = Field(
+        "memory", description="how events survive until Kafka has them"
+    )
+    spool_dir: Path | None = Field(None, description="directory of the spool, for durability spool")
+    queue_events_max: int = Field(
+        100_000, ge=1, le=10_000_000, description="events waiting in memory; more are dropped and counted"
+    )
+    delivery_timeout_seconds: float = Field(
+        120, gt=0, le=86_400, description="how long one event may try to reach Kafka"
+    )
+    flush_timeout_seconds: float = Field(
+        10, ge=0, le=3600, description="how long closing may wait for acknowledgements"
+    )
+    linger_ms: int = Field(10, ge=0, le=1000, description="how long the SDK gathers events into one request")
+    price_files: tuple[Path, ...] = Field(
+        (), description="price books laid over the shipped one (JSON list of TOML files)"
+    )
+
+    # Stream app
+    stream_app_id: str = Field(
+        "costledger-stream", min_length=1, max_length=128, description="consumer group of the stream app"
+    )
+    stream_flush_interval_seconds: float = Field(
+        0.25, gt=0, le=60, description="how often state is written and offsets committed"
+    )
+    stream_session_timeout_seconds: float = Field(
+        10, ge=6, le=300, description="after this a dead worker loses its partitions"
+    )
+    stream_stall_timeout_seconds: float = Field(
+        120, ge=10, le=3600, description="lag without progress for so long stops the worker"
+    )
+    horizon_days: int = Field(40, ge=1, le=366, description="older events are history: no real-time totals, no alerts")
+    redis_ttl_days: int = Field(
+        62, ge=1, le=3660, description="how long a period's totals stay in Redis after its last change"
+    )
+
+    # Budgets and alerts
+    budget_by_tier: dict[str, Decimal] = Field(
+        default_factory=lambda: {
+            "free": Decimal(5),
+            "premium": Decimal(50),
+            "ultimate": Decimal(200),
+            "default": Decimal(10),
+        },
+        description="monthly budget in USD by tier (JSON); default is for every other tier",
+    )
+    alert_thresholds: tuple[Decimal, ...] = Field(
+        (Decimal(75), Decimal(90), Decimal(100)), description="percent of the budget (JSON list)"
+    )
+    threshold_percent_max: Decimal = Field(
+        Decimal(100), gt=0, le=99_999, description="highest threshold a user may set, percent"
+    )
+    hourly_spike_limit_usd: Decimal = Field(
+        Decimal(20), ge=0, description="more within an hour raises a spike alert, USD"
+    )
+    hourly_elevated_usd: Decimal = Field(Decimal(10), ge=0, description="an hour below this ends a spike, USD")
+    spike_usual_factor: int = Field(
+        5, ge=2, le=1000, description="an hour of so many times the user's usual hour is a spike"
+    )
+    spike_usual_hours_min: int = Field(24, ge=1, le=960, description="hours with cost that make a usual hour")
+    spike_usual_least_usd: Decimal = Field(Decimal(1), ge=0, description="an hour below this is no relative spike, USD")
+
+    # Sink and notifier
+    sink_group: str = Field("costledger-sink", min_length=1, max_length=128, description="consumer group of the sink")
+    sink_batch_rows_max: int = Field(20_000, ge=1, le=200_000, description="events in one transaction")
+    sink_batch_bytes_max: int = Field(32 * 2**20, ge=2**16, le=2**30, description="bytes of events in one transaction")
+    sink_batch_wait_ms: int = Field(250, ge=1, le=60_000, description="how long the sink gathers a batch")
+    sink_bad_share_max: Decimal = Field(
+        Decimal("0.5"), gt=0, le=1, description="a larger share of bad events stops the sink"
+    )
+    sink_bad_window_events: int = Field(
+        10_000, ge=100, le=10_000_000, description="events over which that share is taken"
+    )
+    database_timeout_seconds: float = Field(30, gt=0, le=3600, description="statement and lock timeout of the sink")
+    notifier_group: str = Field(
+        "costledger-notifier", min_length=1, max_length=128, description="consumer group of the notifier"
+    )
+
+    # Processes
+    metrics_host: str = Field("127.0.0.1", description="address on which metrics and health are served")
+    stream_metrics_port: int = Field(
+        9101, ge=0, le=65_535, description="port of the stream worker's metrics; 0 takes a free one"
+    )
+    sink_metrics_port: int = Field(9102, ge=0, le=65_535, description="port of the sink's metrics; 0 takes a free one")
+    notifier_metrics_port: int = Field(
+        9103, ge=0, le=65_535, description="port of the notifier's metrics; 0 takes a free one"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
+    log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else JSON")
+
+    @field_validator("budget_by_tier")
+    @classmethod
+    def _has_default_tier(cls, value: dict[str, Decimal]) -> dict[str, Decimal]:
+        if DEFAULT_TIER not in value:
+            raise ValueError(f"needs the tier {DEFAULT_TIER!r}")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library passes it by name
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, environment, `.env`, TOML: the first that has a value wins."""
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=_toml_file())
+        return init_settings, env_settings, dotenv_settings, toml
+
+    def budget_defaults(self) -> BudgetDefaults:
+        """The defaults of budgets, in 1e-12 USD."""
+        return BudgetDefaults(
+            monthly_by_tier={tier: to_picodollars(usd, "budget_by_tier") for tier, usd in self.budget_by_tier.items()},
+            alert_thresholds=parse_thresholds(self.alert_thresholds, self.threshold_percent_max),
+            hourly_spike_limit=to_picodollars(self.hourly_spike_limit_usd, "hourly_spike_limit_usd"),
+        )
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings; raises `SettingsError` naming each setting that is wrong or unknown."""
+    env_file = Path(os.environ.get(ENV_FILE_VARIABLE, ".env"))
+    _refuse_missing(ENV_FILE_VARIABLE, env_file)
+    _refuse_missing(CONFIG_FILE_VARIABLE, _toml_file())
+    _refuse_unknown("the environment", os.environ)
+    if env_file.is_file():
+        _refuse_unknown(str(env_file), dotenv_values(env_file))
+    try:
+        settings = Settings(_env_file=env_file, **overrides)
+        settings.budget_defaults()
+    except (ValidationError, InvalidValue, PydanticSettingsError) as error:
+        raise SettingsError(_explained(error)) from error
+    _refuse_plaintext(settings)
+    return settings
+
+
+def _toml_file() -> Path | None:
+    name = os.environ.get(CONFIG_FILE_VARIABLE)
+    return Path(name) if name else None
+
+
+def _refuse_missing(variable: str, path: Path | None) -> None:
+    if variable in os.environ and path is not None and not path.is_file():
+        raise SettingsError(f"{variable} names {path}, which is not a file")
+
+
+def _refuse_unknown(where: str, names: Iterable[str]) -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | _OTHER_NAMES
+    for name in names:
+        if name.startswith(PREFIX) and name not in known and not name.startswith(_OTHER_PREFIXES):
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise SettingsError(f"{name} in {where} is no setting of costledger{hint}")
+
+
+def _explained(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    lines = []
+    for problem in error.errors(include_url=False):
+        name = ".".join(str(part) for part in problem["loc"])
+        # The value of a secret must not reach a log.
+        secret = any(part in name for part in ("password", "url"))
+        value = "" if secret else f" is {problem.get('input')!r}"
+        lines.append(f"{PREFIX}{name.upper()}{value}: {problem['msg']}")
+    return "\n".join(lines)
+
+
+def _refuse_plaintext(settings: Settings) -> None:
+    if settings.allow_plaintext or settings.security_protocol not in {"PLAINTEXT", "SASL_PLAINTEXT"}:
+        return
+    for server in settings.bootstrap_servers.split(","):
+        host = server.strip().rsplit(":", 1)[0].strip("[]")
+        if not (host in {"localhost", "::1"} or host.startswith("127.")):
+            raise SettingsError(
+                f"{PREFIX}SECURITY_PROTOCOL is {settings.security_protocol}, and {host} is not this machine: "
+                f"use SASL_SSL or SSL, or set {PREFIX}ALLOW_PLAINTEXT=true if the network is trusted"
+            )

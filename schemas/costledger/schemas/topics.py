@@ -1,0 +1,48 @@
+"""The Kafka topics: their names, partitions and settings.
+
+`cost.events` uses the broker's clock (`LogAppendTime`): whether an event is too far ahead, late or history
+is decided against that time, so that the decision is the same for every consumer and in every replay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+EVENTS: Final = "cost.events"
+ALERTS: Final = "cost.alerts"
+BUDGETS: Final = "cost.budgets"
+DEAD_LETTERS: Final = "cost.events.dlq"
+
+DEFAULT_PARTITIONS: Final = 12
+#: The partitioner of Java's clients; librdkafka's own default would put a user elsewhere than Faust does.
+PARTITIONER: Final = "murmur2_random"
+
+_DAY_MS: Final = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic as `costledger topics` creates and checks it; `config` holds Kafka's own setting names."""
+
+    name: str
+    partitions: int
+    config: dict[str, str]
+
+
+def topic_specs(partitions: int, changelog: str, retention_days: int) -> list[TopicSpec]:
+    """All topics, each with as many partitions as `cost.events` so that a user is in the same one everywhere.
+
+    `changelog` is the name of the stream app's changelog; `retention_days` applies to events, alerts and
+    dead letters.
+    """
+    kept = {"cleanup.policy": "delete", "retention.ms": str(retention_days * _DAY_MS)}
+    # Deletes stay readable for a day: longer than any recovery takes.
+    compacted = {"cleanup.policy": "compact", "delete.retention.ms": str(_DAY_MS)}
+    return [
+        TopicSpec(EVENTS, partitions, {**kept, "message.timestamp.type": "LogAppendTime"}),
+        TopicSpec(ALERTS, partitions, kept),
+        TopicSpec(BUDGETS, partitions, compacted),
+        TopicSpec(DEAD_LETTERS, partitions, kept),
+        TopicSpec(changelog, partitions, {**compacted, "segment.ms": str(_DAY_MS), "max.message.bytes": "8388608"}),
+    ]
