@@ -1,0 +1,100 @@
+"""The flusher: outputs, then state, then offsets, then views.
+
+One flush at a time. What is processed while a flush awaits its acknowledgements belongs to the next one:
+the positions are noted in the same step in which the handler hands over its changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from costledger.streams.transport.records import Flush
+from costledger.streams.transport.table import encode_change
+
+if TYPE_CHECKING:
+    from costledger.streams.transport.runtime import Runtime
+
+log = logging.getLogger("costledger.streams.transport")
+
+
+class Flusher:
+    """Writes and commits for all partitions of the current assignment."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._lock = asyncio.Lock()
+        self._views_due: set[int] = set()
+        self._views_wanted = asyncio.Event()
+        self._views_lock = asyncio.Lock()
+
+    async def flush(self) -> None:
+        """Flush every partition, then commit. A failed write ends the worker; a failed commit is kept
+        for the next flush. Nothing happens while the assignment is not open or the membership in doubt."""
+        runtime = self._runtime
+        async with self._lock:
+            if not runtime.writable:
+                return
+            if not runtime.app.consumer.may_write():
+                log.warning("No heartbeat was acknowledged for a session's length: nothing is written.")
+                return
+            tasks = [self._flush_partition(partition) for partition in sorted(runtime.fences)]
+            failures = [
+                result
+                for result in await asyncio.gather(*tasks, return_exceptions=True)
+                if isinstance(result, BaseException)
+            ]
+            if failures:
+                runtime.fail("a flush failed", failures[0])
+                return
+            await self._commit()
+
+    async def _flush_partition(self, partition: int) -> None:
+        runtime = self._runtime
+        epoch, snapshot = runtime.epoch, runtime.progress.snapshot(partition)
+        flush = runtime.handler.flush(partition)
+        if flush is not None:
+            await self._write(partition, flush)
+            self._views_due.add(partition)
+            self._views_wanted.set()
+        runtime.progress.flushed(snapshot, epoch)
+
+    async def _write(self, partition: int, flush: Flush) -> None:
+        runtime = self._runtime
+        fences = runtime.fences[partition]
+        fences.pass_by(flush.source_offset)
+        groups = [
+            [(change.key, *encode_change(fences.stored_offset(change.key), change.value)) for change in group]
+            for group in flush.changes
+            if group
+        ]
+        if flush.outputs:
+            await runtime.app.producer.send_outputs(flush.outputs)
+        if groups:
+            await runtime.app.producer.write_groups(runtime.changelog, partition, groups)
+
+    async def _commit(self) -> None:
+        runtime = self._runtime
+        epoch, offsets = runtime.epoch, runtime.progress.committable()
+        if offsets and await runtime.app.consumer.commit_offsets(offsets):
+            runtime.progress.commit_succeeded(offsets, epoch)
+            runtime.touch()
+
+    async def update_views(self) -> None:
+        """Tell the handler of the partitions flushed since the last call."""
+        async with self._views_lock:
+            self._views_wanted.clear()
+            while self._views_due:
+                partition = self._views_due.pop()
+                if self._runtime.holds(partition):
+                    await self._runtime.handler.flushed(partition)
+
+    async def tick(self) -> None:
+        """Call the handler's timer, never at the same time as a view update."""
+        async with self._views_lock:
+            await self._runtime.handler.tick()
+
+    async def views_wanted(self) -> None:
+        """Wait until a view update is due."""
+        await self._views_wanted.wait()

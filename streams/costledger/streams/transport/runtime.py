@@ -1,0 +1,267 @@
+"""The runtime: which partitions are in memory, which may be read, which may be written.
+
+A partition's way: assigned -> (changelog read, unless still in memory) -> opened: restored, positions
+set, read and written -> released: last flush and commit -> kept in memory for the next assignment, or
+forgotten. Everything runs on the event-loop thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from faust.types import TP
+
+from costledger.streams.transport.acks import Fences, Progress
+from costledger.streams.transport.config import StageConfig
+from costledger.streams.transport.consumer import Fetched
+from costledger.streams.transport.flusher import Flusher
+from costledger.streams.transport.records import Batch, Handler
+from costledger.streams.transport.table import RecoveredPartition, changelog_topic, encode_change
+
+log = logging.getLogger("costledger.streams.transport")
+
+RELEASE_RETRY_SECONDS = 0.1
+"""Between attempts of the last commit; the drain timeout bounds their number."""
+
+
+class Runtime:
+    """The state shared by consumer, flusher and stage. See the module's docstring."""
+
+    def __init__(self, config: StageConfig, handler: Handler) -> None:
+        self.config = config
+        self.handler = handler
+        self.changelog = changelog_topic(config.app_id, config.table_name)
+        self.progress = Progress()
+        self.fences: dict[int, Fences] = {}
+        """By partition held in memory: `holds(p)` is `p in fences`."""
+        self.partitions: frozenset[int] = frozenset()
+        self.writable = False
+        self.reason: str | None = "starting"
+        """Why the flow does not run; None while it does."""
+        self.failure: str | None = None
+        self.failed = asyncio.Event()
+        self.progress_at = time.monotonic()
+        self.flusher = Flusher(self)
+        self.app: Any = None
+        self._awaited: dict[TP, int] = {}
+        self._generation: int | None = None
+        self._expected: dict[TP, int | None] = {}
+        self._release_lock = asyncio.Lock()
+        self._settled = True
+        """Whether the last release ended with everything committed."""
+
+    # --- state
+
+    @property
+    def epoch(self) -> int:
+        """Changes with every assignment, opening and release."""
+        return self.progress.epoch
+
+    def touch(self) -> None:
+        """Note that something moved on."""
+        self.progress_at = time.monotonic()
+
+    def fail(self, what: str, exc: BaseException | None = None) -> None:
+        """Stop the worker: nothing is processed, written or committed from here on."""
+        log.error("%s: %r", what, exc, exc_info=exc) if exc else log.error("%s", what)
+        self.writable = False
+        if self.failure is None:
+            self.failure = self.reason = f"{what}: {exc!r}" if exc else what
+            self.failed.set()
+
+    def holds(self, partition: int) -> bool:
+        """True when the handler's memory of the partition is right."""
+        return partition in self.fences
+
+    def is_open(self, tp: TP) -> bool:
+        """True when records of this source partition may be processed now."""
+        if self.reason is not None or tp not in self.progress:
+            return False
+        return tp.topic != self.config.main_topic or not any(
+            awaited.partition == tp.partition for awaited in self._awaited
+        )
+
+    def open_partitions(self) -> set[TP]:
+        """The source partitions to read from."""
+        return {tp for tp in self.progress.partitions() if self.is_open(tp)}
+
+    def highwater(self, tp: TP) -> int | None:
+        """The client's last known end of a source partition; None when it has not fetched from it."""
+        highwater: int | None = self.app.consumer.known_highwater(tp)
+        return highwater
+
+    def behind(self) -> set[TP]:
+        """The open partitions whose log goes on after the last record processed."""
+        return {tp for tp in self.open_partitions() if (self.highwater(tp) or 0) > self.progress.position(tp)}
+
+    # --- processing
+
+    def process(self, fetched: Fetched) -> None:
+        """Apply one fetch, unless the assignment it came from is over."""
+        if fetched.epoch != self.epoch or self.reason is not None:
+            return
+        tp = fetched.tp
+        records = self.progress.fresh(tp, fetched.records)
+        if not records:
+            return
+        try:
+            self.handler.process(Batch(tp.topic, tp.partition, records))
+        except Exception as exc:  # noqa: BLE001  (any failure of the domain ends the worker)
+            self.fail(f"the handler failed in process, {tp.topic}[{tp.partition}]", exc)
+            return
+        self.passed(tp, records[-1].offset + 1)
+
+    def passed(self, tp: TP, position: int) -> None:
+        """All records of `tp` below `position` are processed."""
+        if position > self.progress.position(tp):
+            self.progress.processed(tp, position - 1)
+        if tp in self._awaited and self.progress.position(tp) >= self._awaited[tp]:
+            del self._awaited[tp]
+
+    async def reposition(self, tps: Iterable[TP]) -> None:
+        """Set positions back after a fetch whose records were not used."""
+        starts = {tp: self.progress.position(tp) for tp in tps if tp in self.progress}
+        epoch = self.epoch
+        try:
+            if starts:
+                await self.app.consumer.seek_wait(starts)
+        except Exception:
+            if epoch == self.epoch:
+                raise
+            log.info("Partitions went away while their positions were set back.")
+
+    # --- assignment
+
+    def assigned(self, assigned: set[TP], generation: int) -> None:
+        """A new assignment. Memory is kept only when no other generation lay in between: in that one
+        another worker might have had the partition."""
+        if generation != (self._generation or 0) + 1:
+            self._forget(set(self.fences))
+        self._generation = generation
+        self.partitions = frozenset(tp.partition for tp in assigned if tp.topic == self.config.main_topic)
+        self._forget(set(self.fences) - self.partitions)
+        self.progress.clear()
+        self.writable = False
+        self.touch()
+        if self.failure is None:
+            self.reason = "recovering" if self.partitions else None
+            self._check_topics()
+        log.info("Assigned partitions %s, in memory %s.", sorted(self.partitions), sorted(self.fences))
+
+    def _check_topics(self) -> None:
+        for topic in (*self.config.source_topics, self.changelog):
+            count = self.app.consumer.topic_partitions(topic)
+            if not count:
+                self.reason = f"topic {topic} does not exist"
+                log.error("Topic %s does not exist; it needs %d partitions.", topic, self.config.partitions)
+            elif count != self.config.partitions:
+                self.fail(f"topic {topic} has {count} partitions, {self.config.partitions} are configured")
+
+    async def open(self) -> None:
+        """Recovery is complete: restore, set positions, let the flow begin."""
+        epoch = self.epoch
+        consumer = self.app.consumer
+        tps = {tp for tp in consumer.assignment() if tp.topic in self.config.source_topics}
+        if not tps or self.failure is not None:
+            return
+        committed = await consumer.committed(tps)
+        earliest = await consumer.earliest_offsets(*tps)
+        ends = await consumer.highwaters(*tps)
+        if epoch != self.epoch:
+            return
+        try:
+            repairs = self._adopt(committed, earliest, ends)
+            epoch = self.epoch
+            for partition, groups in repairs.items():
+                log.warning("Partition %d: writing %d overtaken keys again.", partition, len(groups))
+                await self.app.producer.write_groups(self.changelog, partition, groups)
+            await consumer.seek_wait({tp: self.progress.position(tp) for tp in tps})
+        except Exception as exc:  # noqa: BLE001  (Faust would go on without the positions)
+            if epoch == self.epoch:
+                self.fail("the assignment could not be opened", exc)
+            return
+        if epoch == self.epoch and self.failure is None:
+            self.writable = self._settled = True
+            self.reason = None
+            self.touch()
+            log.info("Open: %s", {f"{tp.topic}[{tp.partition}]": self.progress.position(tp) for tp in sorted(tps)})
+
+    def _adopt(self, committed: Any, earliest: Any, ends: Any) -> dict[int, list[list[Any]]]:
+        """Restore what is not in memory and take the positions over; return the repairs to write."""
+        starts = {}
+        for tp, offset in committed.items():
+            end = ends.get(tp) or 0
+            if offset is not None and offset > end:
+                raise ValueError(
+                    f"{tp.topic}[{tp.partition}]: the committed offset is {offset}, the topic ends at {end}; "
+                    "was the topic made anew?"
+                )
+            starts[tp] = offset if offset is not None else (earliest.get(tp) or 0)
+            if tp.partition in self.fences and self._expected.get(tp) != offset:
+                raise ValueError(
+                    f"{tp.topic}[{tp.partition}]: the committed offset is {offset}, "
+                    f"this worker left {self._expected.get(tp)}: another one was here"
+                )
+        repairs = {}
+        for partition in sorted(self.partitions - set(self.fences)):
+            recovered = self.app.tables[self.config.table_name].take(partition)
+            self.handler.restore(partition, recovered.state())
+            start = starts[TP(self.config.main_topic, partition)]
+            self.fences[partition] = Fences(start, recovered.offsets())
+            if groups := _repair_groups(recovered):
+                repairs[partition] = groups
+        self.progress.assign(starts, committed)
+        self._awaited = {
+            tp: ends[tp] for tp in starts if tp.topic != self.config.main_topic and starts[tp] < (ends.get(tp) or 0)
+        }
+        return repairs
+
+    async def release(self) -> bool:
+        """Write and commit what was processed, and stop reading and writing.
+
+        Returns True when everything processed is committed; only then is the memory still right for the
+        next assignment, else it is forgotten. When the group does not know this member any more nothing
+        is written.
+        """
+        if self.reason is None:
+            self.reason = "released"
+        async with self._release_lock:
+            if not self.writable:
+                return self._settled and self.failure is None
+            settled = self._settled = await self._settle()
+            self.writable = False
+            self._expected = self.progress.commits()
+            self.progress.clear()
+            if not settled:
+                log.warning("Released without a last commit: the state will be recovered.")
+                self._forget(set(self.fences))
+            return settled
+
+    async def _settle(self) -> bool:
+        try:
+            async with asyncio.timeout(self.config.drain_timeout_seconds):
+                while self.writable and self.app.consumer.may_write():
+                    await self.flusher.flush()
+                    if self.progress.settled():
+                        return True
+                    await asyncio.sleep(RELEASE_RETRY_SECONDS)
+        except TimeoutError:
+            self.fail(f"the last flush took longer than {self.config.drain_timeout_seconds} s")
+        return False
+
+    def _forget(self, partitions: set[int]) -> None:
+        for partition in sorted(partitions):
+            del self.fences[partition]
+            try:
+                self.handler.revoke(partition)
+            except Exception as exc:  # noqa: BLE001  (any failure of the domain ends the worker)
+                self.fail(f"the handler failed in revoke, partition {partition}", exc)
+
+
+def _repair_groups(recovered: RecoveredPartition) -> list[list[Any]]:
+    """The overtaken keys as changelog groups of one row."""
+    return [[(key, *encode_change(offset, value))] for key, offset, value in recovered.repairs()]
