@@ -31,6 +31,9 @@ STREAM_EVENTS: Final = Metric("costledger_stream_events", "counter", "events app
 STREAM_REPLAYED: Final = Metric(
     "costledger_stream_replayed_events", "counter", "events skipped because the state had them already"
 )
+STREAM_REPEATED: Final = Metric(
+    "costledger_stream_repeated_events", "counter", "events skipped because their id was seen at another offset"
+)
 STREAM_LATE: Final = Metric(
     "costledger_stream_late_events", "counter", "events of a day that was over when they arrived"
 )
@@ -46,9 +49,6 @@ STREAM_REFUSED: Final = Metric(
 STREAM_ALERTS: Final = Metric("costledger_stream_alerts", "counter", "alerts raised", ("kind", "state"))
 STREAM_BATCH_ROWS: Final = Metric(
     "costledger_stream_batch_events", "histogram", "events in one fetched batch", buckets=_ROWS
-)
-STREAM_FLUSH_SECONDS: Final = Metric(
-    "costledger_stream_flush_seconds", "histogram", "writing state and committing offsets", buckets=_SECONDS
 )
 STREAM_LAG: Final = Metric("costledger_stream_lag_events", "gauge", "events not yet committed", ("topic", "partition"))
 STREAM_USERS: Final = Metric("costledger_stream_users", "gauge", "users with state in this worker")

@@ -101,6 +101,9 @@ class Settings(BaseSettings):
         120, ge=10, le=3600, description="lag without progress for so long stops the worker"
     )
     horizon_days: int = Field(40, ge=1, le=366, description="older events are history: no real-time totals, no alerts")
+    stream_recent_events_max: int = Field(
+        20_000, ge=1000, le=10_000_000, description="latest events of each partition in which repeats are recognised"
+    )
     redis_ttl_days: int = Field(
         62, ge=1, le=3660, description="how long a period's totals stay in Redis after its last change"
     )

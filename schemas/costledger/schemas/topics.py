@@ -42,7 +42,7 @@ def topic_specs(partitions: int, changelog: str, retention_days: int) -> list[To
     return [
         TopicSpec(EVENTS, partitions, {**kept, "message.timestamp.type": "LogAppendTime"}),
         TopicSpec(ALERTS, partitions, kept),
-        TopicSpec(BUDGETS, partitions, compacted),
+        TopicSpec(BUDGETS, partitions, {**compacted, "message.timestamp.type": "LogAppendTime"}),
         TopicSpec(DEAD_LETTERS, partitions, kept),
         TopicSpec(changelog, partitions, {**compacted, "segment.ms": str(_DAY_MS), "max.message.bytes": "8388608"}),
     ]

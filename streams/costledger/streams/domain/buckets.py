@@ -1,0 +1,45 @@
+"""Where an instant falls: the hour, day and month of a user's own time zone, by quarter of an hour.
+
+Every time zone in use is a whole number of quarters of an hour away from UTC, so all instants of one quarter
+fall into the same hour, day and month. The stream therefore adds up by quarter and rolls up afterwards,
+and this table is asked once per quarter and zone, not once per event.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from costledger.schemas.periods import Period, PeriodKind, period_at
+
+QUARTER_MICROSECONDS: Final = 900_000_000
+QUARTERS_PER_HOUR: Final = 4
+
+
+class Buckets(NamedTuple):
+    """The three periods that hold a quarter; `hour.start_us // QUARTER_MICROSECONDS` is an hour's key."""
+
+    hour: Period
+    day: Period
+    month: Period
+
+    @property
+    def hour_key(self) -> int:
+        """The quarter in which the hour begins."""
+        return self.hour.start_us // QUARTER_MICROSECONDS
+
+
+def quarter_of(instant_us: int) -> int:
+    """The quarter of an hour, counted from the epoch, that holds the instant (Unix microseconds)."""
+    return instant_us // QUARTER_MICROSECONDS
+
+
+@lru_cache(maxsize=65_536)
+def buckets_of(quarter: int, time_zone: str) -> Buckets:
+    """The hour, day and month that hold a quarter in a zone."""
+    instant_us = quarter * QUARTER_MICROSECONDS
+    return Buckets(
+        period_at(PeriodKind.HOUR, instant_us, time_zone),
+        period_at(PeriodKind.DAY, instant_us, time_zone),
+        period_at(PeriodKind.MONTH, instant_us, time_zone),
+    )

@@ -1,0 +1,119 @@
+"""A user's days, hours and months in the user's own time zone, and which of them must be stored again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from costledger.schemas.periods import Period, PeriodKind, period_of_label
+from costledger.streams.domain.buckets import QUARTERS_PER_HOUR, Buckets, buckets_of, quarter_of
+from costledger.streams.domain.totals import DayTotals, HourTotals, MonthTotals, add_amounts
+
+_WEEK_QUARTERS: Final = 7 * 24 * QUARTERS_PER_HOUR
+
+
+class Calendar:
+    """Totals by period. A label in `changed_days` or `changed_months` that is no longer held was dropped."""
+
+    def __init__(self, time_zone: str = "UTC") -> None:
+        self.time_zone = time_zone
+        self.days: dict[str, DayTotals] = {}
+        self.months: dict[str, MonthTotals] = {}
+        self.changed_days: set[str] = set()
+        self.changed_months: set[str] = set()
+        #: Periods that a change of zone has left without totals.
+        self.retired: set[tuple[PeriodKind, str]] = set()
+
+    def buckets(self, quarter: int) -> Buckets:
+        """The periods that hold a quarter, in the user's zone."""
+        return buckets_of(quarter, self.time_zone)
+
+    def period(self, kind: PeriodKind, label: str) -> Period:
+        """The period of a label, in the user's zone."""
+        return period_of_label(kind, label, self.time_zone)
+
+    def day(self, label: str) -> DayTotals:
+        """The day of a label, begun if there is none."""
+        day = self.days.get(label)
+        if day is None:
+            day = self.days[label] = DayTotals()
+        return day
+
+    def month(self, label: str) -> MonthTotals:
+        """The month of a label, begun if there is none."""
+        month = self.months.get(label)
+        if month is None:
+            month = self.months[label] = MonthTotals()
+        return month
+
+    def hour(self, hour_key: int) -> HourTotals | None:
+        """The hour of a key, if there is one."""
+        day = self.days.get(self.buckets(hour_key).day.label)
+        return None if day is None else day.hours.get(hour_key)
+
+    def hours(self) -> Iterator[tuple[int, HourTotals]]:
+        """Every hour with its key, in no particular order."""
+        for day in self.days.values():
+            yield from day.hours.items()
+
+    def week_before(self, hour_key: int) -> list[int]:
+        """The totals of the hours in the seven days before an hour."""
+        return [hour.total for key, hour in self.hours() if hour_key - _WEEK_QUARTERS <= key < hour_key]
+
+    def forget_before(self, instant_us: int) -> None:
+        """Drop the days and months that ended before the instant (Unix microseconds)."""
+        # Labels of days and months sort by time: what is less than the label that holds the instant has ended.
+        buckets = self.buckets(quarter_of(instant_us))
+        for label in [label for label in self.days if label < buckets.day.label]:
+            del self.days[label]
+            self.changed_days.add(label)
+        for label in [label for label in self.months if label < buckets.month.label]:
+            del self.months[label]
+            self.changed_months.add(label)
+
+    def move_to_zone(self, time_zone: str, complete_from_us: int) -> None:
+        """Put the hours into the days and months of another zone.
+
+        Months that begin at or after `complete_from_us` are added up again from their hours; for older ones
+        the hours are no longer all there, and they stay as they are. An hour of the old zone that lies
+        across a boundary of the new one (zones half an hour apart) counts where it begins.
+        """
+        before = self.labels()
+        hours = dict(self.hours())
+        unpriced = {label: day.unpriced for label, day in self.days.items()}
+        self.time_zone = time_zone
+        self.changed_days |= set(self.days)
+        self.days = {}
+        for key, hour in hours.items():
+            buckets = self.buckets(key)
+            day = self.day(buckets.day.label)
+            day.hours[key] = hour
+            add_amounts(day.amounts, hour.amounts)
+            day.total += hour.total
+        for label, told in unpriced.items():
+            if label in self.days:
+                self.days[label].unpriced |= told
+        self.changed_days |= set(self.days)
+        self._add_up_months(hours, complete_from_us)
+        for hour in hours.values():
+            hour.touch()
+        self.retired |= before - self.labels()
+
+    def labels(self) -> set[tuple[PeriodKind, str]]:
+        """(kind, label) of every period that has totals."""
+        hours = {(PeriodKind.HOUR, self.buckets(key).hour.label) for key, _ in self.hours()}
+        days = {(PeriodKind.DAY, label) for label in self.days}
+        return hours | days | {(PeriodKind.MONTH, label) for label in self.months}
+
+    def _add_up_months(self, hours: dict[int, HourTotals], complete_from_us: int) -> None:
+        labels = set(self.months) | {self.buckets(key).month.label for key in hours}
+        again = {label for label in labels if self.period(PeriodKind.MONTH, label).start_us >= complete_from_us}
+        for label in again:
+            month = self.month(label)
+            month.amounts = {}
+            month.total = 0
+        for key, hour in hours.items():
+            label = self.buckets(key).month.label
+            if label in again:
+                self.months[label].add(hour.amounts)
+        self.changed_months |= again

@@ -1,0 +1,199 @@
+"""One partition's share of the work: its users, its recent events, and what a flush writes.
+
+Everything here is a pure function of the records in their order. A state record is (key, value); keys are
+`u`, `d`, `m` or `i`, then NUL-separated parts: profile of a user, day, month, and a chunk of recent event ids.
+All records of one user that change together are one group, which must land together: the fence of a user
+says "the state holds every event up to here", and that must be true of all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Final
+
+from costledger.schemas.alerts import CostAlert
+from costledger.schemas.budgets import Budget
+from costledger.schemas.codec import decode_budget, encode_budget
+from costledger.schemas.events import EventRecord
+from costledger.streams.domain.buckets import quarter_of
+from costledger.streams.domain.decisions import Cause
+from costledger.streams.domain.recent import RecentEvents
+from costledger.streams.domain.rules import Rules
+from costledger.streams.domain.totals import DayTotals, MonthTotals
+from costledger.streams.domain.user import UserTotals
+from costledger.streams.domain.views import PeriodView, all_views, changed_views
+
+StateChange = tuple[bytes, bytes | None]
+
+_PROFILE: Final = b"u"
+_DAY: Final = b"d"
+_MONTH: Final = b"m"
+_RECENT: Final = b"i"
+#: How many users without new events are looked at for old periods in each flush.
+_PRUNED_USERS_MAX: Final = 50
+
+
+class Outcome(Enum):
+    """What became of an event."""
+
+    APPLIED = auto()
+    UNPRICED = auto()
+    REPLAYED = auto()
+    REPEATED = auto()
+    HISTORY = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeGroup:
+    """State records that must land together. `source_offset`: every event up to here is in them."""
+
+    source_offset: int
+    changes: list[StateChange]
+
+
+@dataclass(slots=True)
+class PartitionFlush:
+    """What a flush writes: alerts first, then state, then the views of the periods that changed."""
+
+    alerts: list[CostAlert] = field(default_factory=list)
+    groups: list[ChangeGroup] = field(default_factory=list)
+    views: list[PeriodView] = field(default_factory=list)
+
+
+class PartitionTotals:
+    """The totals of all users of one partition of `cost.events`."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.users: dict[str, UserTotals] = {}
+        self._rules = rules
+        self._recent = RecentEvents(rules.recent_events_max)
+        self._touched: dict[str, UserTotals] = {}
+        self._last_offset = -1
+        self._clock_us = 0
+        self._cause = Cause(0, 0)
+        self._to_prune: list[str] = []
+
+    def restore(self, records: Iterable[tuple[bytes, int, bytes]]) -> None:
+        """Take back state records (key, source offset, value), in any order."""
+        periods = []
+        for key, source_offset, value in records:
+            kind, _, rest = key.partition(b"\x00")
+            if kind == _RECENT:
+                self._recent.restore(int(rest), value)
+                continue
+            name, _, label = rest.decode().partition("\x00")
+            user = self._user(name)
+            user.fence = max(user.fence, source_offset)
+            if kind == _PROFILE:
+                budget = decode_budget(value[8:]) if len(value) > 8 else None
+                user.take_back(budget, int.from_bytes(value[:8], "big", signed=True))
+            else:
+                periods.append((user, kind, label, value))
+        # Profiles first: labels are labels in the zone of the user's budget.
+        for user, kind, label, value in periods:
+            if kind == _DAY:
+                user.calendar.days[label] = DayTotals.of_stored(value)
+            else:
+                user.calendar.months[label] = MonthTotals.of_stored(value)
+        for user in self.users.values():
+            user.taken_back()
+        self._recent.restored()
+
+    def add_event(self, record: EventRecord, offset: int, received_at_us: int) -> Outcome:
+        """Apply one valid event; an event that the state has already, or that is history, changes nothing."""
+        self._last_offset = offset
+        self._clock_us = max(self._clock_us, received_at_us)
+        occurred_at_us = record["occurred_at"]
+        if occurred_at_us < received_at_us - self._rules.horizon_us:
+            return Outcome.HISTORY
+        repeated = self._recent.is_repeat(record["event_id"], offset)
+        user_id = record["user_id"]
+        user = self._touched.get(user_id)
+        if user is None:
+            user = self._user(user_id)
+            self._touched[user_id] = user
+        if offset <= user.fence:
+            return Outcome.REPLAYED
+        if repeated:
+            return Outcome.REPEATED
+        cause = self._cause = Cause(occurred_at_us, received_at_us)
+        operation = (record["service"], record["operation"])
+        amount = record["amount"]
+        if amount is None:
+            user.add_unpriced(quarter_of(occurred_at_us), operation, cause)
+            return Outcome.UNPRICED
+        user.add(quarter_of(occurred_at_us), operation, amount, cause)
+        return Outcome.APPLIED
+
+    def skip_event(self, offset: int) -> None:
+        """Note an event that was refused: the state is complete up to its offset without it."""
+        self._last_offset = offset
+
+    def apply_budget(self, user_id: str, budget: Budget | None, offset: int, received_at_us: int) -> None:
+        """Put a budget in force, or with None the default again."""
+        user = self._user(user_id)
+        self._touched[user_id] = user
+        user.apply_budget(budget, offset, Cause(received_at_us, received_at_us))
+
+    def flush(self) -> PartitionFlush:
+        """Settle what waits and list everything that must be written; afterwards nothing waits."""
+        result = PartitionFlush()
+        for user in (*self._touched.values(), *self._users_to_prune()):
+            user.settle(self._cause)
+            result.alerts += user.alerts
+            user.alerts.clear()
+            user.calendar.forget_before(self._clock_us - self._rules.horizon_us)
+            result.views += changed_views(user)
+            changes = self._changes(user)
+            if changes:
+                # Every event up to the last one is in it; so is what an earlier life of this partition applied.
+                user.fence = max(user.fence, self._last_offset)
+                result.groups.append(ChangeGroup(user.fence, changes))
+            if user.is_empty:
+                self.users.pop(user.user_id, None)
+        self._touched.clear()
+        for slot, data in self._recent.changed_chunks():
+            result.groups.append(ChangeGroup(self._last_offset, [(_key(_RECENT, f"{slot:05d}"), data)]))
+        return result
+
+    def views(self) -> Iterator[PeriodView]:
+        """Every period of every user."""
+        for user in list(self.users.values()):
+            yield from all_views(user)
+
+    def _user(self, user_id: str) -> UserTotals:
+        user = self.users.get(user_id)
+        if user is None:
+            user = self.users[user_id] = UserTotals(user_id, self._rules)
+        return user
+
+    def _users_to_prune(self) -> list[UserTotals]:
+        """The next few users, in turn, so that those who have gone quiet are looked at as well."""
+        if not self._to_prune:
+            self._to_prune = list(self.users)
+        names, self._to_prune = self._to_prune[-_PRUNED_USERS_MAX:], self._to_prune[:-_PRUNED_USERS_MAX]
+        return [self.users[name] for name in names if name in self.users and name not in self._touched]
+
+    def _changes(self, user: UserTotals) -> list[StateChange]:
+        calendar, name = user.calendar, user.user_id
+        changes: list[StateChange] = []
+        if user.profile_changed:
+            stored = encode_budget(user.budget) if user.budget.version else b""
+            changes.append((_key(_PROFILE, name), user.budget_offset.to_bytes(8, "big", signed=True) + stored))
+            user.profile_changed = False
+        for label in sorted(calendar.changed_days):
+            day = calendar.days.get(label)
+            changes.append((_key(_DAY, name, label), None if day is None else day.stored()))
+        for label in sorted(calendar.changed_months):
+            month = calendar.months.get(label)
+            changes.append((_key(_MONTH, name, label), None if month is None else month.stored()))
+        calendar.changed_days.clear()
+        calendar.changed_months.clear()
+        calendar.retired.clear()
+        return changes
+
+
+def _key(kind: bytes, *parts: str) -> bytes:
+    return b"\x00".join((kind, *(part.encode() for part in parts)))

@@ -1,0 +1,30 @@
+"""What the rules need to know, with money in 1e-12 USD and times in microseconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from costledger.schemas.budgets import BudgetDefaults
+from costledger.schemas.money import PICODOLLARS_PER_USD
+
+DAY_MICROSECONDS: Final = 86_400_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """The numbers of the rules; the defaults are the specification's."""
+
+    defaults: BudgetDefaults = field(default_factory=BudgetDefaults)
+    #: Older events are history: neither totals nor alerts.
+    horizon_us: int = 40 * DAY_MICROSECONDS
+    #: An hour below this ends a spike, for the default spike limit; in proportion for others.
+    elevated: int = 10 * PICODOLLARS_PER_USD
+    #: An hour of so many times the user's usual hour is a spike …
+    usual_factor: int = 5
+    #: … if there were so many hours with cost in the week before …
+    usual_hours_min: int = 24
+    #: … and the hour comes to at least this.
+    usual_least: int = PICODOLLARS_PER_USD
+    #: How many of the latest events of a partition are remembered by id, to recognise repeats.
+    recent_events_max: int = 20_000

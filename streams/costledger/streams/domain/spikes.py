@@ -1,0 +1,94 @@
+"""Spikes of one user: which hour breaks a rule, whether a spike goes on, and when it is over.
+
+A spike begins with an hour that breaks the rule, goes on through the following hours as long as none falls
+below the clearing level, and is told once. Its end is told with the first event of a later hour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from costledger.schemas.alerts import CostAlert
+from costledger.schemas.budgets import Budget, BudgetLimits
+from costledger.streams.domain import decisions
+from costledger.streams.domain.buckets import QUARTERS_PER_HOUR, Buckets
+from costledger.streams.domain.calendar import Calendar
+from costledger.streams.domain.decisions import Cause
+from costledger.streams.domain.rules import Rules
+from costledger.streams.domain.totals import END_TOLD_SHIFT, OVER_LIMIT, OVER_USUAL, HourTotals
+
+
+class SpikeWatch:
+    """Watches the hours of one user's calendar against the hourly limit and the usual hour."""
+
+    def __init__(self, calendar: Calendar, rules: Rules) -> None:
+        self._calendar = calendar
+        self._rules = rules
+        #: The latest hour that broke a rule and whose end was not told, by flag.
+        self._open: dict[int, int] = {}
+
+    def take_back(self) -> None:
+        """After recovery: find the spikes whose end was not told."""
+        for key, hour in self._calendar.hours():
+            for flag in (OVER_LIMIT, OVER_USUAL):
+                if hour.flags & flag and not hour.flags & (flag << END_TOLD_SHIFT):
+                    self._open[flag] = max(self._open.get(flag, 0), key)
+
+    def begin_hour(self, hour_key: int) -> HourTotals:
+        """A new hour, with the user's usual hour as it is now."""
+        usual = decisions.usual_hour(self._calendar.week_before(hour_key), self._rules)
+        return HourTotals(usual=usual)
+
+    def rooms(self, hour: HourTotals, limits: BudgetLimits) -> Iterator[int]:
+        """How much may be added before each rule that the hour has not broken yet is broken."""
+        for flag, least in self._least(hour, limits):
+            if not hour.flags & flag:
+                yield max(0, least - hour.total)
+
+    def decide(self, buckets: Buckets, limits: BudgetLimits, budget: Budget, cause: Cause) -> Iterator[CostAlert]:
+        """Mark the rules that the hour breaks by now; the alerts of the spikes that begin with it."""
+        hour = self._calendar.days[buckets.day.label].hours[buckets.hour_key]
+        for flag, least in self._least(hour, limits):
+            if hour.flags & flag or hour.total < least:
+                continue
+            if not self._goes_on(buckets.hour_key - QUARTERS_PER_HOUR, flag, limits):
+                limit = least - 1 if flag == OVER_LIMIT else least
+                yield decisions.spike_alert(budget, buckets.hour, hour.total, limit, flag, self._rules, cause)
+            hour.mark(flag)
+            self._open[flag] = max(self._open.get(flag, 0), buckets.hour_key)
+
+    def ends(self, new_hour_key: int, limits: BudgetLimits, budget: Budget, cause: Cause) -> Iterator[CostAlert]:
+        """With the first event of a new hour: the alerts that say that the spikes before it are over."""
+        for flag, spike_key in list(self._open.items()):
+            before = new_hour_key - QUARTERS_PER_HOUR
+            if spike_key >= before or self._goes_on(before, flag, limits):
+                continue
+            del self._open[flag]
+            hour = self._calendar.hour(spike_key)
+            if hour is None or hour.flags & (flag << END_TOLD_SHIFT):
+                continue
+            buckets = self._calendar.buckets(spike_key)
+            hour.mark(flag << END_TOLD_SHIFT)
+            self._calendar.changed_days.add(buckets.day.label)
+            yield decisions.spike_over(budget, buckets.hour, hour.total, flag, self._rules, cause)
+
+    def _least(self, hour: HourTotals, limits: BudgetLimits) -> list[tuple[int, int]]:
+        """(flag, least total that breaks the rule) of the rules that this hour can break."""
+        least = [(OVER_LIMIT, limits.hourly_spike + 1)]
+        relative = decisions.relative_limit(hour.usual, self._rules)
+        if relative is not None:
+            least.append((OVER_USUAL, relative))
+        return least
+
+    def _goes_on(self, hour_key: int, flag: int, limits: BudgetLimits) -> bool:
+        """Whether the hour belongs to a spike: it broke the rule, or follows such an hour without clearing."""
+        hour = self._calendar.hour(hour_key)
+        while hour is not None:
+            if hour.flags & flag:
+                return True
+            least = dict(self._least(hour, limits)).get(flag)
+            if least is None or hour.total < decisions.clearing_level(least, self._rules):
+                return False
+            hour_key -= QUARTERS_PER_HOUR
+            hour = self._calendar.hour(hour_key)
+        return False

@@ -1,0 +1,169 @@
+"""The records of state: totals of an hour, of a day (its hours) and of a month, and how they are stored.
+
+Amounts are integers of 1e-12 USD by (service, operation). The stored form is msgpack; integers beyond 64
+bits, which msgpack cannot hold, are stored as text. An hour keeps its stored form until it changes, so that
+writing a day again costs one hour, not twenty-four.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+import msgpack
+
+Operation = tuple[str, str]
+Amounts = dict[Operation, int]
+
+_INT64_MIN: Final = -(2**63)
+_INT64_MAX: Final = 2**63 - 1
+
+#: Flags of an hour: which rule it broke, and for which rule the end of the spike was told.
+OVER_LIMIT: Final = 1
+OVER_USUAL: Final = 2
+END_TOLD_SHIFT: Final = 2
+
+
+class HourTotals:
+    """The totals of one hour. `usual` is the user's usual hour when this one began (None: too little history)."""
+
+    __slots__ = ("_stored", "amounts", "flags", "total", "usual")
+
+    def __init__(self, amounts: Amounts | None = None, flags: int = 0, usual: int | None = None) -> None:
+        self.amounts: Amounts = {} if amounts is None else amounts
+        self.total = sum(self.amounts.values())
+        self.flags = flags
+        self.usual = usual
+        self._stored: bytes | None = None
+
+    def add(self, added: Mapping[Operation, int]) -> None:
+        """Add amounts by (service, operation)."""
+        add_amounts(self.amounts, added)
+        self.total += sum(added.values())
+        self._stored = None
+
+    def mark(self, flag: int) -> None:
+        """Set a flag."""
+        self.flags |= flag
+        self._stored = None
+
+    def touch(self) -> None:
+        """Count the hour as changed, though its totals are not."""
+        self._stored = None
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the hour has changed since it was last stored."""
+        return self._stored is None
+
+    def stored(self) -> bytes:
+        """The stored form."""
+        if self._stored is None:
+            self._stored = msgpack.packb([_amount_rows(self.amounts), self.flags, _number(self.usual)])
+        return self._stored
+
+    @classmethod
+    def of_stored(cls, data: bytes) -> HourTotals:
+        """The hour that `stored` wrote."""
+        rows, flags, usual = msgpack.unpackb(data)
+        hour = cls(_amounts(rows), flags, None if usual is None else int(usual))
+        hour._stored = data
+        return hour
+
+
+class DayTotals:
+    """The hours of one day in the user's zone, by `Buckets.hour_key`, and what was told as unpriced that day."""
+
+    __slots__ = ("amounts", "hours", "total", "unpriced")
+
+    def __init__(self, hours: dict[int, HourTotals] | None = None, unpriced: set[Operation] | None = None) -> None:
+        self.hours: dict[int, HourTotals] = {} if hours is None else hours
+        self.unpriced: set[Operation] = set() if unpriced is None else unpriced
+        self.amounts: Amounts = {}
+        for hour in self.hours.values():
+            add_amounts(self.amounts, hour.amounts)
+        self.total = sum(self.amounts.values())
+
+    def add(self, hour_key: int, added: Mapping[Operation, int]) -> None:
+        """Add amounts to an hour of this day."""
+        self.hours[hour_key].add(added)
+        add_amounts(self.amounts, added)
+        self.total += sum(added.values())
+
+    def stored(self) -> bytes:
+        """The stored form."""
+        hours = {key: hour.stored() for key, hour in self.hours.items()}
+        return _packed([hours, sorted(self.unpriced)])
+
+    @classmethod
+    def of_stored(cls, data: bytes) -> DayTotals:
+        """The day that `stored` wrote."""
+        hours, unpriced = msgpack.unpackb(data, strict_map_key=False)
+        return cls(
+            {key: HourTotals.of_stored(hour) for key, hour in hours.items()},
+            {(service, operation) for service, operation in unpriced},
+        )
+
+
+class MonthTotals:
+    """The totals of one month, and what was told about it.
+
+    `told` has for each threshold (percent) the highest amount at which it was told. `version` and
+    `thresholds` are the budget last in force while the month was open: late events are held against it.
+    """
+
+    __slots__ = ("amounts", "thresholds", "told", "total", "version")
+
+    def __init__(self) -> None:
+        self.amounts: Amounts = {}
+        self.total = 0
+        self.told: dict[Decimal, int] = {}
+        self.version = 0
+        self.thresholds: tuple[tuple[Decimal, int], ...] = ()
+
+    def add(self, added: Mapping[Operation, int]) -> None:
+        """Add amounts by (service, operation)."""
+        add_amounts(self.amounts, added)
+        self.total += sum(added.values())
+
+    def stored(self) -> bytes:
+        """The stored form."""
+        told = {str(percent): _number(amount) for percent, amount in self.told.items()}
+        thresholds = [(str(percent), _number(amount)) for percent, amount in self.thresholds]
+        return _packed([_amount_rows(self.amounts), told, self.version, thresholds])
+
+    @classmethod
+    def of_stored(cls, data: bytes) -> MonthTotals:
+        """The month that `stored` wrote."""
+        month = cls()
+        rows, told, month.version, thresholds = msgpack.unpackb(data)
+        month.amounts = _amounts(rows)
+        month.total = sum(month.amounts.values())
+        month.told = {Decimal(percent): int(amount) for percent, amount in told.items()}
+        month.thresholds = tuple((Decimal(percent), int(amount)) for percent, amount in thresholds)
+        return month
+
+
+def add_amounts(amounts: Amounts, added: Mapping[Operation, int]) -> None:
+    """Add `added` to `amounts`, in place."""
+    for operation, amount in added.items():
+        amounts[operation] = amounts.get(operation, 0) + amount
+
+
+def _packed(value: Any) -> bytes:
+    return msgpack.packb(value)  # type: ignore[no-any-return]  # bytes, as no stream is given
+
+
+def _amount_rows(amounts: Amounts) -> list[tuple[str, str, int | str]]:
+    return [(service, operation, _number(amount)) for (service, operation), amount in amounts.items()]  # type: ignore[misc]  # amounts are never None
+
+
+def _amounts(rows: list[tuple[str, str, int | str]]) -> Amounts:
+    return {(service, operation): int(amount) for service, operation, amount in rows}
+
+
+def _number(value: int | None) -> int | str | None:
+    if value is None or _INT64_MIN <= value <= _INT64_MAX:
+        return value
+    return str(value)

@@ -1,0 +1,168 @@
+"""Everything the stream knows of one user: the calendar of totals, the budget, and what waits to be added.
+
+Adding an event is one dictionary update. Totals are rolled up, and rules looked at, only when they have to
+be: at a flush, or as soon as what waits could have reached the nearest limit (`_room`). So every alert is
+decided at exactly the event that calls for it, wherever batches begin and end, and a replay decides the same.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from costledger.schemas.alerts import CostAlert
+from costledger.schemas.budgets import Budget
+from costledger.schemas.periods import Period, PeriodKind
+from costledger.streams.domain import decisions
+from costledger.streams.domain.buckets import Buckets
+from costledger.streams.domain.calendar import Calendar
+from costledger.streams.domain.decisions import Cause
+from costledger.streams.domain.rules import Rules
+from costledger.streams.domain.spikes import SpikeWatch
+from costledger.streams.domain.totals import Amounts, HourTotals, MonthTotals, Operation
+
+_UNLIMITED: Final = 1 << 200
+
+
+class UserTotals:
+    """One user's state.
+
+    `fence` is the offset of the last event that the state holds, `budget_offset` that of the last budget.
+    `alerts` are the decisions not yet handed on; the calendar says what must be stored again, and
+    `profile_changed` whether the budget must be.
+    """
+
+    def __init__(self, user_id: str, rules: Rules, fence: int = -1) -> None:
+        self.user_id = user_id
+        self.fence = fence
+        self.calendar = Calendar()
+        self.alerts: list[CostAlert] = []
+        self.profile_changed = False
+        self.budget_offset = -1
+        self._rules = rules
+        self._spikes = SpikeWatch(self.calendar, rules)
+        self._pending: dict[int, Amounts] = {}
+        self._unsettled = 0
+        self._room = _UNLIMITED
+        self._set_budget(Budget(user_id=user_id))
+
+    def add(self, quarter: int, operation: Operation, amount: int, cause: Cause) -> None:
+        """Add one event's amount (1e-12 USD, any sign) in its quarter of an hour."""
+        amounts = self._pending.get(quarter)
+        if amounts is None:
+            amounts = self._open(quarter, cause)
+        amounts[operation] = amounts.get(operation, 0) + amount
+        if amount > 0:
+            # Only what was added counts: a credit in between may not hide that a limit was reached.
+            self._unsettled += amount
+            if self._unsettled >= self._room:
+                self.settle(cause)
+
+    def add_unpriced(self, quarter: int, operation: Operation, cause: Cause) -> None:
+        """Note an event without an amount: it is in no total, and told once a day."""
+        period = self.calendar.buckets(quarter).day
+        day = self.calendar.day(period.label)
+        if operation not in day.unpriced:
+            day.unpriced.add(operation)
+            self.calendar.changed_days.add(period.label)
+            self.alerts.append(decisions.unpriced_alert(self.user_id, period, operation, cause))
+
+    def settle(self, cause: Cause) -> None:
+        """Roll up what waits and take the decisions that it calls for. `cause` is the last event added."""
+        touched = set()
+        for quarter, amounts in self._pending.items():
+            buckets = self.calendar.buckets(quarter)
+            self.calendar.days[buckets.day.label].add(buckets.hour_key, amounts)
+            self._month(buckets.month, cause).add(amounts)
+            self.calendar.changed_days.add(buckets.day.label)
+            self.calendar.changed_months.add(buckets.month.label)
+            touched.add(buckets)
+        self._pending.clear()
+        self._unsettled = 0
+        self._room = _UNLIMITED
+        # In order of time, so that a replay lists the alerts in the same order.
+        for buckets in sorted(touched, key=lambda each: each.hour.start_us):
+            self._decide_budget(buckets.month, cause)
+            self.alerts.extend(self._spikes.decide(buckets, self.limits, self.budget, cause))
+
+    def apply_budget(self, budget: Budget | None, offset: int, cause: Cause) -> None:
+        """Put a budget in force (None: the default again) and evaluate it at once.
+
+        `offset` is its place on the budgets topic; one that the state has already is ignored, and so is a
+        version that is not newer.
+        """
+        if offset <= self.budget_offset:
+            return
+        self.budget_offset = offset
+        self.profile_changed = True
+        if budget is not None and budget.version <= self.budget.version:
+            return
+        self.settle(cause)
+        self._set_budget(Budget(user_id=self.user_id) if budget is None else budget)
+        if self.budget.time_zone != self.calendar.time_zone:
+            self.calendar.move_to_zone(self.budget.time_zone, cause.received_at - self._rules.horizon_us)
+        for label in sorted(self.calendar.months):
+            period = self.calendar.period(PeriodKind.MONTH, label)
+            if cause.received_at < period.end_us:
+                self._month(period, cause)
+                self._decide_budget(period, cause)
+
+    def take_back(self, budget: Budget | None, budget_offset: int) -> None:
+        """Before the periods of a recovery are put into the calendar: the stored budget."""
+        self.budget_offset = budget_offset
+        self._set_budget(Budget(user_id=self.user_id) if budget is None else budget)
+        self.calendar.time_zone = self.budget.time_zone
+
+    def taken_back(self) -> None:
+        """After the periods of a recovery were put into the calendar."""
+        self._spikes.take_back()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left that is worth keeping."""
+        nothing_held = not self.calendar.days and not self.calendar.months and not self._pending
+        return nothing_held and self.budget.version == 0
+
+    def _set_budget(self, budget: Budget) -> None:
+        self.budget = budget
+        self.limits = budget.limits(self._rules.defaults)
+
+    def _open(self, quarter: int, cause: Cause) -> Amounts:
+        """Begin to gather for a quarter: find how much may be added before a rule must be looked at."""
+        buckets = self.calendar.buckets(quarter)
+        if self._pending and self.calendar.hour(buckets.hour_key) is None:
+            # A new hour looks back at the totals of the hours before it: they must be complete.
+            self.settle(cause)
+        hour = self._hour(buckets, cause)
+        self._room = min(self._room, *self._spikes.rooms(hour, self.limits), _UNLIMITED)
+        month_room = decisions.room_in_month(self._month(buckets.month, cause))
+        if month_room is not None:
+            self._room = min(self._room, month_room)
+        amounts = self._pending[quarter] = {}
+        return amounts
+
+    def _hour(self, buckets: Buckets, cause: Cause) -> HourTotals:
+        day = self.calendar.day(buckets.day.label)
+        hour = day.hours.get(buckets.hour_key)
+        if hour is None:
+            hour = day.hours[buckets.hour_key] = self._spikes.begin_hour(buckets.hour_key)
+            self.alerts.extend(self._spikes.ends(buckets.hour_key, self.limits, self.budget, cause))
+        return hour
+
+    def _month(self, period: Period, cause: Cause) -> MonthTotals:
+        """The month; while it is open, held against the budget now in force, afterwards against its last."""
+        month = self.calendar.month(period.label)
+        in_force = (self.budget.version, self.limits.thresholds)
+        if (cause.received_at < period.end_us or not month.thresholds) and in_force != (
+            month.version,
+            month.thresholds,
+        ):
+            month.version, month.thresholds = in_force
+            self.calendar.changed_months.add(period.label)
+        return month
+
+    def _decide_budget(self, period: Period, cause: Cause) -> None:
+        month = self.calendar.months[period.label]
+        for percent, amount in decisions.thresholds_reached(month):
+            month.told[percent] = amount
+            self.calendar.changed_months.add(period.label)
+            self.alerts.append(decisions.budget_alert(self.user_id, period, month, percent, amount, cause))

@@ -1,0 +1,167 @@
+"""The stream's handler: from fetched batches to totals, alerts, dead letters, state and the Redis view.
+
+Control flow only: what an event means is decided in `domain`, how state becomes durable in `transport`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Final
+
+from redis.asyncio import Redis
+
+from costledger.schemas import topics
+from costledger.schemas.alerts import CostAlert
+from costledger.schemas.codec import decode_budget, decode_event, encode_alert
+from costledger.schemas.dead_letters import dead_letter_headers
+from costledger.schemas.errors import DecodeError, InvalidEvent, InvalidValue
+from costledger.schemas.events import check_event
+from costledger.streams.domain.decisions import Cause
+from costledger.streams.domain.partition import Outcome, PartitionTotals
+from costledger.streams.domain.rules import DAY_MICROSECONDS, Rules
+from costledger.streams.instruments import Instruments
+from costledger.streams.transport import Batch, Change, ChangeGroup, Flush, Output, StateRecord
+from costledger.streams.view import PASSING_FAILURES, PartitionView
+
+log = logging.getLogger(__name__)
+
+
+
+class CostHandler:
+    """Totals and alerts for the partitions that this worker has been assigned."""
+
+    def __init__(self, rules: Rules, redis: Redis, redis_ttl_seconds: int, app_id: str, instruments: Instruments) -> None:
+        self._rules = rules
+        self._redis = redis
+        self._redis_ttl_seconds = redis_ttl_seconds
+        self._app_id = app_id
+        self._instruments = instruments
+        self._partitions: dict[int, PartitionTotals] = {}
+        self._views: dict[int, PartitionView] = {}
+        self._dead_letters: dict[int, list[Output]] = {}
+        self._view_is_down = False
+
+    def restore(self, partition: int, records: Iterable[StateRecord]) -> None:
+        """Take over a partition with the state that was recovered."""
+        totals = PartitionTotals(self._rules)
+        totals.restore(records)
+        self._partitions[partition] = totals
+        self._dead_letters[partition] = []
+        epoch_key = f"costledger:view:{self._app_id}:{partition}:epoch"
+        self._views[partition] = PartitionView(self._redis, epoch_key, self._redis_ttl_seconds, totals.views)
+        self._count_users()
+
+    def process(self, batch: Batch) -> None:
+        """Apply the records of one fetch."""
+        if batch.topic == topics.BUDGETS:
+            self._apply_budgets(batch)
+        else:
+            self._apply_events(batch)
+
+    def flush(self, partition: int) -> Flush | None:
+        """What the partition's events have led to since the last flush."""
+        flushed = self._partitions[partition].flush()
+        outputs = self._dead_letters[partition] + [_alert_output(alert) for alert in flushed.alerts]
+        self._dead_letters[partition] = []
+        for alert in flushed.alerts:
+            self._instruments.alerts.labels(alert.kind, alert.state).inc()
+            log.info("alert %s: %s", alert.alert_id, alert.message)
+        self._views[partition].changed(flushed.views)
+        self._count_users()
+        if not outputs and not flushed.groups:
+            return None
+        groups = [
+            ChangeGroup(group.source_offset, [Change(key, value) for key, value in group.changes])
+            for group in flushed.groups
+        ]
+        return Flush(outputs, groups)
+
+    def revoke(self, partition: int) -> None:
+        """Forget a partition: another worker has it now."""
+        del self._partitions[partition]
+        del self._views[partition]
+        del self._dead_letters[partition]
+        self._count_users()
+
+    async def flushed(self, partition: int) -> None:
+        """Write the view of what is now durable."""
+        view = self._views.get(partition)
+        if view is not None and not self._view_is_down:
+            await self._guarded(view.write())
+
+    async def tick(self) -> None:
+        """Once a second: repair the view where Redis has lost it, or was away."""
+        for view in list(self._views.values()):
+            await self._guarded(view.check())
+            if self._view_is_down:
+                break
+
+    async def _guarded(self, work: asyncio.Future[None] | object) -> None:
+        """Redis away is no reason to stop: the view is repaired by the next tick that reaches it."""
+        try:
+            await work  # type: ignore[misc]  # a coroutine of PartitionView
+        except PASSING_FAILURES as error:
+            self._instruments.view_failures.inc()
+            if not self._view_is_down:
+                log.warning("Redis cannot be written (%s): its totals are stale until it is back", error)
+            self._view_is_down = True
+        else:
+            if self._view_is_down:
+                log.warning("Redis can be written again")
+            self._view_is_down = False
+
+    def _apply_events(self, batch: Batch) -> None:
+        partition = batch.partition
+        add_event = self._partitions[partition].add_event
+        outcomes = dict.fromkeys(Outcome, 0)
+        late = 0
+        for message in batch.records:
+            received_at_us = message.timestamp * 1000
+            try:
+                record = decode_event(message.value or b"")
+                check_event(record, received_at_us)
+            except (DecodeError, InvalidEvent) as error:
+                self._refuse(batch, message, error)
+                continue
+            outcomes[add_event(record, message.offset, received_at_us)] += 1
+            # A day that was over in UTC: cheap, and what "late" means to an operator.
+            late += record["occurred_at"] // DAY_MICROSECONDS < received_at_us // DAY_MICROSECONDS
+        self._instruments.count_batch(partition, len(batch.records), outcomes, late)
+
+    def _apply_budgets(self, batch: Batch) -> None:
+        totals = self._partitions[batch.partition]
+        for message in batch.records:
+            user_id = (message.key or b"").decode("utf-8", "replace")
+            try:
+                budget = None if message.value is None else decode_budget(message.value)
+                if not user_id or (budget is not None and budget.user_id != user_id):
+                    raise InvalidValue("key", user_id, "the user_id of the budget")
+            except (DecodeError, InvalidValue) as error:
+                # The budget before it stays in force. Budgets come through our own API, which checks them.
+                log.error("budget at %s/%d/%d refused: %s", batch.topic, batch.partition, message.offset, error)
+                self._refuse(batch, message, error)
+                continue
+            totals.apply_budget(user_id, budget, message.offset, message.timestamp * 1000)
+
+    def _refuse(self, batch: Batch, message: object, error: DecodeError | InvalidValue) -> None:
+        """Send a record that will never be valid to the dead-letter topic, as it came."""
+        reason = getattr(error, "reason", "invalid_budget")
+        offset: int = message.offset  # type: ignore[attr-defined]  # an aiokafka record
+        headers = dead_letter_headers(reason, str(error), batch.topic, batch.partition, offset)
+        key, value = message.key, message.value  # type: ignore[attr-defined]
+        self._dead_letters[batch.partition].append(
+            Output(topics.DEAD_LETTERS, key, value, headers, partition=batch.partition)
+        )
+        if batch.topic == topics.EVENTS:
+            self._partitions[batch.partition].skip_event(offset)
+        self._instruments.refused.labels(reason).inc()
+        log.warning("refused %s/%d/%d: %s", batch.topic, batch.partition, offset, error)
+
+    def _count_users(self) -> None:
+        self._instruments.users.set(sum(len(totals.users) for totals in self._partitions.values()))
+
+
+def _alert_output(alert: CostAlert) -> Output:
+    return Output(topics.ALERTS, alert.user_id.encode(), encode_alert(alert), alert.cloudevents_headers())
