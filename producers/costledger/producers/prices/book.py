@@ -1,0 +1,289 @@
+"""The price book: which price was in force for an operation at a time, and what an event therefore costs.
+
+Entries come from files, later files over earlier ones, all of them over what the genai-prices library knows
+of language models. Within a file the most specific entry wins: one for the event's model, then one for the
+operation, then one for all operations (`*`) of the service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from fractions import Fraction
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from costledger.producers.prices import llm
+from costledger.producers.prices.entries import (
+    ANY_OPERATION,
+    BookFile,
+    PriceEntry,
+    read_book_file,
+    units_of,
+)
+from costledger.producers.prices.findings import Finding, find_gaps, find_overlaps, find_shadowed
+from costledger.producers.prices.rates import Priced, Rate, divided_half_even, rounded_up
+from costledger.schemas.errors import InvalidValue, PriceError
+from costledger.schemas.money import (
+    PICODOLLARS_PER_USD,
+    Exact,
+    exact_decimal,
+    round_to_nanounits,
+    round_to_picodollars,
+)
+from costledger.schemas.times import from_microseconds, to_microseconds
+
+INPUT_TOKENS: Final = "input-tokens"
+CACHED_INPUT_TOKENS: Final = "cached-input-tokens"
+OUTPUT_TOKENS: Final = "output-tokens"
+REQUESTS: Final = "requests"
+EMBEDDING_PREFIX: Final = "embedding-"
+#: Metadata that a price may depend on.
+MODEL_KEY: Final = "model"
+REQUEST_INPUT_TOKENS_KEY: Final = "request_input_tokens"
+
+_KIND_OF_OPERATION: Final = {
+    INPUT_TOKENS: llm.INPUT,
+    CACHED_INPUT_TOKENS: llm.CACHED_INPUT,
+    OUTPUT_TOKENS: llm.OUTPUT,
+    REQUESTS: llm.REQUEST,
+}
+_UNIT_OF_KIND: Final = {
+    llm.INPUT: llm.TOKEN,
+    llm.CACHED_INPUT: llm.TOKEN,
+    llm.OUTPUT: llm.TOKEN,
+    llm.REQUEST: "request",
+}
+_DAY_US: Final = 24 * 3600 * 1_000_000
+#: Distinct (service, operation, unit, model, day) remembered; a service uses a few dozen at a time.
+_RESOLVED_MAX: Final = 4096
+_NO_METADATA: Final[Mapping[str, str]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One kind of charge of a request to a language model: what becomes one event."""
+
+    operation: str
+    quantity: int
+    priced: Priced
+
+
+class PriceBook:
+    """Prices by service, operation, unit, model and time. Immutable once loaded; safe to share between threads."""
+
+    def __init__(self, book_files: Sequence[BookFile]) -> None:
+        self.files: Final = tuple(book_files)
+        self.llm: Final = llm.LlmPrices()
+        self._by_file: Final = tuple(_indexed(book.entries) for book in reversed(self.files))
+        self._resolve = lru_cache(_RESOLVED_MAX)(self._find_entry)
+
+    @classmethod
+    def load(cls, *paths: Path | str) -> PriceBook:
+        """The shipped prices with these files over them, the last one on top; raises `PriceError`.
+
+        An overlap within a file is an error; `check` tells what is merely doubtful.
+        """
+        book_files = [read_book_file(files(__package__) / "shipped.toml")]
+        for path in paths:
+            known = frozenset(unit for book in book_files for unit in units_of(book))
+            book_files.append(read_book_file(Path(path), known))
+        overlaps = [str(finding) for book in book_files for finding in find_overlaps(book)]
+        if overlaps:
+            raise PriceError("\n".join(overlaps))
+        return cls(book_files)
+
+    @property
+    def version(self) -> str:
+        """The versions of all sources, the topmost first."""
+        return ", ".join([*(book.version for book in reversed(self.files)), self.llm.version])
+
+    def price(
+        self,
+        service: str,
+        operation: str,
+        quantity: Exact,
+        occurred_at: datetime,
+        *,
+        unit: str | None = None,
+        metadata: Mapping[str, str] = _NO_METADATA,
+    ) -> Priced:
+        """What `quantity` units cost at a time; unpriced (amount None) where no entry covers it.
+
+        The quantity is rounded to 1e-9 units first, as the ledger records it, and the amount once, half to
+        even, to 1e-12 USD. `unit` is what the caller counts: another unit than the entry's is another price,
+        never a silent product; None takes the entry's. `InvalidValue` only for a quantity that is no number.
+        """
+        nanounits = round_to_nanounits(quantity)
+        return self.price_nanounits(service, operation, nanounits, to_microseconds(occurred_at), unit, metadata)
+
+    def price_nanounits(
+        self,
+        service: str,
+        operation: str,
+        quantity_nanounits: int,
+        occurred_at_us: int,
+        unit: str | None = None,
+        metadata: Mapping[str, str] = _NO_METADATA,
+    ) -> Priced:
+        """The same for hot paths: the quantity in 1e-9 units, the time in Unix microseconds."""
+        model = metadata.get(MODEL_KEY) if metadata else None
+        entry = self._resolve(service, operation, unit, model, occurred_at_us // _DAY_US)
+        if entry is not None:
+            return _priced_by(entry, quantity_nanounits, unit, metadata)
+        found = self._llm_rate(service, operation, unit, model, occurred_at_us, metadata)
+        if found is None:
+            return Priced(None, None, None, unit)
+        rate, version, unit_found = found
+        return Priced(rate.amount(quantity_nanounits), rate.text, version, unit_found)
+
+    def price_chat(
+        self,
+        provider: str,
+        model: str,
+        input_tokens: int,
+        output_tokens: int,
+        cached_input_tokens: int,
+        occurred_at_us: int,
+    ) -> list[Charge]:
+        """The charges of one request, kinds disjoint: `input_tokens` includes the cached ones, the charges do not.
+
+        The amounts add up to the whole request's price rounded once. Cached tokens are listed when there are
+        any, a request fee when the model has one.
+        """
+        if not 0 <= cached_input_tokens <= input_tokens:
+            raise InvalidValue("cached_input_tokens", cached_input_tokens, f"from 0 to input_tokens ({input_tokens})")
+        quantities = {INPUT_TOKENS: input_tokens - cached_input_tokens, OUTPUT_TOKENS: output_tokens}
+        if cached_input_tokens:
+            quantities[CACHED_INPUT_TOKENS] = cached_input_tokens
+        if self.llm.charges_requests(provider, model, occurred_at_us):
+            quantities[REQUESTS] = 1
+        metadata = {MODEL_KEY: model, REQUEST_INPUT_TOKENS_KEY: str(input_tokens)}
+        charges = [
+            Charge(
+                operation,
+                quantity,
+                self.price_nanounits(provider, operation, quantity * 10**9, occurred_at_us, None, metadata),
+            )
+            for operation, quantity in quantities.items()
+        ]
+        return _adding_up(charges)
+
+    def chat_metadata(self, provider: str, model: str, input_tokens: int, occurred_at_us: int) -> dict[str, str]:
+        """The metadata that an event of this request needs so that its price can be found again."""
+        metadata = {MODEL_KEY: model}
+        if self.llm.is_tiered(provider, model, occurred_at_us):
+            metadata[REQUEST_INPUT_TOKENS_KEY] = str(input_tokens)
+        return metadata
+
+    def llm_unit_price(
+        self, provider: str, model: str, kind: str, occurred_at: datetime, request_input_tokens: int | None = None
+    ) -> str | None:
+        """USD per token (`kind`: input, cached-input, output) as decimal text, None where it is not known."""
+        found = self.llm.rate(provider, model, kind, to_microseconds(occurred_at), request_input_tokens)
+        return None if found is None else found[0].text
+
+    def entry_at(
+        self, service: str, operation: str, day: date, unit: str | None = None, model: str | None = None
+    ) -> PriceEntry | None:
+        """The entry in force on a UTC day, None where no file has one."""
+        for index in self._by_file:
+            for key in ((service, operation, model), (service, operation, None), (service, ANY_OPERATION, None)):
+                for entry in index.get(key, ()):
+                    if entry.covers(day) and (unit is None or unit == entry.unit or unit in entry.counted_in):
+                        return entry
+        return None
+
+    def check(self) -> list[Finding]:
+        """What is doubtful: gaps between the prices of an operation, entries that another one hides."""
+        return [
+            *(finding for book in self.files for finding in find_gaps(book)),
+            *find_shadowed(self.files),
+        ]
+
+    def _find_entry(
+        self, service: str, operation: str, unit: str | None, model: str | None, day_number: int
+    ) -> PriceEntry | None:
+        return self.entry_at(service, operation, from_microseconds(day_number * _DAY_US).date(), unit, model)
+
+    def _llm_rate(
+        self,
+        service: str,
+        operation: str,
+        unit: str | None,
+        model: str | None,
+        occurred_at_us: int,
+        metadata: Mapping[str, str],
+    ) -> tuple[Rate, str, str] | None:
+        kind = _KIND_OF_OPERATION.get(operation)
+        if kind is None and operation.startswith(EMBEDDING_PREFIX):
+            kind, model = llm.INPUT, operation.removeprefix(EMBEDDING_PREFIX)
+        if kind is None or model is None or unit not in (None, _UNIT_OF_KIND[kind]):
+            return None
+        whole_input = metadata.get(REQUEST_INPUT_TOKENS_KEY) if metadata else None
+        tokens = int(whole_input) if whole_input is not None and whole_input.isdecimal() else None
+        found = self.llm.rate(service, model, kind, occurred_at_us, tokens)
+        return None if found is None else (*found, _UNIT_OF_KIND[kind])
+
+
+def _indexed(entries: Iterable[PriceEntry]) -> dict[tuple[str, str, str | None], list[PriceEntry]]:
+    index: dict[tuple[str, str, str | None], list[PriceEntry]] = {}
+    for entry in entries:
+        index.setdefault((entry.service, entry.operation, entry.model), []).append(entry)
+    return index
+
+
+def _priced_by(entry: PriceEntry, quantity: int, unit: str | None, metadata: Mapping[str, str]) -> Priced:
+    """Apply an entry; the unit price is told only where it times the quantity is all there is to the amount."""
+    divisor = 1 if unit is None else entry.counted_in.get(unit, 1)
+    charged = rounded_up(quantity, divisor) if entry.rounded_up else quantity
+    if divisor == 1 and not entry.additions:
+        return Priced(entry.rate.amount(charged), entry.rate.text, entry.version, unit or entry.unit)
+    numerator, denominator = charged * entry.rate.numerator, entry.rate.denominator
+    if divisor != 1 and not entry.rounded_up:
+        denominator *= divisor
+    exact = Fraction(numerator, denominator)
+    for addition in entry.additions:
+        number = _number_in(metadata, addition.metadata)
+        if number is not None:
+            exact += number * 10**9 * Fraction(addition.rate.numerator, addition.rate.denominator)
+        elif addition.required:
+            return Priced(None, None, None, unit or entry.unit)
+    amount = divided_half_even(exact.numerator, exact.denominator)
+    return Priced(amount, None, entry.version, unit or entry.unit)
+
+
+def _number_in(metadata: Mapping[str, str], key: str) -> Fraction | None:
+    text = metadata.get(key) if metadata else None
+    if text is None:
+        return None
+    try:
+        number = exact_decimal(text, f"metadata[{key}]")
+        round_to_picodollars(number)
+    except InvalidValue:
+        return None
+    return Fraction(number)
+
+
+def _adding_up(charges: list[Charge]) -> list[Charge]:
+    """Give what rounding each charge took from or added to the whole to the largest charge.
+
+    Only unit prices with more than 12 decimals are rounded at all; nearly all requests leave at the first line.
+    """
+    prices = [charge.priced.unit_price for charge in charges]
+    if all(price is None or len(price.partition(".")[2]) <= 12 for price in prices):
+        return charges
+    exact, rounded = Fraction(0), 0
+    for charge, price in zip(charges, prices, strict=True):
+        if price is None or charge.priced.amount_picodollars is None:
+            return charges
+        exact += Fraction(price) * charge.quantity * PICODOLLARS_PER_USD
+        rounded += charge.priced.amount_picodollars
+    rest = divided_half_even(exact.numerator, exact.denominator) - rounded
+    largest = max(range(len(charges)), key=lambda index: charges[index].priced.amount_picodollars or 0)
+    priced = charges[largest].priced
+    corrected = replace(priced, amount_picodollars=(priced.amount_picodollars or 0) + rest)
+    return [replace(charge, priced=corrected) if i == largest else charge for i, charge in enumerate(charges)]

@@ -1,0 +1,148 @@
+"""Prices of language models, from the data that the genai-prices library ships: offline, pinned to its version.
+
+Kinds of tokens are disjoint here: `input` counts the tokens that were *not* read from the provider's cache,
+`cached-input` those that were. (The library counts cached tokens within the input.) A model without a price
+of its own for cached tokens charges them as input.
+
+The library's history is thin: a time before a model's first recorded price gets that first price. The
+`price_version` names what was used, and a price book laid over it wins.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import lru_cache
+from typing import Final
+
+import genai_prices
+from genai_prices.data import providers as bundled_providers
+from genai_prices.data_snapshot import find_provider_by_id
+from genai_prices.types import ModelInfo, ModelPrice, Provider, StartDateConstraint, TieredPrices, TimeOfDateConstraint
+
+from costledger.producers.prices.rates import Rate, rate_of
+from costledger.schemas.events import NAME_CHARACTERS_MAX
+from costledger.schemas.times import from_microseconds
+
+INPUT: Final = "input"
+CACHED_INPUT: Final = "cached-input"
+OUTPUT: Final = "output"
+REQUEST: Final = "request"
+
+TOKEN: Final = "token"  # noqa: S105 - a unit, not a secret
+
+_TOKENS_PER_PRICE: Final = 1_000_000
+_REQUESTS_PER_PRICE: Final = 1_000
+#: Distinct models remembered; more than any service calls.
+_MODELS_MAX: Final = 1024
+_FIELDS: Final = {
+    INPUT: ("input_mtok",),
+    CACHED_INPUT: ("cache_read_mtok", "input_mtok"),
+    OUTPUT: ("output_mtok",),
+    REQUEST: ("requests_kcount",),
+}
+
+#: A rate, and the version of the price that it came from.
+VersionedRate = tuple[Rate, str]
+
+
+class LlmPrices:
+    """Rates of models by kind of token; a few hundred nanoseconds once a model has been seen.
+
+    Only the data bundled with the library is used, also where the host program has given the library newer
+    data: a price then depends on versions alone, not on what else ran in the process.
+    """
+
+    def __init__(self) -> None:
+        self.version: Final = f"genai-prices-{genai_prices.__version__}"
+        self._find = lru_cache(_MODELS_MAX)(_find_model)
+        # By the identity of the library's own price objects, which live as long as the process: as many at
+        # most as the library has prices.
+        self._flat: dict[tuple[int, str], VersionedRate | None] = {}
+
+    def rate(
+        self, provider: str, model: str, kind: str, occurred_at_us: int, request_input_tokens: int | None = None
+    ) -> VersionedRate | None:
+        """The rate of one token of this kind at a time (Unix microseconds), or None where it is not known.
+
+        `request_input_tokens` is the whole input of the request, cached tokens included; models with prices
+        by the length of the input have no price without it.
+        """
+        found = self._find(provider, model)
+        if found is None:
+            return None
+        owner, info = found
+        prices = info.prices
+        if not isinstance(prices, ModelPrice):
+            prices = info.get_prices(from_microseconds(occurred_at_us))
+        key = (id(prices), kind)
+        if key in self._flat:
+            return self._flat[key]
+        price = _price_of(prices, kind)
+        if isinstance(price, TieredPrices):
+            if request_input_tokens is None:
+                return None
+            return self._versioned(_of_tier(price, request_input_tokens), kind, owner, info, prices)
+        rate = self._versioned(price, kind, owner, info, prices)
+        self._flat[key] = rate
+        return rate
+
+    def is_tiered(self, provider: str, model: str, occurred_at_us: int) -> bool:
+        """Do this model's prices depend on the length of the request's input?"""
+        found = self._find(provider, model)
+        if found is None:
+            return False
+        prices = found[1].get_prices(from_microseconds(occurred_at_us))
+        return any(isinstance(_price_of(prices, kind), TieredPrices) for kind in _FIELDS)
+
+    def charges_requests(self, provider: str, model: str, occurred_at_us: int) -> bool:
+        """Does this model charge for each request besides its tokens?"""
+        found = self._find(provider, model)
+        return (
+            found is not None and _price_of(found[1].get_prices(from_microseconds(occurred_at_us)), REQUEST) is not None
+        )
+
+    def _versioned(
+        self, price: Decimal | None, kind: str, owner: Provider, info: ModelInfo, prices: ModelPrice
+    ) -> VersionedRate | None:
+        if price is None:
+            return None
+        rate = rate_of(price, _REQUESTS_PER_PRICE if kind == REQUEST else _TOKENS_PER_PRICE)
+        if rate is None:
+            return None
+        return rate, f"{self.version}/{owner.id}/{info.id}{_since(info, prices)}"[:NAME_CHARACTERS_MAX]
+
+
+def _find_model(provider: str, model: str) -> tuple[Provider, ModelInfo] | None:
+    # Not the library's own cached look-up: that one remembers every unknown name for ever.
+    owner = find_provider_by_id(bundled_providers, provider)
+    if owner is None:
+        return None
+    info = owner.find_model(model, all_providers=bundled_providers)
+    return None if info is None else (owner, info)
+
+
+def _price_of(prices: ModelPrice, kind: str) -> Decimal | TieredPrices | None:
+    for field in _FIELDS[kind]:
+        price: Decimal | TieredPrices | None = getattr(prices, field)
+        if price is not None:
+            return price
+    return None
+
+
+def _of_tier(price: TieredPrices, request_input_tokens: int) -> Decimal:
+    """The price at this length: beyond a tier's start, all tokens pay that tier's price."""
+    reached = [tier.price for tier in price.tiers if request_input_tokens > tier.start]
+    return reached[-1] if reached else price.base
+
+
+def _since(info: ModelInfo, prices: ModelPrice) -> str:
+    """Which of a model's dated prices was used: `@2025-06-10`, `@16:30-00:30`, or nothing."""
+    if isinstance(info.prices, ModelPrice):
+        return ""
+    for dated in info.prices:
+        if dated.prices is prices:
+            if isinstance(dated.constraint, StartDateConstraint):
+                return f"@{dated.constraint.start_date}"
+            if isinstance(dated.constraint, TimeOfDateConstraint):
+                return f"@{dated.constraint.start_time:%H:%M}-{dated.constraint.end_time:%H:%M}"
+    return ""
