@@ -5,10 +5,8 @@ Control flow only: what an event means is decided in `domain`, how state becomes
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Awaitable, Iterable
 
 from redis.asyncio import Redis
 
@@ -18,21 +16,22 @@ from costledger.schemas.codec import decode_budget, decode_event, encode_alert
 from costledger.schemas.dead_letters import dead_letter_headers
 from costledger.schemas.errors import DecodeError, InvalidEvent, InvalidValue
 from costledger.schemas.events import check_event
-from costledger.streams.domain.decisions import Cause
 from costledger.streams.domain.partition import Outcome, PartitionTotals
 from costledger.streams.domain.rules import DAY_MICROSECONDS, Rules
 from costledger.streams.instruments import Instruments
-from costledger.streams.transport import Batch, Change, ChangeGroup, Flush, Output, StateRecord
+from costledger.streams.transport import Batch, Change, Flush, Output, StateRecord
+from costledger.streams.transport.records import ConsumerRecord
 from costledger.streams.view import PASSING_FAILURES, PartitionView
 
 log = logging.getLogger(__name__)
 
 
-
 class CostHandler:
     """Totals and alerts for the partitions that this worker has been assigned."""
 
-    def __init__(self, rules: Rules, redis: Redis, redis_ttl_seconds: int, app_id: str, instruments: Instruments) -> None:
+    def __init__(
+        self, rules: Rules, redis: Redis, redis_ttl_seconds: int, app_id: str, instruments: Instruments
+    ) -> None:
         self._rules = rules
         self._redis = redis
         self._redis_ttl_seconds = redis_ttl_seconds
@@ -72,11 +71,8 @@ class CostHandler:
         self._count_users()
         if not outputs and not flushed.groups:
             return None
-        groups = [
-            ChangeGroup(group.source_offset, [Change(key, value) for key, value in group.changes])
-            for group in flushed.groups
-        ]
-        return Flush(outputs, groups)
+        changes = [[Change(key, value) for key, value in group] for group in flushed.groups]
+        return Flush(outputs, changes, flushed.source_offset)
 
     def revoke(self, partition: int) -> None:
         """Forget a partition: another worker has it now."""
@@ -98,10 +94,10 @@ class CostHandler:
             if self._view_is_down:
                 break
 
-    async def _guarded(self, work: asyncio.Future[None] | object) -> None:
+    async def _guarded(self, work: Awaitable[None]) -> None:
         """Redis away is no reason to stop: the view is repaired by the next tick that reaches it."""
         try:
-            await work  # type: ignore[misc]  # a coroutine of PartitionView
+            await work
         except PASSING_FAILURES as error:
             self._instruments.view_failures.inc()
             if not self._view_is_down:
@@ -140,17 +136,16 @@ class CostHandler:
                     raise InvalidValue("key", user_id, "the user_id of the budget")
             except (DecodeError, InvalidValue) as error:
                 # The budget before it stays in force. Budgets come through our own API, which checks them.
-                log.error("budget at %s/%d/%d refused: %s", batch.topic, batch.partition, message.offset, error)
                 self._refuse(batch, message, error)
                 continue
             totals.apply_budget(user_id, budget, message.offset, message.timestamp * 1000)
 
-    def _refuse(self, batch: Batch, message: object, error: DecodeError | InvalidValue) -> None:
+    def _refuse(self, batch: Batch, message: ConsumerRecord, error: DecodeError | InvalidValue) -> None:
         """Send a record that will never be valid to the dead-letter topic, as it came."""
         reason = getattr(error, "reason", "invalid_budget")
-        offset: int = message.offset  # type: ignore[attr-defined]  # an aiokafka record
+        offset: int = message.offset
         headers = dead_letter_headers(reason, str(error), batch.topic, batch.partition, offset)
-        key, value = message.key, message.value  # type: ignore[attr-defined]
+        key, value = message.key, message.value
         self._dead_letters[batch.partition].append(
             Output(topics.DEAD_LETTERS, key, value, headers, partition=batch.partition)
         )

@@ -71,15 +71,15 @@ class Calendar:
             del self.months[label]
             self.changed_months.add(label)
 
-    def move_to_zone(self, time_zone: str, complete_from_us: int) -> None:
+    def move_to_zone(self, time_zone: str) -> None:
         """Put the hours into the days and months of another zone.
 
-        Months that begin at or after `complete_from_us` are added up again from their hours; for older ones
-        the hours are no longer all there, and they stay as they are. An hour of the old zone that lies
-        across a boundary of the new one (zones half an hour apart) counts where it begins.
+        An hour of the old zone that lies across a boundary of the new one (zones half an hour apart) counts
+        where it begins. A boundary whose hours were dropped already stays where it was: it is history.
         """
         before = self.labels()
         hours = dict(self.hours())
+        months_before = {key: self.buckets(key).month.label for key in hours}
         unpriced = {label: day.unpriced for label, day in self.days.items()}
         self.time_zone = time_zone
         self.changed_days |= set(self.days)
@@ -94,7 +94,7 @@ class Calendar:
             if label in self.days:
                 self.days[label].unpriced |= told
         self.changed_days |= set(self.days)
-        self._add_up_months(hours, complete_from_us)
+        self._move_months(hours, months_before)
         for hour in hours.values():
             hour.touch()
         self.retired |= before - self.labels()
@@ -105,15 +105,10 @@ class Calendar:
         days = {(PeriodKind.DAY, label) for label in self.days}
         return hours | days | {(PeriodKind.MONTH, label) for label in self.months}
 
-    def _add_up_months(self, hours: dict[int, HourTotals], complete_from_us: int) -> None:
-        labels = set(self.months) | {self.buckets(key).month.label for key in hours}
-        again = {label for label in labels if self.period(PeriodKind.MONTH, label).start_us >= complete_from_us}
-        for label in again:
-            month = self.month(label)
-            month.amounts = {}
-            month.total = 0
+    def _move_months(self, hours: dict[int, HourTotals], months_before: dict[int, str]) -> None:
         for key, hour in hours.items():
-            label = self.buckets(key).month.label
-            if label in again:
-                self.months[label].add(hour.amounts)
-        self.changed_months |= again
+            source, target = months_before[key], self.buckets(key).month.label
+            if source != target:
+                self.month(source).add({operation: -amount for operation, amount in hour.amounts.items()})
+                self.month(target).add(hour.amounts)
+                self.changed_months |= {source, target}

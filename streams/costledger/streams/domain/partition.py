@@ -45,20 +45,17 @@ class Outcome(Enum):
     HISTORY = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeGroup:
-    """State records that must land together. `source_offset`: every event up to here is in them."""
-
-    source_offset: int
-    changes: list[StateChange]
-
-
 @dataclass(slots=True)
 class PartitionFlush:
-    """What a flush writes: alerts first, then state, then the views of the periods that changed."""
+    """What a flush writes: alerts first, then state, then the views of the periods that changed.
 
+    Each of `groups` must land together. `source_offset` is the last event of this life of the partition
+    (-1: none yet): everything up to it is in the state.
+    """
+
+    source_offset: int
     alerts: list[CostAlert] = field(default_factory=list)
-    groups: list[ChangeGroup] = field(default_factory=list)
+    groups: list[list[StateChange]] = field(default_factory=list)
     views: list[PeriodView] = field(default_factory=list)
 
 
@@ -139,7 +136,7 @@ class PartitionTotals:
 
     def flush(self) -> PartitionFlush:
         """Settle what waits and list everything that must be written; afterwards nothing waits."""
-        result = PartitionFlush()
+        result = PartitionFlush(self._last_offset)
         for user in (*self._touched.values(), *self._users_to_prune()):
             user.settle(self._cause)
             result.alerts += user.alerts
@@ -150,12 +147,12 @@ class PartitionTotals:
             if changes:
                 # Every event up to the last one is in it; so is what an earlier life of this partition applied.
                 user.fence = max(user.fence, self._last_offset)
-                result.groups.append(ChangeGroup(user.fence, changes))
+                result.groups.append(changes)
             if user.is_empty:
                 self.users.pop(user.user_id, None)
         self._touched.clear()
         for slot, data in self._recent.changed_chunks():
-            result.groups.append(ChangeGroup(self._last_offset, [(_key(_RECENT, f"{slot:05d}"), data)]))
+            result.groups.append([(_key(_RECENT, f"{slot:05d}"), data)])
         return result
 
     def views(self) -> Iterator[PeriodView]:

@@ -99,7 +99,7 @@ class UserTotals:
         self.settle(cause)
         self._set_budget(Budget(user_id=self.user_id) if budget is None else budget)
         if self.budget.time_zone != self.calendar.time_zone:
-            self.calendar.move_to_zone(self.budget.time_zone, cause.received_at - self._rules.horizon_us)
+            self.calendar.move_to_zone(self.budget.time_zone)
         for label in sorted(self.calendar.months):
             period = self.calendar.period(PeriodKind.MONTH, label)
             if cause.received_at < period.end_us:
