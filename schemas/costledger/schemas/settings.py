@@ -27,6 +27,7 @@ from pydantic_settings import SettingsError as PydanticSettingsError
 from costledger.schemas.budgets import DEFAULT_TIER, BudgetDefaults, parse_thresholds
 from costledger.schemas.errors import InvalidValue, SettingsError
 from costledger.schemas.money import to_picodollars
+from costledger.schemas.topics import TopicNames
 
 PREFIX: Final = "COSTLEDGER_"
 ENV_FILE_VARIABLE: Final = "COSTLEDGER_ENV_FILE"
@@ -65,6 +66,10 @@ class Settings(BaseSettings):
     partitions: int = Field(12, ge=1, le=1024, description="partitions of cost.events and of all topics beside it")
     topic_retention_days: int = Field(
         90, ge=1, le=3650, description="days that events, alerts and dead letters stay on Kafka"
+    )
+
+    topic_prefix: str = Field(
+        "", pattern=r"^[A-Za-z0-9._-]{0,100}$", description="put before the name of every topic, to share a cluster"
     )
 
     # SDK
@@ -181,6 +186,11 @@ class Settings(BaseSettings):
         """Arguments, environment, `.env`, TOML: the first that has a value wins."""
         toml = TomlConfigSettingsSource(settings_cls, toml_file=_toml_file())
         return init_settings, env_settings, dotenv_settings, toml
+
+    @property
+    def topics(self) -> TopicNames:
+        """The names of the topics."""
+        return TopicNames.with_prefix(self.topic_prefix)
 
     def budget_defaults(self) -> BudgetDefaults:
         """The defaults of budgets, in 1e-12 USD."""

@@ -7,7 +7,7 @@ is decided against that time, so that the decision is the same for every consume
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 EVENTS: Final = "cost.events"
 ALERTS: Final = "cost.alerts"
@@ -30,8 +30,22 @@ class TopicSpec:
     config: dict[str, str]
 
 
-def topic_specs(partitions: int, changelog: str, retention_days: int) -> list[TopicSpec]:
-    """All topics, each with as many partitions as `cost.events` so that a user is in the same one everywhere.
+class TopicNames(NamedTuple):
+    """The names of the topics of one system; with a prefix, several can share a Kafka cluster."""
+
+    events: str = EVENTS
+    alerts: str = ALERTS
+    budgets: str = BUDGETS
+    dead_letters: str = DEAD_LETTERS
+
+    @classmethod
+    def with_prefix(cls, prefix: str) -> TopicNames:
+        """The names with `prefix` before each."""
+        return cls(*(prefix + name for name in (EVENTS, ALERTS, BUDGETS, DEAD_LETTERS)))
+
+
+def topic_specs(names: TopicNames, changelog: str, partitions: int, retention_days: int) -> list[TopicSpec]:
+    """All topics, each with as many partitions as the events so that a user is in the same one everywhere.
 
     `changelog` is the name of the stream app's changelog; `retention_days` applies to events, alerts and
     dead letters.
@@ -39,10 +53,11 @@ def topic_specs(partitions: int, changelog: str, retention_days: int) -> list[To
     kept = {"cleanup.policy": "delete", "retention.ms": str(retention_days * _DAY_MS)}
     # Deletes stay readable for a day: longer than any recovery takes.
     compacted = {"cleanup.policy": "compact", "delete.retention.ms": str(_DAY_MS)}
+    broker_clock = {"message.timestamp.type": "LogAppendTime"}
     return [
-        TopicSpec(EVENTS, partitions, {**kept, "message.timestamp.type": "LogAppendTime"}),
-        TopicSpec(ALERTS, partitions, kept),
-        TopicSpec(BUDGETS, partitions, {**compacted, "message.timestamp.type": "LogAppendTime"}),
-        TopicSpec(DEAD_LETTERS, partitions, kept),
-        TopicSpec(changelog, partitions, {**compacted, "segment.ms": str(_DAY_MS), "max.message.bytes": "8388608"}),
+        TopicSpec(names.events, partitions, {**kept, **broker_clock}),
+        TopicSpec(names.alerts, partitions, kept),
+        TopicSpec(names.budgets, partitions, {**compacted, **broker_clock}),
+        TopicSpec(names.dead_letters, partitions, kept),
+        TopicSpec(changelog, partitions, {**compacted, "segment.ms": str(_DAY_MS)}),
     ]

@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Iterable
 
 from redis.asyncio import Redis
 
-from costledger.schemas import topics
 from costledger.schemas.alerts import CostAlert
 from costledger.schemas.codec import decode_budget, decode_event, encode_alert
 from costledger.schemas.dead_letters import dead_letter_headers
 from costledger.schemas.errors import DecodeError, InvalidEvent, InvalidValue
 from costledger.schemas.events import check_event
+from costledger.schemas.topics import TopicNames
 from costledger.streams.domain.partition import Outcome, PartitionTotals
 from costledger.streams.domain.rules import DAY_MICROSECONDS, Rules
 from costledger.streams.instruments import Instruments
@@ -30,8 +30,15 @@ class CostHandler:
     """Totals and alerts for the partitions that this worker has been assigned."""
 
     def __init__(
-        self, rules: Rules, redis: Redis, redis_ttl_seconds: int, app_id: str, instruments: Instruments
+        self,
+        topics: TopicNames,
+        rules: Rules,
+        redis: Redis,
+        redis_ttl_seconds: int,
+        app_id: str,
+        instruments: Instruments,
     ) -> None:
+        self._topics = topics
         self._rules = rules
         self._redis = redis
         self._redis_ttl_seconds = redis_ttl_seconds
@@ -54,7 +61,7 @@ class CostHandler:
 
     def process(self, batch: Batch) -> None:
         """Apply the records of one fetch."""
-        if batch.topic == topics.BUDGETS:
+        if batch.topic == self._topics.budgets:
             self._apply_budgets(batch)
         else:
             self._apply_events(batch)
@@ -62,7 +69,9 @@ class CostHandler:
     def flush(self, partition: int) -> Flush | None:
         """What the partition's events have led to since the last flush."""
         flushed = self._partitions[partition].flush()
-        outputs = self._dead_letters[partition] + [_alert_output(alert) for alert in flushed.alerts]
+        outputs = self._dead_letters[partition] + [
+            _alert_output(self._topics.alerts, alert) for alert in flushed.alerts
+        ]
         self._dead_letters[partition] = []
         for alert in flushed.alerts:
             self._instruments.alerts.labels(alert.kind, alert.state).inc()
@@ -147,9 +156,9 @@ class CostHandler:
         headers = dead_letter_headers(reason, str(error), batch.topic, batch.partition, offset)
         key, value = message.key, message.value
         self._dead_letters[batch.partition].append(
-            Output(topics.DEAD_LETTERS, key, value, headers, partition=batch.partition)
+            Output(self._topics.dead_letters, key, value, headers, partition=batch.partition)
         )
-        if batch.topic == topics.EVENTS:
+        if batch.topic == self._topics.events:
             self._partitions[batch.partition].skip_event(offset)
         self._instruments.refused.labels(reason).inc()
         log.warning("refused %s/%d/%d: %s", batch.topic, batch.partition, offset, error)
@@ -158,5 +167,5 @@ class CostHandler:
         self._instruments.users.set(sum(len(totals.users) for totals in self._partitions.values()))
 
 
-def _alert_output(alert: CostAlert) -> Output:
-    return Output(topics.ALERTS, alert.user_id.encode(), encode_alert(alert), alert.cloudevents_headers())
+def _alert_output(topic: str, alert: CostAlert) -> Output:
+    return Output(topic, alert.user_id.encode(), encode_alert(alert), alert.cloudevents_headers())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from costledger.schemas import topics
 from costledger.schemas.money import to_picodollars
 from costledger.schemas.settings import Settings
 from costledger.streams.domain.rules import DAY_MICROSECONDS, Rules
@@ -42,6 +41,7 @@ class StreamWorker:
     def __init__(self, settings: Settings, registry: CollectorRegistry | None = None) -> None:
         self._instruments = Instruments(CollectorRegistry() if registry is None else registry)
         handler = CostHandler(
+            settings.topics,
             rules_of(settings),
             connect(settings.redis_url.get_secret_value()),
             settings.redis_ttl_days * _SECONDS_PER_DAY,
@@ -77,8 +77,8 @@ def stage_config(settings: Settings) -> StageConfig:
     return StageConfig(
         app_id=settings.stream_app_id,
         bootstrap_servers=settings.bootstrap_servers,
-        main_topic=topics.EVENTS,
-        prerequisite_topics=(topics.BUDGETS,),
+        main_topic=settings.topics.events,
+        prerequisite_topics=(settings.topics.budgets,),
         table_name=TABLE_NAME,
         partitions=settings.partitions,
         flush_interval_seconds=settings.stream_flush_interval_seconds,
