@@ -28,6 +28,7 @@ from costledger.producers.prices.findings import Finding, find_gaps, find_overla
 from costledger.producers.prices.rates import Priced, Rate, divided_half_even, rounded_up
 from costledger.schemas.errors import InvalidValue, PriceError
 from costledger.schemas.money import (
+    NANOUNITS_PER_UNIT,
     PICODOLLARS_PER_USD,
     Exact,
     exact_decimal,
@@ -136,9 +137,9 @@ class PriceBook:
             return _priced_by(entry, quantity_nanounits, unit, metadata)
         found = self._llm_rate(service, operation, unit, model, occurred_at_us, metadata)
         if found is None:
-            return Priced(None, None, None, unit)
+            return Priced(None, None, None, unit, quantity_nanounits)
         rate, version, unit_found = found
-        return Priced(rate.amount(quantity_nanounits), rate.text, version, unit_found)
+        return Priced(rate.amount(quantity_nanounits), rate.text, version, unit_found, quantity_nanounits)
 
     def price_chat(
         self,
@@ -166,7 +167,9 @@ class PriceBook:
             Charge(
                 operation,
                 quantity,
-                self.price_nanounits(provider, operation, quantity * 10**9, occurred_at_us, None, metadata),
+                self.price_nanounits(
+                    provider, operation, quantity * NANOUNITS_PER_UNIT, occurred_at_us, None, metadata
+                ),
             )
             for operation, quantity in quantities.items()
         ]
@@ -236,32 +239,39 @@ def _indexed(entries: Iterable[PriceEntry]) -> dict[tuple[str, str, str | None],
     return index
 
 
-def _priced_by(entry: PriceEntry, quantity: int, unit: str | None, metadata: Mapping[str, str]) -> Priced:
-    """Apply an entry; the unit price is told only where it times the quantity is all there is to the amount."""
-    divisor = 1 if unit is None else entry.counted_in.get(unit, 1)
-    charged = rounded_up(quantity, divisor) if entry.rounded_up else quantity
-    if divisor == 1 and not entry.additions:
-        return Priced(entry.rate.amount(charged), entry.rate.text, entry.version, unit or entry.unit)
-    numerator, denominator = charged * entry.rate.numerator, entry.rate.denominator
-    if divisor != 1 and not entry.rounded_up:
-        denominator *= divisor
-    exact = Fraction(numerator, denominator)
+def _priced_by(entry: PriceEntry, counted: int, unit: str | None, metadata: Mapping[str, str]) -> Priced:
+    quantity = _charged_quantity(entry, counted, unit)
+    if quantity is None:
+        return Priced(None, None, None, unit, counted)
+    if not entry.additions:
+        return Priced(entry.rate.amount(quantity), entry.rate.text, entry.version, entry.unit, quantity)
+    exact = entry.rate.exact_amount(quantity)
     for addition in entry.additions:
-        number = _number_in(metadata, addition.metadata)
-        if number is not None:
-            exact += number * 10**9 * Fraction(addition.rate.numerator, addition.rate.denominator)
-        elif addition.required:
-            return Priced(None, None, None, unit or entry.unit)
+        if addition.metadata not in metadata and not addition.required:
+            continue
+        number = _number_of(metadata.get(addition.metadata))
+        if number is None:
+            return Priced(None, None, None, entry.unit, quantity)
+        exact += number * NANOUNITS_PER_UNIT * Fraction(addition.rate.numerator, addition.rate.denominator)
     amount = divided_half_even(exact.numerator, exact.denominator)
-    return Priced(amount, None, entry.version, unit or entry.unit)
+    return Priced(amount, None, entry.version, entry.unit, quantity)
 
 
-def _number_in(metadata: Mapping[str, str], key: str) -> Fraction | None:
-    text = metadata.get(key) if metadata else None
+def _charged_quantity(entry: PriceEntry, counted: int, unit: str | None) -> int | None:
+    """What was counted, in the entry's own unit (1e-9 units); None where that has no end as a decimal."""
+    divisor = 1 if unit is None else entry.counted_in.get(unit, 1)
+    if entry.rounded_up:
+        return rounded_up(counted, divisor)
+    quantity, rest = divmod(counted, divisor)
+    return None if rest else quantity
+
+
+def _number_of(text: str | None) -> Fraction | None:
+    """A number from an event's metadata, None where it is none (a wrong one must not count as zero)."""
     if text is None:
         return None
     try:
-        number = exact_decimal(text, f"metadata[{key}]")
+        number = exact_decimal(text, "metadata")
         round_to_picodollars(number)
     except InvalidValue:
         return None

@@ -23,12 +23,15 @@ class Priced:
     `amount_picodollars` is in 1e-12 USD; None means *unpriced*: no entry covers the event, and it must be
     recorded so, never as 0. `unit_price` is USD per unit as decimal text, None where there is no single one.
     `unit` is what the quantity counts, None where neither the caller nor the book knows.
+    `quantity_nanounits` is the quantity to record, in that unit: where a begun unit is charged as a whole one,
+    it is whole. So `unit_price` times quantity is the amount wherever there is a unit price.
     """
 
     amount_picodollars: int | None
     unit_price: str | None
     price_version: str | None
     unit: str | None
+    quantity_nanounits: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,120 @@
+"""One Kafka producer of one process, and the thread that serves its callbacks."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from costledger.schemas.errors import SettingsError
+from costledger.schemas.kafka_config import ClientConfig, client_config
+from costledger.schemas.settings import Settings
+from costledger.schemas.topics import PARTITIONER
+
+_LOGGER: Final = logging.getLogger("costledger.producers")
+_LIBRARY_LOGGER: Final = logging.getLogger("costledger.producers.librdkafka")
+#: How long the serving thread waits for the next callback; also how soon it notices that it should end.
+_POLL_SECONDS: Final = 0.1
+_JOIN_SECONDS_MAX: Final = 2.0
+#: The queue is bounded in events by `queue_events_max` and in bytes by this.
+_QUEUE_KILOBYTES_MAX: Final = 512 * 1024
+
+OnDelivery = Callable[[KafkaError | None, Message], None]
+
+
+def producer_config(settings: Settings) -> ClientConfig:
+    """The configuration of the SDK's producers: idempotent, acknowledged by all replicas, bounded."""
+    return {
+        **client_config(settings, f"costledger-{settings.source}"),
+        "enable.idempotence": True,
+        "acks": "all",
+        "compression.type": "zstd",
+        "partitioner": PARTITIONER,
+        "linger.ms": settings.linger_ms,
+        "queue.buffering.max.messages": settings.queue_events_max,
+        "queue.buffering.max.kbytes": _QUEUE_KILOBYTES_MAX,
+        # 0 would mean for ever.
+        "message.timeout.ms": max(1, int(settings.delivery_timeout_seconds * 1000)),
+        # Brokers close idle connections; that is no news.
+        "log.connection.close": False,
+    }
+
+
+def check_config(config: ClientConfig) -> None:
+    """Let librdkafka judge a configuration without connecting; raises `SettingsError`."""
+    try:
+        Producer({**config, "logger": _LIBRARY_LOGGER})
+    except (KafkaException, ValueError, TypeError) as error:
+        raise SettingsError(f"the Kafka client refuses its settings: {error}") from error
+
+
+class Channel:
+    """Sends messages to one topic. `send` never blocks; `on_delivery` is called once for each message sent.
+
+    Belongs to the process that made it: after a fork the child must call `abandon` and use one of its own.
+    """
+
+    def __init__(self, config: ClientConfig, topic: str, on_delivery: OnDelivery) -> None:
+        self._topic = topic
+        self._ending = threading.Event()
+        self._drained_only = threading.Event()
+        callbacks: dict[str, Any] = {
+            "on_delivery": on_delivery,
+            "error_cb": _log_client_error,
+            "logger": _LIBRARY_LOGGER,
+        }
+        self._producer = Producer({**config, **callbacks})
+        self._thread = threading.Thread(target=self._serve, name="costledger-delivery", daemon=True)
+        self._thread.start()
+
+    def send(self, key: bytes, value: bytes) -> None:
+        """Queue one message. `BufferError`: the queue is full. `KafkaException`: the client has failed."""
+        self._producer.produce(self._topic, value, key)
+
+    def flush(self, timeout_seconds: float) -> None:
+        """Send what is queued without lingering, and serve callbacks until all are served or the time is over."""
+        self._producer.flush(timeout_seconds)
+
+    def serve(self, timeout_seconds: float) -> None:
+        """Serve callbacks in the caller's thread, for at most this long."""
+        self._producer.poll(timeout_seconds)
+
+    def retire(self) -> None:
+        """Send no more; the thread ends by itself when every message has been accounted for."""
+        self._drained_only.set()
+
+    def close(self) -> None:
+        """Give up what is still queued (each message gets its callback with an error), and end the thread."""
+        self._producer.purge(in_queue=True, in_flight=True)
+        self._producer.flush(_JOIN_SECONDS_MAX)
+        self._ending.set()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(_JOIN_SECONDS_MAX)
+
+    def abandon(self) -> None:
+        """In a forked child: never touch the parent's producer again, and never let it be freed.
+
+        Freeing it would wait for threads that exist in the parent only.
+        """
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._producer))
+
+    def _serve(self) -> None:
+        while not self._ending.is_set():
+            if self._drained_only.is_set() and len(self._producer) == 0:
+                return
+            try:
+                self._producer.poll(_POLL_SECONDS)
+            except Exception:
+                # A defect in a callback must not end the thread: later events would never be accounted for.
+                _LOGGER.exception("a delivery callback failed")
+
+
+def _log_client_error(error: KafkaError) -> None:
+    if error.fatal():
+        _LOGGER.error("the Kafka client failed for good and will be replaced: %s", error)
+    else:
+        _LOGGER.warning("Kafka: %s", error)

@@ -1,0 +1,76 @@
+"""The tracker's counts: every event is acknowledged, spooled, queued or dropped, and nothing else."""
+
+from __future__ import annotations
+
+from threading import RLock
+from typing import TypedDict
+
+
+class Stats(TypedDict):
+    """One consistent view of the counts, in events since this process began to track.
+
+    `tracked = acked + spooled + queued + dropped` always. `rejected` (wrong arguments) is the part of
+    `dropped` that a programmer can mend; `unpriced` counts events sent without an amount.
+    """
+
+    tracked: int
+    acked: int
+    spooled: int
+    queued: int
+    dropped: int
+    rejected: int
+    unpriced: int
+
+
+class Counters:
+    """Counts events; safe to use from any thread, and from a signal handler that interrupts one of its methods."""
+
+    def __init__(self) -> None:
+        # Reentrant: a signal handler of the host may track while its own thread is in here.
+        self._lock = RLock()
+        self._tracked = 0
+        self._acked = 0
+        self._dropped = 0
+        self._rejected = 0
+        self._unpriced = 0
+
+    def track(self, unpriced: bool) -> None:
+        """One more event exists; it is queued until one of the others says more."""
+        with self._lock:
+            self._tracked += 1
+            self._unpriced += unpriced
+
+    def acknowledge(self) -> None:
+        """Kafka has a queued event."""
+        with self._lock:
+            self._acked += 1
+
+    def drop(self) -> None:
+        """A queued event is given up."""
+        with self._lock:
+            self._dropped += 1
+
+    def reject(self) -> None:
+        """An event was refused for its arguments; it never was queued."""
+        with self._lock:
+            self._tracked += 1
+            self._dropped += 1
+            self._rejected += 1
+
+    def queued(self) -> int:
+        """Events neither acknowledged nor dropped yet."""
+        with self._lock:
+            return self._tracked - self._acked - self._dropped
+
+    def stats(self) -> Stats:
+        """All counts at one moment."""
+        with self._lock:
+            return Stats(
+                tracked=self._tracked,
+                acked=self._acked,
+                spooled=0,
+                queued=self._tracked - self._acked - self._dropped,
+                dropped=self._dropped,
+                rejected=self._rejected,
+                unpriced=self._unpriced,
+            )

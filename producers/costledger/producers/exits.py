@@ -1,0 +1,79 @@
+"""What happens to trackers when their process forks, ends or is told to end.
+
+- Fork: locks and threads do not survive it, so each tracker starts afresh in the child: new producer, counts
+  from zero. What the parent had queued stays the parent's.
+- End of the interpreter (`atexit`) and of a `multiprocessing` worker: trackers are closed, each within its
+  flush timeout.
+- SIGTERM: a host with a handler of its own is left alone; its way of ending leads to `atexit`. Where nobody
+  handles SIGTERM, Python would die at once and lose what is queued: then, and only then, a handler is
+  installed that closes the trackers and dies of SIGTERM all the same. A handler that the host installs later
+  replaces it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import signal
+import threading
+from multiprocessing.util import Finalize
+from types import FrameType
+from typing import Protocol
+from weakref import WeakSet
+
+
+class Closable(Protocol):
+    """What this module does to a tracker."""
+
+    def close(self) -> None:
+        """Flush within the tracker's own timeout, and end."""
+        ...
+
+    def start_afresh(self) -> None:
+        """Forget everything that belongs to the parent process."""
+        ...
+
+
+_open: WeakSet[Closable] = WeakSet()
+_finalized_in: set[int] = set()
+
+
+def watch(tracker: Closable) -> None:
+    """Look after a tracker until it is closed or gone. The first one in a main thread may install the SIGTERM handler."""
+    _open.add(tracker)
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _close_and_die)
+
+
+def forget(tracker: Closable) -> None:
+    """The tracker is closed."""
+    _open.discard(tracker)
+
+
+def watch_process() -> None:
+    """To be called when a tracker begins to send in this process: `multiprocessing` workers end without `atexit`."""
+    if multiprocessing.parent_process() is not None and os.getpid() not in _finalized_in:
+        _finalized_in.add(os.getpid())
+        Finalize(None, close_all, exitpriority=10)
+
+
+def close_all() -> None:
+    """Close every open tracker of this process."""
+    for tracker in list(_open):
+        tracker.close()
+
+
+def _close_and_die(signal_number: int, _frame: FrameType | None) -> None:
+    close_all()
+    signal.signal(signal_number, signal.SIG_DFL)
+    os.kill(os.getpid(), signal_number)
+
+
+def _start_all_afresh() -> None:
+    for tracker in list(_open):
+        tracker.start_afresh()
+
+
+atexit.register(close_all)
+os.register_at_fork(after_in_child=_start_all_afresh)

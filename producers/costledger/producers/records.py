@@ -1,0 +1,277 @@
+"""From the arguments of a tracking call to the record of an event: pure functions, no Kafka.
+
+Quantities are measurements: int, Decimal, decimal text, or float (taken at its shortest decimal form, so that
+2.5 is 2.5), rounded to 1e-9 units. Money is exact: int, Decimal or decimal text, never float.
+"""
+
+from __future__ import annotations
+
+import operator
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+from costledger.producers.prices.book import PriceBook
+from costledger.producers.prices.rates import Priced, Rate, rate_of
+from costledger.schemas.errors import InvalidEvent
+from costledger.schemas.events import Category, EventRecord
+from costledger.schemas.ids import event_id_milliseconds, new_event_id
+from costledger.schemas.money import NANOUNITS_PER_UNIT, exact_decimal, round_to_nanounits, to_picodollars
+from costledger.schemas.times import to_microseconds
+
+#: What an event counts when neither the caller nor the price book says.
+UNKNOWN_UNIT: Final = "unit"
+#: Numbers that prices depend on besides the quantity, in the event's metadata.
+CHARGE_USD_KEY: Final = "charge_usd"
+MEMORY_GB_HOURS_KEY: Final = "memory_gb_hours"
+CHARACTERS_KEY: Final = "characters"
+
+Quantity = int | float | Decimal | str
+Exact = int | Decimal | str
+Metadata = Mapping[str, Any]
+_NO_METADATA: Final[Metadata] = {}
+_PLAIN_TYPES: Final = (bool, int, float, Decimal, UUID, date, datetime)
+
+
+@dataclass(slots=True, kw_only=True)
+class Draft:
+    """The arguments of one tracking call, unchecked.
+
+    `measures` are numbers that go into the metadata because a price depends on them.
+    """
+
+    user_id: str
+    service: str
+    operation: str
+    quantity: Quantity
+    unit: str | None = None
+    unit_price: Exact | None = None
+    amount: Exact | None = None
+    category: str = Category.USAGE
+    occurred_at: datetime | None = None
+    metadata: Metadata | None = None
+    event_id: UUID | str | None = None
+    reverses_event_id: UUID | str | None = None
+    measures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class ChatDraft:
+    """The arguments of tracking one request to a language model, unchecked; `input_tokens` includes cached ones."""
+
+    user_id: str
+    provider: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int
+    occurred_at: datetime | None
+    metadata: Metadata | None
+
+
+def build_record(draft: Draft, book: PriceBook, source: str) -> tuple[UUID, EventRecord]:
+    """The id and the record of an event, priced; raises `InvalidValue` for what cannot be a record at all.
+
+    The bounds of the fields are checked where the record is encoded.
+    """
+    occurred_at_us = _occurred_at_us(draft)
+    event_id = _uuid(draft.event_id, "event_id") if draft.event_id is not None else new_event_id(occurred_at_us)
+    for name in ("service", "operation"):
+        if not isinstance(getattr(draft, name), str):
+            raise InvalidEvent(name, getattr(draft, name), "text")
+    metadata = metadata_text(draft.metadata)
+    for name, value in draft.measures.items():
+        metadata[name] = _measure_text(name, value)
+    priced = _priced(draft, nanounits_of(draft.quantity), occurred_at_us, metadata, book)
+    reverses = draft.reverses_event_id
+    return event_id, event_record(
+        event_id,
+        draft.user_id,
+        draft.service,
+        draft.operation,
+        str(draft.category),
+        priced,
+        occurred_at_us,
+        source,
+        None if reverses is None else str(_uuid(reverses, "reverses_event_id")),
+        metadata,
+    )
+
+
+def build_chat_records(draft: ChatDraft, book: PriceBook, source: str) -> list[tuple[UUID, EventRecord]]:
+    """The records of one request to a language model, one for each kind of charge; raises `InvalidValue`."""
+    occurred_at_us = caller_clock_us() if draft.occurred_at is None else to_microseconds(draft.occurred_at)
+    for name in ("provider", "model"):
+        if not isinstance(getattr(draft, name), str):
+            raise InvalidEvent(name, getattr(draft, name), "text")
+    tokens = {name: _tokens(draft, name) for name in ("input_tokens", "output_tokens", "cached_input_tokens")}
+    charges = book.price_chat(draft.provider, draft.model, **tokens, occurred_at_us=occurred_at_us)
+    needed = book.chat_metadata(draft.provider, draft.model, tokens["input_tokens"], occurred_at_us)
+    metadata = {**metadata_text(draft.metadata), **needed}
+    records = []
+    for charge in charges:
+        event_id = new_event_id(occurred_at_us)
+        record = event_record(
+            event_id,
+            draft.user_id,
+            draft.provider,
+            charge.operation,
+            Category.USAGE.value,
+            charge.priced,
+            occurred_at_us,
+            source,
+            None,
+            metadata,
+        )
+        records.append((event_id, record))
+    return records
+
+
+def event_record(
+    event_id: UUID,
+    user_id: str,
+    service: str,
+    operation: str,
+    category: str,
+    priced: Priced,
+    occurred_at_us: int,
+    source: str,
+    reverses_event_id: str | None,
+    metadata: dict[str, str],
+) -> EventRecord:
+    """The record of an event from its parts, unchecked."""
+    return {
+        "event_id": str(event_id),
+        "user_id": user_id,
+        "service": service,
+        "operation": operation,
+        "category": category,
+        "quantity": priced.quantity_nanounits,
+        "unit": priced.unit or UNKNOWN_UNIT,
+        "unit_price": priced.unit_price,
+        "price_version": priced.price_version,
+        "amount": priced.amount_picodollars,
+        "currency": "USD",
+        "occurred_at": occurred_at_us,
+        "source": source,
+        "reverses_event_id": reverses_event_id,
+        "metadata": metadata,
+    }
+
+
+def nanounits_of(quantity: object) -> int:
+    """A quantity in units as an integer of 1e-9 units; raises `InvalidValue`."""
+    if type(quantity) is int:
+        return quantity * NANOUNITS_PER_UNIT
+    return round_to_nanounits(number_of(quantity, "quantity"))
+
+
+def number_of(value: object, name: str) -> Decimal:
+    """A measured number as a Decimal; a float at its shortest decimal form. Raises `InvalidValue`."""
+    if isinstance(value, float):
+        return exact_decimal(float.__repr__(value), name)
+    if isinstance(value, (Decimal, str)):
+        return exact_decimal(value, name)
+    return Decimal(whole_number(value, name))
+
+
+def whole_number(value: object, name: str) -> int:
+    """A whole number of any integer type (also numpy's), not a bool; raises `InvalidEvent`."""
+    if not isinstance(value, bool):
+        try:
+            return operator.index(value)  # type: ignore[arg-type]  # what has no __index__ raises TypeError
+        except TypeError:
+            pass
+    raise InvalidEvent(name, value, "a number")
+
+
+def metadata_text(metadata: Metadata | None) -> dict[str, str]:
+    """Metadata as the contract wants it: text, with plain values written out and None left out.
+
+    Raises `InvalidEvent` for what is no mapping, and for values such as lists, whose text would be nobody's
+    format.
+    """
+    if not metadata and (metadata is None or isinstance(metadata, Mapping)):
+        return {}
+    if not isinstance(metadata, Mapping):
+        raise InvalidEvent("metadata", metadata, "a map of strings")
+    texts = {}
+    for key, value in metadata.items():
+        if isinstance(value, str):
+            texts[key] = value
+        elif isinstance(value, _PLAIN_TYPES):
+            texts[key] = str(value)
+        elif value is not None:
+            raise InvalidEvent(f"metadata[{key!r}]", value, "text or a plain value")
+    return texts
+
+
+def caller_clock_us() -> int:
+    """Now, in Unix microseconds."""
+    return time.time_ns() // 1000
+
+
+def _occurred_at_us(draft: Draft) -> int:
+    """The caller's time, else the time in the caller's event id, else now."""
+    if draft.occurred_at is not None:
+        if not isinstance(draft.occurred_at, datetime):
+            raise InvalidEvent("occurred_at", draft.occurred_at, "a datetime with a UTC offset")
+        return to_microseconds(draft.occurred_at)
+    if draft.event_id is not None:
+        return event_id_milliseconds(_uuid(draft.event_id, "event_id")) * 1000
+    return caller_clock_us()
+
+
+def _uuid(value: UUID | str, name: str) -> UUID:
+    if isinstance(value, UUID):
+        return value
+    try:
+        return UUID(value)
+    except (ValueError, TypeError, AttributeError):
+        raise InvalidEvent(name, value, "a UUID") from None
+
+
+def _tokens(draft: ChatDraft, name: str) -> int:
+    tokens = whole_number(getattr(draft, name), name)
+    if tokens < 0:
+        raise InvalidEvent(name, tokens, "0 or more")
+    return tokens
+
+
+def _measure_text(name: str, value: object) -> str:
+    number = exact_decimal(value, name) if name == CHARGE_USD_KEY else number_of(value, name)  # type: ignore[arg-type]  # checked within
+    if number < 0:
+        raise InvalidEvent(name, value, "0 or more")
+    if name == CHARGE_USD_KEY:
+        to_picodollars(number, name)
+    else:
+        round_to_nanounits(number, name)
+    return f"{number:f}"
+
+
+def _priced(draft: Draft, nanounits: int, occurred_at_us: int, metadata: dict[str, str], book: PriceBook) -> Priced:
+    """The caller's own amount or unit price, else the price book's."""
+    if draft.unit is not None and not isinstance(draft.unit, str):
+        raise InvalidEvent("unit", draft.unit, "text")
+    if draft.amount is None and draft.unit_price is None:
+        return book.price_nanounits(draft.service, draft.operation, nanounits, occurred_at_us, draft.unit, metadata)
+    rate = None if draft.unit_price is None else _rate_of(draft.unit_price)
+    text = None if rate is None else rate.text
+    if draft.amount is not None:
+        return Priced(to_picodollars(draft.amount, "amount"), text, None, draft.unit, nanounits)
+    amount = None if rate is None else rate.amount(nanounits)
+    return Priced(amount, text, None, draft.unit, nanounits)
+
+
+def _rate_of(unit_price: Exact) -> Rate:
+    price = exact_decimal(unit_price, "unit_price")
+    if price and not -30 <= price.adjusted() <= 30:
+        raise InvalidEvent("unit_price", unit_price, "a price from 1e-30 to 1e30 USD per unit")
+    rate = rate_of(price, 1)
+    if rate is None:
+        raise InvalidEvent("unit_price", unit_price, "a price with at most 60 decimals")
+    return rate

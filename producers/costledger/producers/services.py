@@ -1,0 +1,248 @@
+"""One method per paid service: each knows what its service counts; prices are the price book's matter."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from costledger.producers.prices.book import EMBEDDING_PREFIX
+from costledger.producers.records import (
+    CHARACTERS_KEY,
+    CHARGE_USD_KEY,
+    MEMORY_GB_HOURS_KEY,
+    ChatDraft,
+    Draft,
+    Exact,
+    Metadata,
+    Quantity,
+)
+
+AWS_REKOGNITION: Final = "aws-rekognition"
+AWS_TRANSCRIBE: Final = "aws-transcribe"
+AWS_COMPREHEND: Final = "aws-comprehend"
+AWS_S3: Final = "aws-s3"
+OPENAI: Final = "openai"
+STRIPE: Final = "stripe"
+INTERNAL: Final = "internal"
+
+VIDEO_ANALYSIS: Final = "videoAnalysis"
+TRANSCRIPTION: Final = "transcription"
+CHARGE: Final = "charge"
+PROCESSING: Final = "processing"
+
+
+class ServiceMethods(ABC):
+    """The tracking methods for particular services, on top of `_track`.
+
+    All return the event's id at once, take `metadata` and `occurred_at` (an aware datetime, by default now),
+    and never raise unless the tracker is strict.
+    """
+
+    @abstractmethod
+    def _track(self, draft: Draft) -> UUID:
+        """Build, price and send one event."""
+
+    @abstractmethod
+    def _track_chat(self, draft: ChatDraft) -> list[UUID]:
+        """Build, price and send the events of one request to a language model."""
+
+    def track_rekognition(
+        self,
+        user_id: str,
+        operation: str,
+        count: Quantity,
+        *,
+        metadata: Metadata | None = None,
+        occurred_at: datetime | None = None,
+    ) -> UUID:
+        """Images analysed by Amazon Rekognition, for example `detectLabels`; for `videoAnalysis`, minutes."""
+        return self._track(
+            Draft(
+                user_id=user_id,
+                service=AWS_REKOGNITION,
+                operation=operation,
+                quantity=count,
+                metadata=metadata,
+                occurred_at=occurred_at,
+            )
+        )
+
+    def track_rekognition_video(
+        self,
+        user_id: str,
+        minutes: Quantity,
+        *,
+        metadata: Metadata | None = None,
+        occurred_at: datetime | None = None,
+    ) -> UUID:
+        """Minutes of video analysed by Amazon Rekognition."""
+        return self.track_rekognition(user_id, VIDEO_ANALYSIS, minutes, metadata=metadata, occurred_at=occurred_at)
+
+    def track_transcribe(
+        self,
+        user_id: str,
+        minutes: Quantity,
+        *,
+        metadata: Metadata | None = None,
+        occurred_at: datetime | None = None,
+    ) -> UUID:
+        """Minutes of speech transcribed by Amazon Transcribe."""
+        return self._track(
+            Draft(
+                user_id=user_id,
+                service=AWS_TRANSCRIBE,
+                operation=TRANSCRIPTION,
+                quantity=minutes,
+                metadata=metadata,
+                occurred_at=occurred_at,
+            )
+        )
+
+    def track_comprehend(
+        self,
+        user_id: str,
+        operation: str,
+        characters: Quantity,
+        *,
+        metadata: Metadata | None = None,
+        occurred_at: datetime | None = None,
+    ) -> UUID:
+        """Text analysed by Amazon Comprehend, for example by `detectSentiment`.
+
+        The event's quantity is in begun units of 100 characters, as they are charged; the number of characters
+        is in its metadata.
+        """
+        return self._track(
+            Draft(
+                user_id=user_id,
+                service=AWS_COMPREHEND,
+                operation=operation,
+                quantity=characters,
+                unit="character",
+                measures={CHARACTERS_KEY: characters},
+                metadata=metadata,
+                occurred_at=occurred_at,
+            )
+        )
+
+    def track_s3(
+        self,
+        user_id: str,
+        operation: str,
+        units: Quantity,
+        *,
+        metadata: Metadata | None = None,
+        occurred_at: datetime | None = None,
+    ) -> UUID:
+        """Amazon S3: `storage` in GB-months, `get` and `put` in requests, `transfer` in GB."""
+        return self._track(
+            Draft(
+                user_id=user_id,
+                service=AWS_S3,
+                operation=operation,
+                quantity=units,
+                metadata=metadata,
+                occurred_at=occurred_at,
+            )
+        )
+
+    def track_embedding(
+        self,
+        user_id: str,
+        model: str,
+        tokens: Quantity,
+        *,
+        provider: str = OPENAI,
+        metadata: Metadata | None = None,
+        occurred_at: datetime | None = None,
+    ) -> UUID:
+        """Tokens embedded by a model; the operation is `embedding-<model>`."""
+        return self._track(
+            Draft(
+                user_id=user_id,
+                service=provider,
+                operation=EMBEDDING_PREFIX + model if isinstance(model, str) else model,
+                quantity=tokens,
+                metadata=metadata,
+                occurred_at=occurred_at,
+            )
+        )
+
+    def track_chat(
+        self,
+        user_id: str,
+        model: str,
+        input_tokens: int,
+        output_tokens: int,
+        cached_input_tokens: int = 0,
+        provider: str = OPENAI,
+        *,
+        metadata: Metadata | None = None,
+        occurred_at: datetime | None = None,
+    ) -> list[UUID]:
+        """One request to a language model: an event for each kind of token, with the model in its metadata.
+
+        `input_tokens` includes the cached ones, as providers report it; the events do not overlap:
+        `input-tokens` (not cached), `output-tokens`, `cached-input-tokens` if there were any, and `requests`
+        where the model charges for each. Wrong arguments make one dropped event.
+        """
+        return self._track_chat(
+            ChatDraft(
+                user_id=user_id,
+                provider=provider,
+                model=model,
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                cached_input_tokens=cached_input_tokens,
+                metadata=metadata,
+                occurred_at=occurred_at,
+            )
+        )
+
+    def track_processing(
+        self,
+        user_id: str,
+        cpu_hours: Quantity,
+        memory_gb_hours: Quantity,
+        *,
+        metadata: Metadata | None = None,
+        occurred_at: datetime | None = None,
+    ) -> UUID:
+        """Work on the company's own machines.
+
+        One event: its quantity is the CPU hours, its metadata has the GB hours of memory, its amount is for both.
+        """
+        return self._track(
+            Draft(
+                user_id=user_id,
+                service=INTERNAL,
+                operation=PROCESSING,
+                quantity=cpu_hours,
+                measures={MEMORY_GB_HOURS_KEY: memory_gb_hours},
+                metadata=metadata,
+                occurred_at=occurred_at,
+            )
+        )
+
+    def track_stripe_charge(
+        self,
+        user_id: str,
+        amount_usd: Exact,
+        *,
+        metadata: Metadata | None = None,
+        occurred_at: datetime | None = None,
+    ) -> UUID:
+        """Stripe's fee for charging `amount_usd` to a customer's card; the charge itself is in the metadata."""
+        return self._track(
+            Draft(
+                user_id=user_id,
+                service=STRIPE,
+                operation=CHARGE,
+                quantity=1,
+                measures={CHARGE_USD_KEY: amount_usd},
+                metadata=metadata,
+                occurred_at=occurred_at,
+            )
+        )
