@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from .errors import ProgramMissing, StackError
@@ -17,6 +18,9 @@ from .errors import ProgramMissing, StackError
 __all__ = ["KAFKA_VERSION", "apache_kafka_available", "cached_jars", "ensure_jars", "find_java"]
 
 FETCH_TIMEOUT_SECONDS = 600.0
+JAVA_PROBE_TIMEOUT_SECONDS = 20.0
+JAVA_MAJOR_MIN = 17
+OUTPUT_CHARS_MAX = 4000
 _POM = Path(__file__).with_name("pom.xml")
 _JAVA_REMEDY = "Apache Kafka needs Java 17 or later (Debian: apt install default-jre-headless)"
 _MVN_REMEDY = "Maven fetches Apache Kafka (Debian: apt install maven); or use the embedded broker"
@@ -33,14 +37,28 @@ KAFKA_VERSION = _version_in(_POM.read_text())
 
 
 def find_java() -> str:
-    """Path of `java`: $JAVA_HOME first, then PATH. ProgramMissing when there is none."""
-    if home := os.environ.get("JAVA_HOME"):
-        candidate = Path(home) / "bin" / "java"
-        if os.access(candidate, os.X_OK):
+    """Path of `java`: $JAVA_HOME first, then PATH. ProgramMissing when there is none, or only older ones."""
+    seen = []
+    for candidate in (Path(os.environ.get("JAVA_HOME", "/nonexistent")) / "bin" / "java", shutil.which("java")):
+        if candidate is None or not os.access(candidate, os.X_OK):
+            continue
+        major = _java_major(str(candidate))
+        if major >= JAVA_MAJOR_MIN:
             return str(candidate)
-    if found := shutil.which("java"):
-        return found
-    raise ProgramMissing("java", _JAVA_REMEDY)
+        seen.append(f"{candidate} is version {major}")
+    raise ProgramMissing(f"Java {JAVA_MAJOR_MIN}+", "; ".join([*seen, _JAVA_REMEDY]))
+
+
+@cache
+def _java_major(java: str) -> int:
+    """The major version, from the quoted one that `java -version` writes to its standard error."""
+    result = subprocess.run(
+        [java, "-version"], capture_output=True, text=True, check=False, timeout=JAVA_PROBE_TIMEOUT_SECONDS
+    )
+    match = re.search(r'version "(\d+)', result.stderr)
+    if match is None:
+        raise StackError(f"{java} -version says {result.stderr!r}: no version in it")
+    return int(match[1])
 
 
 def cached_jars() -> Path:
@@ -104,4 +122,4 @@ def _fetch(maven: str, work: Path, target: Path) -> None:
     except subprocess.TimeoutExpired as error:
         raise StackError(f"mvn did not fetch Apache Kafka within {FETCH_TIMEOUT_SECONDS:g} s") from error
     if result.returncode != 0 or not any(target.glob("kafka_*.jar")):
-        raise StackError(f"mvn could not fetch Apache Kafka {KAFKA_VERSION}:\n{result.stdout[-4000:]}")
+        raise StackError(f"mvn could not fetch Apache Kafka {KAFKA_VERSION}:\n{result.stdout[-OUTPUT_CHARS_MAX:]}")

@@ -19,7 +19,7 @@ from .errors import ServiceFailed, StackError
 from .ports import LOOPBACK
 from .postgres_binaries import PostgresBinaries, find_binaries, reachable_by
 from .process import Account, Command
-from .service import STOP_TIMEOUT_SECONDS, ProcessService, log_tail
+from .service import STOP_TIMEOUT_SECONDS, ProcessService, log_tail, write_private
 
 __all__ = ["Postgres", "service_account"]
 
@@ -102,8 +102,7 @@ class Postgres(ProcessService):
         if self._account is not None:
             self._binaries = reachable_by(self._account, self._binaries)
         if major is None:
-            with os.fdopen(os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as new:
-                new.write(secrets.token_urlsafe(24))
+            write_private(password_file, secrets.token_urlsafe(24))
             self._initialise(self._binaries, password_file.read_text())
         self._password = password_file.read_text()
 

