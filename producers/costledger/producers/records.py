@@ -166,7 +166,8 @@ def event_record(
 def nanounits_of(quantity: object) -> int:
     """A quantity in units as an integer of 1e-9 units; raises `InvalidValue`."""
     if type(quantity) is int:
-        return quantity * NANOUNITS_PER_UNIT
+        nanounits: int = quantity * NANOUNITS_PER_UNIT
+        return nanounits
     return round_to_nanounits(number_of(quantity, "quantity"))
 
 
@@ -273,5 +274,5 @@ def _rate_of(unit_price: Exact) -> Rate:
         raise InvalidEvent("unit_price", unit_price, "a price from 1e-30 to 1e30 USD per unit")
     rate = rate_of(price, 1)
     if rate is None:
-        raise InvalidEvent("unit_price", unit_price, "a price with at most 60 decimals")
+        raise InvalidEvent("unit_price", unit_price, "a price with at most 30 decimals")
     return rate

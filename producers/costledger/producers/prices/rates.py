@@ -13,7 +13,8 @@ from typing import Final
 from costledger.schemas.money import NANOUNITS_PER_UNIT, PICODOLLARS_PER_USD
 
 _PICODOLLARS_PER_NANOUNIT: Final = Fraction(PICODOLLARS_PER_USD, NANOUNITS_PER_UNIT)
-_DECIMALS_MAX: Final = 60
+#: What an event's unit price may have after the point.
+_DECIMALS_MAX: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def divided_half_even(numerator: int, denominator: int) -> int:
 def rounded_up(quantity_nanounits: int, divisor: int) -> int:
     """A quantity divided by `divisor` and rounded away from zero to whole units, in 1e-9 units."""
     step = NANOUNITS_PER_UNIT * divisor
-    whole = -(-abs(quantity_nanounits) // step) * NANOUNITS_PER_UNIT
+    whole: int = -(-abs(quantity_nanounits) // step) * NANOUNITS_PER_UNIT
     return whole if quantity_nanounits >= 0 else -whole
 
 
