@@ -7,20 +7,22 @@ Floats are refused everywhere: 0.1 is not a tenth of a dollar.
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation, localcontext
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 
 from costledger.schemas.errors import InvalidValue
 
-PICODOLLARS_PER_USD = 10**12
-NANOUNITS_PER_UNIT = 10**9
+USD_DECIMALS = 12
+QUANTITY_DECIMALS = 9
+PICODOLLARS_PER_USD = 10**USD_DECIMALS
+NANOUNITS_PER_UNIT = 10**QUANTITY_DECIMALS
 
 #: 9 million USD for one event: what fits in an Avro `long` with room to spare.
 AMOUNT_PICODOLLARS_MAX = 9_000_000 * PICODOLLARS_PER_USD
 #: 9e9 units for one event, for the same reason.
 QUANTITY_NANOUNITS_MAX = 9_000_000_000 * NANOUNITS_PER_UNIT
 
-#: Enough digits for any product of a price and a quantity within bounds to stay exact until it is rounded once.
-_PRECISION_DIGITS = 80
+#: Moves the point without losing a digit, whatever precision the host program has set for its own arithmetic.
+_EXACT = Context(prec=MAX_PREC, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[InvalidOperation])
 
 Exact = Decimal | int | str
 
@@ -38,55 +40,48 @@ def exact_decimal(value: Exact, field: str) -> Decimal:
     return number
 
 
-def _scaled(value: Exact, scale: int, field: str, limit: int, places: int, rounded: bool) -> int:
+def _scaled(value: Exact, places: int, field: str, limit: int, rounded: bool) -> int:
     number = exact_decimal(value, field)
-    # Decides before multiplying, so that 1E+999999 costs nothing.
+    # Decides before the digits are written out, so that 1E+999999 costs nothing.
     if number and number.adjusted() > 30:
-        raise InvalidValue(field, value, f"at most {limit // scale} in magnitude")
-    with localcontext() as context:
-        context.prec = _PRECISION_DIGITS
-        whole = (number * scale).to_integral_value(rounding=ROUND_HALF_EVEN)
-        if not rounded and whole != number * scale:
-            raise InvalidValue(field, value, f"a number with at most {places} decimals")
-    if abs(whole) > limit:
-        raise InvalidValue(field, value, f"at most {limit // scale} in magnitude")
+        raise InvalidValue(field, value, f"at most {limit // 10**places} in magnitude")
+    scaled = number.scaleb(places, _EXACT)
+    whole = scaled.to_integral_value(ROUND_HALF_EVEN, _EXACT)
+    if not rounded and whole != scaled:
+        raise InvalidValue(field, value, f"a number with at most {places} decimals")
+    if not -limit <= whole <= limit:
+        raise InvalidValue(field, value, f"at most {limit // 10**places} in magnitude")
     return int(whole)
 
 
 def to_picodollars(usd: Exact, field: str = "amount") -> int:
     """USD to picodollars, exactly. More than 12 decimals, floats or too large amounts raise `InvalidValue`."""
-    return _scaled(usd, PICODOLLARS_PER_USD, field, AMOUNT_PICODOLLARS_MAX, 12, rounded=False)
+    return _scaled(usd, USD_DECIMALS, field, AMOUNT_PICODOLLARS_MAX, rounded=False)
 
 
 def round_to_picodollars(usd: Exact, field: str = "amount") -> int:
     """USD to the nearest picodollar, ties to even. For products of a price and a quantity, rounded once."""
-    return _scaled(usd, PICODOLLARS_PER_USD, field, AMOUNT_PICODOLLARS_MAX, 12, rounded=True)
+    return _scaled(usd, USD_DECIMALS, field, AMOUNT_PICODOLLARS_MAX, rounded=True)
 
 
 def to_nanounits(quantity: Exact, field: str = "quantity") -> int:
     """A quantity in units to integers of 1e-9 units, exactly; raises `InvalidValue` otherwise."""
-    return _scaled(quantity, NANOUNITS_PER_UNIT, field, QUANTITY_NANOUNITS_MAX, 9, rounded=False)
+    return _scaled(quantity, QUANTITY_DECIMALS, field, QUANTITY_NANOUNITS_MAX, rounded=False)
 
 
 def round_to_nanounits(quantity: Exact, field: str = "quantity") -> int:
     """A quantity in units to the nearest 1e-9 unit, ties to even."""
-    return _scaled(quantity, NANOUNITS_PER_UNIT, field, QUANTITY_NANOUNITS_MAX, 9, rounded=True)
+    return _scaled(quantity, QUANTITY_DECIMALS, field, QUANTITY_NANOUNITS_MAX, rounded=True)
 
 
 def to_usd(picodollars: int) -> Decimal:
     """Picodollars to USD, exactly, for any magnitude."""
-    return Decimal(picodollars).scaleb(-12) if abs(picodollars) < 10**27 else _wide_scaleb(picodollars, -12)
+    return Decimal(picodollars).scaleb(-USD_DECIMALS, _EXACT)
 
 
 def from_nanounits(nanounits: int) -> Decimal:
     """Integers of 1e-9 units to units, exactly, for any magnitude."""
-    return Decimal(nanounits).scaleb(-9) if abs(nanounits) < 10**27 else _wide_scaleb(nanounits, -9)
-
-
-def _wide_scaleb(number: int, exponent: int) -> Decimal:
-    with localcontext() as context:
-        context.prec = _PRECISION_DIGITS
-        return Decimal(number).scaleb(exponent)
+    return Decimal(nanounits).scaleb(-QUANTITY_DECIMALS, _EXACT)
 
 
 def usd_text(picodollars: int) -> str:
