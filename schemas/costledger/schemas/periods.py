@@ -1,7 +1,9 @@
 """Periods: half-open intervals [start, end) of an hour, day, week or month in any IANA time zone.
 
-A day in a zone with daylight saving has 23 to 25 hours; an hour is always 3600 seconds, begun on the zone's
-own full hour. Weeks begin on Monday (ISO 8601). Labels are those of the Redis keys: `2026-11-23T09`,
+Periods of one kind follow each other without gap or overlap. A day in a zone with daylight saving has 23 to
+25 hours. An hour begins on the zone's own full hour and has 3600 seconds, or less where the zone changes its
+offset by a part of an hour (Australia/Lord_Howe: 30 minutes). Where clocks go back over midnight, the day
+begins at the first of the two. Weeks begin on Monday (ISO 8601). Labels are those of the Redis keys: `2026-11-23T09`,
 `2026-11-23`, `2026-W48`, `2026-11`.
 """
 
@@ -66,7 +68,9 @@ def period_at(kind: PeriodKind, instant_us: int, time_zone: str = "UTC") -> Peri
     if kind is PeriodKind.HOUR:
         return _hour_at(instant_us, time_zone)
     local = from_microseconds(instant_us).astimezone(zone(time_zone))
-    return _civil_period(kind, local.year, local.month, local.day, time_zone)
+    period = _civil_period(kind, local.year, local.month, local.day, time_zone)
+    # Clocks that go back over midnight show the day before once more, after it has ended.
+    return period if instant_us < period.end_us else period.next()
 
 
 def periods_between(kind: PeriodKind, start_us: int, end_us: int, time_zone: str = "UTC") -> Iterator[Period]:
@@ -86,19 +90,25 @@ def period_of_label(kind: PeriodKind, label: str, time_zone: str = "UTC") -> Per
         if kind is PeriodKind.WEEK:
             civil = datetime.fromisoformat(f"{label}-1")
         else:
-            civil = datetime.strptime(label, formats[kind])  # noqa: DTZ007 - made aware on the next line
+            civil = datetime.strptime(label, formats[kind])  # noqa: DTZ007 - a civil time
     except ValueError:
         raise InvalidValue("period", label, f"the label of a {kind}") from None
-    return period_at(kind, to_microseconds(civil.replace(tzinfo=zone(time_zone))), time_zone)
+    return period_at(kind, _instant(civil, time_zone), time_zone)
 
 
 def _hour_at(instant_us: int, time_zone: str) -> Period:
-    local = from_microseconds(instant_us).astimezone(zone(time_zone))
+    where = zone(time_zone)
+    local = from_microseconds(instant_us).astimezone(where)
     # Subtracted from the instant, not from the civil time: right in the hour that a zone has twice.
     into_us = (local.minute * 60 + local.second) * 1_000_000 + local.microsecond
     start_us = instant_us - into_us
-    label = local.strftime("%Y-%m-%dT%H")
-    return Period(PeriodKind.HOUR, start_us, start_us + MICROSECONDS_PER_HOUR, label, time_zone)
+    end_us = start_us + MICROSECONDS_PER_HOUR
+    # A change of offset within the hour ends it: what follows is another hour, or the same one again.
+    if _offset(start_us, where) != local.utcoffset():
+        start_us = _change_of_offset(start_us, instant_us, where)
+    if _offset(end_us - 1, where) != local.utcoffset():
+        end_us = _change_of_offset(instant_us, end_us - 1, where)
+    return Period(PeriodKind.HOUR, start_us, end_us, local.strftime("%Y-%m-%dT%H"), time_zone)
 
 
 @lru_cache(maxsize=65_536)
@@ -125,11 +135,20 @@ def _instant(civil: datetime, time_zone: str) -> int:
         return reached
     # In a gap, fold=0 lands after the change of offset and fold=1 before it: the change is in between.
     before = to_microseconds(civil.replace(tzinfo=where, fold=1))
-    offset_after = from_microseconds(reached).astimezone(where).utcoffset()
-    while reached - before > 1:
-        middle = (before + reached) // 2
-        if from_microseconds(middle).astimezone(where).utcoffset() == offset_after:
-            reached = middle
+    return _change_of_offset(before, reached, where)
+
+
+def _offset(instant_us: int, where: ZoneInfo) -> timedelta | None:
+    return from_microseconds(instant_us).astimezone(where).utcoffset()
+
+
+def _change_of_offset(before_us: int, after_us: int, where: ZoneInfo) -> int:
+    """The first instant with the offset of `after_us`; at `before_us` the zone has another one."""
+    offset_after = _offset(after_us, where)
+    while after_us - before_us > 1:
+        middle_us = (before_us + after_us) // 2
+        if _offset(middle_us, where) == offset_after:
+            after_us = middle_us
         else:
-            before = middle
-    return reached
+            before_us = middle_us
+    return after_us
