@@ -13,6 +13,7 @@ from costledger.schemas.times import from_microseconds, rfc3339
 
 AlertRecord = dict[str, Any]
 
+_LONG_MIN: Final = -(2**63)
 _LONG_MAX: Final = 2**63 - 1
 TOTAL_SCOPE: Final = "total"
 CLOUDEVENTS_SOURCE: Final = "/costledger/streams"
@@ -78,7 +79,7 @@ class CostAlert:
         return derived_alert_id(self.kind, self.state, self.user_id, self.scope, version, period, percent)
 
     def to_record(self) -> AlertRecord:
-        """The record that Avro writes; totals beyond 64 bits are written as the largest `long`."""
+        """The record that Avro writes; totals beyond 64 bits are written as the nearest `long`."""
         record = asdict(self)
         percent = self.threshold_percent
         return {
@@ -87,8 +88,8 @@ class CostAlert:
             "kind": str(self.kind),
             "state": str(self.state),
             "severity": str(self.severity),
-            "actual": min(self.actual, _LONG_MAX),
-            "limit": None if self.limit is None else min(self.limit, _LONG_MAX),
+            "actual": _as_long(self.actual),
+            "limit": None if self.limit is None else _as_long(self.limit),
             "threshold_percent": None if percent is None else percent.quantize(Decimal("0.0001")),
             "period_start": from_microseconds(self.period_start),
             "period_end": from_microseconds(self.period_end),
@@ -108,3 +109,7 @@ class CostAlert:
             "content-type": "application/avro",
         }
         return [(name, value.encode()) for name, value in headers.items()]
+
+
+def _as_long(total: int) -> int:
+    return max(_LONG_MIN, min(total, _LONG_MAX))

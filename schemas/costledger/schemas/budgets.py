@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 from typing import Any, Final
 
 from costledger.schemas.errors import InvalidValue
@@ -87,7 +87,8 @@ class Budget:
             raise InvalidValue("currency", self.currency, "USD")
         for name in ("monthly_budget", "hourly_spike_limit"):
             amount = getattr(self, name)
-            if amount is not None and not 0 <= amount <= MONTHLY_BUDGET_MAX:
+            # A float would compare well and be wrong later.
+            if amount is not None and not (type(amount) is int and 0 <= amount <= MONTHLY_BUDGET_MAX):
                 limit = f"from 0 to {MONTHLY_BUDGET_MAX // PICODOLLARS_PER_USD} USD, in 1e-12 USD"
                 raise InvalidValue(name, amount, limit)
         zone(self.time_zone)
@@ -135,7 +136,9 @@ class Budget:
 
 def threshold_amount(monthly: int, percent: Decimal) -> int:
     """The least amount, in 1e-12 USD, that reaches `percent` of a monthly limit (rounded up)."""
-    return int((monthly * percent / 100).to_integral_value(rounding=ROUND_CEILING))
+    # In integers, so that no decimal context can round it.
+    numerator, denominator = percent.as_integer_ratio()
+    return -(-monthly * numerator // (denominator * 100))
 
 
 def parse_thresholds(
@@ -166,6 +169,6 @@ def _check_thresholds(thresholds: tuple[Decimal, ...]) -> None:
 
 
 def _check_percent(percent: Decimal, percent_max: Decimal) -> None:
-    if not 0 <= percent <= percent_max or percent != percent.quantize(_THRESHOLD_STEP):
+    if not percent.is_finite() or not 0 <= percent <= percent_max or percent != percent.quantize(_THRESHOLD_STEP):
         limit = f"from 0 to {percent_max} percent, with at most 4 decimals"
         raise InvalidValue("alert_thresholds", percent, limit)

@@ -14,7 +14,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 def to_microseconds(instant: datetime, field: str = "occurred_at") -> int:
     """An aware datetime as Unix microseconds, exactly; a naive one raises `InvalidValue`."""
-    if instant.tzinfo is None:
+    if instant.utcoffset() is None:
         raise InvalidValue(field, instant, "a time with a UTC offset")
     return (instant - _EPOCH) // _MICROSECOND
 
@@ -34,9 +34,9 @@ def parse_time(text: str, field: str = "occurred_at") -> datetime:
     cleaned = f"{head}.{tail[: min(digits, 6)]}{tail[digits:]}" if dot and digits else text.strip()
     try:
         parsed = datetime.fromisoformat(cleaned)
-    except ValueError:
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise InvalidValue(field, text, "an RFC 3339 time, for example 2026-11-23T09:00:00Z") from None
-    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
 
 def rfc3339(microseconds: int) -> str:
