@@ -97,8 +97,10 @@ def test_suspended_worker_writes_nothing_late(cluster: Cluster) -> None:
     first.process.send_signal(signal.SIGSTOP)
     cluster.produce(10_000)
     wait_for(cluster.all_committed, 60, "the other worker has taken over")
+    opened = first.log_path.read_text().count(OPEN)
     first.process.send_signal(signal.SIGCONT)
     cluster.produce(10_000)
+    wait_for(lambda: first.log_path.read_text().count(OPEN) > opened, 40, "it joins again")
     wait_for(cluster.all_committed, 60, "everything is committed")
     assert [first.terminate(), second.terminate()] == [0, 0]
     assert "writing" not in first.log_path.read_text() + second.log_path.read_text()

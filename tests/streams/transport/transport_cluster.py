@@ -14,8 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from costledger.streams.transport import changelog_topic
 from costledger.streams.transport.table import RecoveredPartition
@@ -52,6 +51,7 @@ class Cluster:
         partitions: int = 4,
         limits: bool = False,
         changelog: dict[str, str] | None = None,
+        without_changelog: bool = False,
     ) -> None:
         self.bootstrap_servers = kafka.bootstrap_servers
         self.directory = directory
@@ -61,11 +61,12 @@ class Cluster:
         self.prerequisites = (self.limits,) if limits else ()
         for topic in (self.main, self.outputs, self.limits):
             kafka.create_topic(topic, partitions, {})
-        kafka.create_topic(
-            changelog_topic(self.app_id, "totals"),
-            partitions,
-            {"cleanup.policy": "compact", **(changelog or {})},
-        )
+        if not without_changelog:
+            kafka.create_topic(
+                changelog_topic(self.app_id, "totals"),
+                partitions,
+                {"cleanup.policy": "compact", **(changelog or {})},
+            )
         self.truth: dict[bytes, list[int]] = {}
         self.workers: list[Worker] = []
         self._random = random.Random(name)
@@ -134,13 +135,13 @@ class Cluster:
             consumer.close()
 
     def committed(self, topic: str) -> dict[int, int]:
-        """The group's committed offsets of a topic."""
-        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
-        request = ConsumerGroupTopicPartitions(
-            self.app_id, [TopicPartition(topic, partition) for partition in range(self.partitions)]
-        )
-        offsets = admin.list_consumer_group_offsets([request])[self.app_id].result(10)
-        return {place.partition: place.offset for place in offsets.topic_partitions or []}
+        """The group's committed offsets of a topic; negative where there is none."""
+        places = [TopicPartition(topic, partition) for partition in range(self.partitions)]
+        consumer = Consumer({"bootstrap.servers": self.bootstrap_servers, "group.id": self.app_id})
+        try:
+            return {place.partition: place.offset for place in consumer.committed(places, timeout=10)}
+        finally:
+            consumer.close()
 
     def all_committed(self) -> bool:
         """True when the group has committed the whole main topic."""

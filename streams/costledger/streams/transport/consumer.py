@@ -172,6 +172,10 @@ class BatchConsumer(Consumer):
         """The end of a partition as of the last fetch; None when there was none, or it is not assigned."""
         return self._thread.known_highwater(tp)
 
+    def partition_count(self, topic: str) -> int:
+        """How many partitions a topic has; 0 when the client knows no such topic."""
+        return self._thread.partition_count(topic)
+
     # --- what the runtime does in Faust's place
 
     async def commit(

@@ -115,5 +115,9 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
             return None  # the assignment changed in the other thread
         return highwater
 
+    def partition_count(self, topic: str) -> int:
+        """See `BatchConsumer.partition_count`."""
+        return len(self._ensure_consumer().partitions_for_topic(topic) or ())
+
     def close(self) -> None:
         """Does nothing, see `BatchConsumer.close`."""

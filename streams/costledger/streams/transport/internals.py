@@ -43,7 +43,6 @@ METHODS: dict[type[Any], tuple[str, ...]] = {
         "earliest_offsets",
         "highwaters",
         "seek_wait",
-        "topic_partitions",
     ),
     driver.AIOKafkaConsumerThread: (
         "__post_init__",
@@ -73,7 +72,7 @@ METHODS: dict[type[Any], tuple[str, ...]] = {
     ServiceThread: ("Worker",),
     QueueServiceThread: ("call_thread",),
     WorkerThread: ("run",),
-    AIOKafkaConsumer: ("committed", "highwater", "seek"),
+    AIOKafkaConsumer: ("committed", "highwater", "partitions_for_topic", "seek"),
     GroupCoordinator: ("_do_heartbeat", "reset_generation"),
     ClientFetcher: ("fetched_records",),
     SubscriptionState: ("fetch_context", "fetcher_idle_time"),

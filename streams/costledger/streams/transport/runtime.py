@@ -51,6 +51,8 @@ class Runtime:
         self._generation: int | None = None
         self._expected: dict[TP, int | None] = {}
         self._release_lock = asyncio.Lock()
+        self._complete = False
+        """Whether the assignment has all topics of its partitions."""
         self._settled = True
         """Whether the last release ended with everything committed."""
 
@@ -149,24 +151,28 @@ class Runtime:
         self.touch()
         if self.failure is None:
             self.reason = "recovering" if self.partitions else None
-            self._check_topics()
+            self._complete = True
+            self._check_topics(assigned)
         log.info("Assigned partitions %s, in memory %s.", sorted(self.partitions), sorted(self.fences))
 
-    def _check_topics(self) -> None:
+    def _check_topics(self, assigned: set[TP]) -> None:
+        """Each topic has as many partitions as configured, and each partition comes with all its topics."""
         for topic in (*self.config.source_topics, self.changelog):
-            count = self.app.consumer.topic_partitions(topic)
-            if not count:
-                self.reason = f"topic {topic} does not exist"
-                log.error("Topic %s does not exist; it needs %d partitions.", topic, self.config.partitions)
-            elif count != self.config.partitions:
+            count = self.app.consumer.partition_count(topic)
+            lacking = sorted(p for p in self.partitions if TP(topic, p) not in assigned)
+            if count and count != self.config.partitions:
                 self.fail(f"topic {topic} has {count} partitions, {self.config.partitions} are configured")
+            elif lacking or not (count or self.partitions):
+                self.reason = f"topic {topic} is missing, it needs {self.config.partitions} partitions"
+                log.error("Not reading: %s.", self.reason)
+                self._complete = False
 
     async def open(self) -> None:
         """Recovery is complete: restore, set positions, let the flow begin."""
         epoch = self.epoch
         consumer = self.app.consumer
         tps = {tp for tp in consumer.assignment() if tp.topic in self.config.source_topics}
-        if not tps or self.failure is not None:
+        if not tps or not self._complete or self.failure is not None:
             return
         committed = await consumer.committed(tps)
         earliest = await consumer.earliest_offsets(*tps)

@@ -1,0 +1,160 @@
+"""The stage in the test's own process: health, statistics, stopping, recovery of what was deleted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transport_cluster import Cluster, wait_for
+
+from costledger.streams.transport import Batch, Change, Flush, Stage, StageConfig, StateRecord
+
+
+@pytest.fixture
+def cluster(kafka: Any, tmp_path: Path) -> Iterator[Cluster]:
+    cluster = Cluster(kafka, tmp_path)
+    yield cluster
+    cluster.stop()
+
+
+class LastValue:
+    """Keeps the last value of each key; the value `drop` deletes it. Counts the calls it gets."""
+
+    def __init__(self) -> None:
+        self.state: dict[int, dict[bytes, bytes | None]] = {}
+        self.changed: dict[int, dict[bytes, bytes | None]] = {}
+        self.last: dict[int, int] = {}
+        self.restored: dict[bytes, tuple[int, bytes]] = {}
+        self.calls = {"flushed": 0, "tick": 0, "process": 0}
+
+    def restore(self, partition: int, records: Iterable[StateRecord]) -> None:
+        self.state[partition], self.changed[partition], self.last[partition] = {}, {}, -1
+        for key, offset, value in records:
+            self.state[partition][key] = value
+            self.restored[key] = (offset, value)
+
+    def process(self, batch: Batch) -> None:
+        self.calls["process"] += 1
+        for record in batch.records:
+            value = None if record.value == b"drop" else record.value
+            self.state[batch.partition][record.key] = self.changed[batch.partition][record.key] = value
+        self.last[batch.partition] = batch.records[-1].offset
+
+    def flush(self, partition: int) -> Flush | None:
+        changed, self.changed[partition] = self.changed[partition], {}
+        if not changed:
+            return None
+        return Flush([], [[Change(key, value)] for key, value in changed.items()], self.last[partition])
+
+    def revoke(self, partition: int) -> None:
+        del self.state[partition], self.changed[partition]
+
+    async def flushed(self, partition: int) -> None:
+        assert partition in self.state
+        self.calls["flushed"] += 1
+
+    async def tick(self) -> None:
+        self.calls["tick"] += 1
+
+
+class Running:
+    """A stage in a thread."""
+
+    def __init__(self, cluster: Cluster, handler: LastValue, **given: Any) -> None:
+        settings = {
+            "app_id": cluster.app_id,
+            "bootstrap_servers": cluster.bootstrap_servers,
+            "main_topic": cluster.main,
+            "table_name": "totals",
+            "partitions": cluster.partitions,
+            "session_timeout_seconds": 6.0,
+            "data_dir": str(cluster.directory / "data"),
+            **given,
+        }
+        self.stage = Stage(StageConfig(**settings), handler)
+        self.code: int | None = None
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        self.code = self.stage.run()
+
+    def stop(self) -> int | None:
+        self.stage.stop()
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+        return self.code
+
+
+def send(cluster: Cluster, *pairs: tuple[bytes, bytes]) -> None:
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": cluster.bootstrap_servers, "partitioner": "murmur2_random"})
+    for key, value in pairs:
+        producer.produce(cluster.main, key=key, value=value)
+    assert producer.flush(20) == 0
+
+
+def test_health_and_stats_follow_the_stage(cluster: Cluster) -> None:
+    """Health and statistics tell of the start, of lag and of the stop; views and timers are called."""
+    handler = LastValue()
+    running = Running(cluster, handler)
+    stage = running.stage
+    try:
+        assert not stage.health().ready
+        wait_for(lambda: stage.health().ready, 20, "the stage is ready")
+        assert stage.health().partitions == (0, 1, 2, 3)
+        assert stage.health().reason is None
+        send(cluster, *((b"k%d" % number, b"v") for number in range(100)))
+        wait_for(lambda: sum(row.committed or 0 for row in stage.stats()) == 100, 20, "all is committed")
+        wait_for(lambda: all(row.lag == 0 for row in stage.stats()), 20, "no lag is left")
+        assert sum(row.position for row in stage.stats()) == 100
+        wait_for(lambda: handler.calls["tick"] > 0 and handler.calls["flushed"] > 0, 20, "views and timers")
+    finally:
+        code = running.stop()
+    assert code == 0
+    assert not stage.health().ready
+    assert stage.stats() == []
+
+
+def test_deleted_key_is_not_restored(cluster: Cluster) -> None:
+    """What was deleted stays deleted after a restart; what was written comes back with its offset."""
+    running = Running(cluster, LastValue())
+    send(cluster, (b"a", b"1"), (b"b", b"1"))
+    wait_for(cluster.all_committed, 20, "the first values are committed")
+    send(cluster, (b"a", b"drop"), (b"c", b"1"))
+    wait_for(cluster.all_committed, 20, "the deletion is committed")
+    assert running.stop() == 0
+    handler = LastValue()
+    running = Running(cluster, handler)
+    wait_for(lambda: running.stage.health().ready, 20, "the stage is ready")
+    assert running.stop() == 0
+    assert sorted(handler.restored) == [b"b", b"c"]
+    assert handler.calls["process"] == 0
+
+
+def test_group_too_large_for_a_batch_stops_the_stage(cluster: Cluster) -> None:
+    """A state larger than a record batch is an error that names the limit; nothing is committed."""
+    running = Running(cluster, LastValue(), batch_bytes_max=2_000)
+    send(cluster, (b"a", b"x" * 3_000))
+    running.thread.join(20)
+    assert running.code == 1
+    assert "batch_bytes_max is 2000" in (running.stage.health().reason or "")
+    assert all(offset <= 0 for offset in cluster.committed(cluster.main).values())
+
+
+def test_missing_changelog_is_a_stall(kafka: Any, tmp_path: Path) -> None:
+    """Without its changelog the stage reads nothing, says why, and gives up after the stall timeout."""
+    cluster = Cluster(kafka, tmp_path, without_changelog=True)
+    handler = LastValue()
+    running = Running(cluster, handler, stall_timeout_seconds=7.0)
+    send(cluster, (b"a", b"1"))
+    wait_for(lambda: "changelog is missing" in (running.stage.health().reason or ""), 20, "health names the topic")
+    assert not running.stage.health().ready
+    running.thread.join(30)
+    assert running.code == 1
+    assert "stalled: no progress" in (running.stage.health().reason or "")
+    assert handler.calls["process"] == 0
