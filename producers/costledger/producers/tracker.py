@@ -63,7 +63,7 @@ class CostTracker(ServiceMethods):
         flush_timeout_seconds: float | None = None,
         linger_ms: int | None = None,
         price_book: PriceBook | None = None,
-        topic_prefix: str | None = None,
+        topic: str | None = None,
         strict: bool = False,
     ) -> None:
         given = {
@@ -75,7 +75,6 @@ class CostTracker(ServiceMethods):
             "delivery_timeout_seconds": delivery_timeout_seconds,
             "flush_timeout_seconds": flush_timeout_seconds,
             "linger_ms": linger_ms,
-            "topic_prefix": topic_prefix,
         }
         settings = load_settings(**{name: value for name, value in given.items() if value is not None})
         _refuse_unavailable(settings)
@@ -84,7 +83,7 @@ class CostTracker(ServiceMethods):
         self._book = PriceBook.load(*settings.price_files) if price_book is None else price_book
         self._source = settings.source
         self._flush_timeout_seconds = settings.flush_timeout_seconds
-        self._topic = settings.topics().events
+        self._topic = settings.topics.events if topic is None else topic
         self._strict = strict
         self._on_error = on_error
         self._begin()
