@@ -1,0 +1,1 @@
+"""Kafka to the Postgres ledger: migrations, the sink, the notifier, budgets, quarantine and reconciliation."""

@@ -1,0 +1,288 @@
+"""A batch: what goes into the ledger in one transaction, gathered from messages. Pure, no I/O.
+
+Offsets mean *next to read*. A partition's position moves only over offsets that are accounted for: a message
+that became a row or was put aside, or an offset that held no message (a gap).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import Enum
+from typing import Final, NamedTuple, Protocol
+
+from costledger.schemas.codec import decode_event
+from costledger.schemas.errors import CostledgerError, DecodeError, InvalidEvent
+from costledger.schemas.events import EventRecord, check_event
+from costledger.sinks.packing import pack_event
+
+ID_CONFLICT: Final = "id_conflict"
+DATA_ERROR: Final = "data_error"
+#: Reasons that the stream app cannot see: these the sink also owes to the dead-letter topic.
+SINK_ONLY_REASONS: Final = frozenset({ID_CONFLICT, DATA_ERROR})
+
+_MICROSECONDS_PER_MILLISECOND: Final = 1_000
+_NO_TIMESTAMP: Final = 0
+
+
+class Message(Protocol):
+    """What is needed of a Kafka message (a subset of `confluent_kafka.Message`)."""
+
+    def partition(self) -> int | None: ...
+    def offset(self) -> int | None: ...
+    def key(self) -> bytes | None: ...
+    def value(self) -> bytes | None: ...
+    def timestamp(self) -> tuple[int, int]: ...
+
+
+class Row(NamedTuple):
+    """An event on its way into the ledger; `packed` is the row in binary COPY format."""
+
+    partition: int
+    offset: int
+    record: EventRecord
+    packed: bytes
+    message: Message
+
+
+class Rejected(NamedTuple):
+    """A message that cannot become an entry. `received_us` is the broker's clock, Unix microseconds."""
+
+    partition: int
+    offset: int
+    reason: str
+    error: str
+    key: bytes | None
+    payload: bytes | None
+    received_us: int | None
+
+
+@dataclass(slots=True)
+class Span:
+    """The part of a batch that belongs to one partition: offsets [expected_offset, next_offset)."""
+
+    epoch: int
+    expected_offset: int
+    next_offset: int
+    skipped: int = 0
+
+
+@dataclass(slots=True)
+class Batch:
+    """Rows and rejected messages in the order of their offsets, and the spans that they cover."""
+
+    rows: list[Row] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    spans: dict[int, Span] = field(default_factory=dict)
+    payload_bytes: int = 0
+
+    @property
+    def events(self) -> int:
+        """How many messages the batch holds."""
+        return len(self.rows) + len(self.rejected)
+
+    def without(self, partitions: Iterable[int]) -> Batch:
+        """The same batch less some partitions."""
+        gone = set(partitions)
+        return Batch(
+            rows=[row for row in self.rows if row.partition not in gone],
+            rejected=[bad for bad in self.rejected if bad.partition not in gone],
+            spans={partition: span for partition, span in self.spans.items() if partition not in gone},
+            payload_bytes=self.payload_bytes,
+        )
+
+
+class _Sync(Enum):
+    """Whether the messages of a partition follow on its position."""
+
+    FRESH = "claimed, nothing read yet"
+    ASTRAY = "the first message was not the expected one: seek, then look again"
+    SYNCED = "messages follow one another; a gap is a gap"
+
+
+@dataclass(slots=True)
+class _Position:
+    epoch: int
+    next_offset: int
+    sync: _Sync = _Sync.FRESH
+
+
+class Gatherer:
+    """Gathers messages into a batch, and knows the position of each partition that is ours.
+
+    Messages of other partitions and repeats of offsets below the position are dropped: after a rebalance the
+    client may still hand over what it had fetched before. For the same reason a gap right after a partition
+    was claimed is believed only after a seek (`astray`).
+    """
+
+    def __init__(self, topic: str, rows_max: int, bytes_max: int) -> None:
+        self.topic = topic
+        self._rows_max = rows_max
+        self._bytes_max = bytes_max
+        self._positions: dict[int, _Position] = {}
+        self._batch = Batch()
+        #: Partitions that delivered offsets below their position since the last look: perhaps a topic made anew.
+        self.behind: set[int] = set()
+
+    def claim(self, partition: int, next_offset: int, epoch: int) -> None:
+        """The partition is ours from `next_offset`, with this epoch."""
+        self.drop([partition])
+        self._positions[partition] = _Position(epoch, next_offset)
+
+    def drop(self, partitions: Iterable[int]) -> None:
+        """The partitions are not ours any more: forget what was gathered of them."""
+        gone = set(partitions)
+        for partition in gone:
+            self._positions.pop(partition, None)
+        self.behind -= gone
+        if gone & self._batch.spans.keys():
+            self._batch = self._batch.without(gone)
+
+    def owns(self, partition: int, epoch: int) -> bool:
+        """Whether the partition is ours, still with this epoch."""
+        position = self._positions.get(partition)
+        return position is not None and position.epoch == epoch
+
+    def positions(self) -> dict[int, int]:
+        """The next offset to read of each partition that is ours."""
+        return {partition: position.next_offset for partition, position in self._positions.items()}
+
+    def astray(self) -> dict[int, int]:
+        """Partitions that must be set to these offsets by a seek, to be confirmed with `sought`."""
+        return {
+            partition: position.next_offset
+            for partition, position in self._positions.items()
+            if position.sync is _Sync.ASTRAY
+        }
+
+    def doubt(self) -> None:
+        """Consumption was interrupted: the next message of each partition must be the expected one again."""
+        for position in self._positions.values():
+            if position.sync is _Sync.SYNCED:
+                position.sync = _Sync.FRESH
+
+    def sought(self, partition: int) -> None:
+        """The seek was done: from here on what comes is believed."""
+        self._positions[partition].sync = _Sync.SYNCED
+
+    @property
+    def full(self) -> bool:
+        """Whether the batch has reached a bound."""
+        return len(self._batch.rows) + len(self._batch.rejected) >= self._rows_max or (
+            self._batch.payload_bytes >= self._bytes_max
+        )
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to write, not even a gap."""
+        return not self._batch.spans
+
+    @property
+    def rows_left(self) -> int:
+        """How many messages the batch can still take."""
+        return max(0, self._rows_max - self._batch.events)
+
+    def seal(self) -> Batch:
+        """The batch as it is; a new one begins."""
+        sealed, self._batch = self._batch, Batch()
+        return sealed
+
+    def add(self, message: Message) -> None:
+        """Take one message: a row, or put aside."""
+        partition, offset = message.partition(), message.offset()
+        if partition is None or offset is None or not self._reach(partition, offset):
+            return
+        batch = self._batch
+        span = batch.spans[partition]
+        span.next_offset = self._positions[partition].next_offset = offset + 1
+        kind, milliseconds = message.timestamp()
+        received_us = None if kind == _NO_TIMESTAMP else milliseconds * _MICROSECONDS_PER_MILLISECOND
+        # A message without a value is an empty one: both consumers of the topic refuse it alike.
+        payload = message.value() or b""
+        batch.payload_bytes += len(payload)
+        try:
+            record = decode_event(payload)
+            check_event(record, received_us)
+        except (DecodeError, InvalidEvent) as error:
+            batch.rejected.append(rejected(message, error.reason, str(error)))
+        else:
+            packed = pack_event(self.topic, partition, offset, received_us, record)
+            batch.rows.append(Row(partition, offset, record, packed, message))
+
+    def end(self, partition: int, offset: int) -> None:
+        """The partition has been read up to its end, `offset`: what is before it and was not seen is a gap."""
+        position = self._positions.get(partition)
+        if position is not None and offset > position.next_offset:
+            self._reach(partition, offset)
+
+    def _reach(self, partition: int, offset: int) -> bool:
+        # Moves the position up to the offset, counting a gap; False where the offset is none of ours now.
+        position = self._positions.get(partition)
+        if position is None or position.sync is _Sync.ASTRAY:
+            return False
+        gap = offset - position.next_offset
+        if gap < 0:
+            self.behind.add(partition)
+            return False
+        if gap and position.sync is _Sync.FRESH:
+            position.sync = _Sync.ASTRAY
+            return False
+        position.sync = _Sync.SYNCED
+        span = self._batch.spans.get(partition)
+        if span is None:
+            span = Span(position.epoch, position.next_offset, position.next_offset)
+            self._batch.spans[partition] = span
+        if gap:
+            span.skipped += gap
+            span.next_offset = position.next_offset = offset
+        return True
+
+
+def rejected(message: Message, reason: str, error: str) -> Rejected:
+    """The message as one to be put aside."""
+    partition, offset = message.partition(), message.offset()
+    if partition is None or offset is None:
+        raise ValueError("a message from a topic has a partition and an offset")
+    kind, milliseconds = message.timestamp()
+    received_us = None if kind == _NO_TIMESTAMP else milliseconds * _MICROSECONDS_PER_MILLISECOND
+    return Rejected(partition, offset, reason, error, message.key(), message.value(), received_us)
+
+
+class TooManyBad(CostledgerError):
+    """So large a share of events is bad that the fault is elsewhere: the sink stops instead of putting all aside."""
+
+
+class BadShare:
+    """Watches the share of bad events: more than `share_max` of a window of `window_events` is too many.
+
+    Counted against the whole window, also while it fills: one bad event at the start is no reason to stop.
+    """
+
+    def __init__(self, window_events: int, share_max: Decimal) -> None:
+        self._window_events = window_events
+        self._bad_max = int(window_events * share_max)
+        self._batches: list[tuple[int, int]] = []
+
+    def check(self, events: int, bad: int) -> None:
+        """Raise `TooManyBad` if another batch of so many events, so many of them bad, would be too much."""
+        recent_events, recent_bad = events, bad
+        for earlier_events, earlier_bad in reversed(self._batches):
+            if recent_events >= self._window_events:
+                break
+            recent_events += earlier_events
+            recent_bad += earlier_bad
+        # A batch larger than the window may hold as many more.
+        allowed = self._bad_max * max(1, recent_events // self._window_events)
+        if recent_bad > allowed:
+            raise TooManyBad(
+                f"{recent_bad} of the last {recent_events} events are bad; at most {allowed} may be "
+                "(COSTLEDGER_SINK_BAD_SHARE_MAX over COSTLEDGER_SINK_BAD_WINDOW_EVENTS)"
+            )
+
+    def add(self, events: int, bad: int) -> None:
+        """Remember a batch that was written."""
+        self._batches.append((events, bad))
+        total = sum(count for count, _ in self._batches)
+        while self._batches and total - self._batches[0][0] >= self._window_events:
+            total -= self._batches.pop(0)[0]

@@ -1,0 +1,94 @@
+"""Connections to PostgreSQL, and what an error of PostgreSQL means for the one who waits.
+
+Errors are told apart by SQLSTATE, never by text (PostgreSQL manual, appendix A).
+"""
+
+from __future__ import annotations
+
+import logging
+from enum import Enum
+from typing import Any, Final, LiteralString
+
+import psycopg
+from psycopg import sql
+
+logger = logging.getLogger(__name__)
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+WRITER_ROLE: Final = "costledger_writer"
+_CONNECT_TIMEOUT_SECONDS: Final = 10
+#: A process that was stopped (SIGSTOP) in a transaction must not hold its locks for long.
+_IDLE_IN_TRANSACTION_SECONDS_MAX: Final = 10.0
+
+# Classes and codes that pass: connection (08), rollbacks such as deadlock and serialization (40), resources such as a
+# full disk or too many connections (53), operator intervention (57), the system's own I/O (58).
+_PASSING_CLASSES: Final = frozenset({"08", "40", "53", "57", "58"})
+# Lock timeout; a read-only server (a standby during failover); idle-in-transaction and transaction timeouts.
+_PASSING_CODES: Final = frozenset({"55P03", "25006", "25P03", "25P04"})
+# Wrong values (22) and broken constraints (23).
+_DATA_CLASSES: Final = frozenset({"22", "23"})
+
+
+class Meaning(Enum):
+    """What to do about an error of PostgreSQL."""
+
+    PASSING = "wait and try again"
+    DATA = "some row cannot be stored: find it and put it aside"
+    DEFECT = "stop: trying again changes nothing"
+
+
+def meaning_of(error: psycopg.Error) -> Meaning:
+    """What an error means, by its SQLSTATE; a connection that broke has none, and passes."""
+    state = error.sqlstate
+    if state is None:
+        # psycopg itself refuses some values, such as text with NUL.
+        if isinstance(error, psycopg.DataError):
+            return Meaning.DATA
+        broken = isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+        return Meaning.PASSING if broken else Meaning.DEFECT
+    if state[:2] in _PASSING_CLASSES or state in _PASSING_CODES:
+        return Meaning.PASSING
+    return Meaning.DATA if state[:2] in _DATA_CLASSES else Meaning.DEFECT
+
+
+def connect(
+    database_url: str, application_name: str, timeout_seconds: float, role: LiteralString | None = WRITER_ROLE
+) -> Connection:
+    """A connection in autocommit mode, in UTC, with limits on every statement and lock.
+
+    Acts as `role` (None: as who logged in), so that even a superuser's connection cannot change an entry. A network
+    that swallows packets is noticed after `timeout_seconds`. Raises `psycopg.Error`.
+    """
+    milliseconds = int(timeout_seconds * 1000)
+    connection = psycopg.connect(
+        database_url,
+        autocommit=True,
+        application_name=application_name,
+        connect_timeout=_CONNECT_TIMEOUT_SECONDS,
+        keepalives_idle=10,
+        keepalives_interval=5,
+        keepalives_count=3,
+        tcp_user_timeout=milliseconds,
+    )
+    try:
+        connection.add_notice_handler(_log_notice)
+        limits = {
+            "statement_timeout": milliseconds,
+            "lock_timeout": milliseconds,
+            "idle_in_transaction_session_timeout": int(min(timeout_seconds, _IDLE_IN_TRANSACTION_SECONDS_MAX) * 1000),
+        }
+        for name, value in limits.items():
+            connection.execute("SELECT set_config(%s, %s, false)", (name, str(value)))
+        connection.execute("SELECT set_config('timezone', 'UTC', false)")
+        if role is not None:
+            connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _log_notice(diagnostic: psycopg.errors.Diagnostic) -> None:
+    level = logging.WARNING if diagnostic.severity_nonlocalized == "WARNING" else logging.DEBUG
+    logger.log(level, "PostgreSQL: %s", diagnostic.message_primary)

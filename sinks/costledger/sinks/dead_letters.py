@@ -1,0 +1,37 @@
+"""Messages that only the sink could refuse, on their way to the dead-letter topic (an outbox in `ledger.quarantine`)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from costledger.schemas import topics
+from costledger.schemas.dead_letters import dead_letter_headers
+from costledger.sinks.database import Connection
+from costledger.sinks.delivery import Deliverer, Outgoing
+from costledger.sinks.queries import query
+
+_MESSAGES_MAX: Final = 500
+
+
+def relay_dead_letters(
+    connection: Connection, deliverer: Deliverer, dead_letter_topic: str = topics.DEAD_LETTERS
+) -> int:
+    """Send what the sink owes to the dead-letter topic, at least once; returns how many messages.
+
+    A row is marked after Kafka has acknowledged the whole lot. Raises `Unavailable` where it does not.
+    """
+    with connection.transaction():
+        rows = connection.execute(query("pending_dead_letters"), {"limit": _MESSAGES_MAX}).fetchall()
+        if not rows:
+            return 0
+        deliverer.deliver(
+            [
+                Outgoing(dead_letter_topic, key, payload, dead_letter_headers(reason, error, topic, partition, offset))
+                for _, topic, partition, offset, reason, error, key, payload in rows
+            ]
+        )
+        connection.execute(
+            "UPDATE ledger.quarantine SET dead_letter_pending = false, dead_lettered_at = now() WHERE id = ANY (%s)",
+            ([row[0] for row in rows],),
+        )
+    return len(rows)

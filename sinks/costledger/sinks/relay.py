@@ -1,0 +1,77 @@
+"""A thread that does a small job about once a second, with a connection of its own.
+
+Used for the outboxes: rows that Kafka must get at least once. Failures are logged and tried again; the job
+itself leaves a row in the outbox until Kafka has acknowledged it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import psycopg
+from confluent_kafka import KafkaException
+
+from costledger.schemas.errors import Unavailable
+from costledger.sinks.backoff import backoff_seconds
+from costledger.sinks.database import Connection
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_SECONDS: Final = 1.0
+
+
+class Relay:
+    """Runs `job(connection)` until stopped; the job returns how much it moved, and is called again at once if any.
+
+    `close` is called in the same thread at the end, for what the job keeps.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        connect: Callable[[], Connection],
+        job: Callable[[Connection], int],
+        close: Callable[[], None],
+    ) -> None:
+        self._name = name
+        self._connect = connect
+        self._job = job
+        self._close = close
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        #: Why the job fails at the moment, or None.
+        self.trouble: str | None = None
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, timeout_seconds: float) -> None:
+        """Ask the thread to end and wait for it that long; what is in the outbox stays there."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_seconds)
+
+    def _run(self) -> None:
+        connection: Connection | None = None
+        failures = 0
+        while not self._stopping.is_set():
+            wait_seconds = INTERVAL_SECONDS
+            try:
+                if connection is None or connection.closed or connection.broken:
+                    connection = self._connect()
+                if self._job(connection):
+                    wait_seconds = 0.0
+                failures, self.trouble = 0, None
+            except (psycopg.Error, KafkaException, Unavailable) as error:
+                failures += 1
+                self.trouble = str(error).strip()
+                wait_seconds = max(INTERVAL_SECONDS, backoff_seconds(failures))
+                logger.error("%s failed, next attempt in %.1f s: %s", self._name, wait_seconds, self.trouble)  # noqa: TRY400 - a traceback a second would say nothing more
+            self._stopping.wait(wait_seconds)
+        if connection is not None:
+            connection.close()
+        self._close()

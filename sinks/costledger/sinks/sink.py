@@ -1,0 +1,395 @@
+"""The sink: every event of `cost.events` once into the Postgres ledger, whatever dies.
+
+The main thread reads, decodes and packs the next batch while a second one writes the last; the truth about
+what was read is `ledger.sink_offsets`, moved in the transaction that writes the batch. Kafka's committed
+offsets are a mirror for lag monitors and are never read.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from typing import Final
+
+import confluent_kafka
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from prometheus_client import CollectorRegistry
+
+from costledger.schemas import topics
+from costledger.schemas.errors import CostledgerError
+from costledger.schemas.kafka_config import client_config
+from costledger.schemas.settings import Settings
+from costledger.sinks.background import in_background
+from costledger.sinks.batch import BadShare, Batch, Gatherer
+from costledger.sinks.database import Connection, connect
+from costledger.sinks.dead_letters import relay_dead_letters
+from costledger.sinks.delivery import Deliverer
+from costledger.sinks.observation import SinkMetrics
+from costledger.sinks.patience import Abandoned
+from costledger.sinks.positions import Fenced
+from costledger.sinks.relay import Relay
+from costledger.sinks.writer import Outcome, Step, Writer
+
+logger = logging.getLogger(__name__)
+
+#: Stopping: writing what was gathered, then the mirror commit, then leaving the group; 10 s in all.
+DRAIN_SECONDS_MAX: Final = 6.0
+MIRROR_SECONDS_MAX: Final = 1.0
+CLOSE_SECONDS_MAX: Final = 2.0
+#: Partitions that are taken away are written first, for so long at most.
+REVOKE_SECONDS_MAX: Final = 8.0
+#: With a full batch waiting so long for the writer, fetching is paused.
+PAUSE_AFTER_SECONDS: Final = 1.0
+#: The main loop turns at least as often as this, else the sink is not healthy.
+TURN_SECONDS_MAX: Final = 30.0
+_CONSUME_MESSAGES_MAX: Final = 5_000
+_SHORT_WAIT_SECONDS: Final = 0.1
+_OBSERVE_SECONDS: Final = 1.0
+_WATERMARK_TIMEOUT_SECONDS: Final = 5.0
+_QUEUED_KILOBYTES_MAX: Final = 64 * 1024
+_SESSION_TIMEOUT_MS: Final = 10_000
+
+
+class TopicShrunk(CostledgerError):
+    """The topic ends before the ledger's position: it was made anew or truncated."""
+
+
+def consumer_config(settings: Settings) -> dict[str, str | int | float | bool]:
+    """The consumer's configuration; what differs from librdkafka's defaults is there for a reason of its own."""
+    config = {
+        **client_config(settings, "costledger-sink"),
+        "group.id": settings.sink_group,
+        # Positions come from the ledger; nothing may be committed behind its back.
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        # librdkafka's default is latest: it would skip what was never read.
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+        "check.crcs": True,
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": _SESSION_TIMEOUT_MS,
+        "queued.max.messages.kbytes": _QUEUED_KILOBYTES_MAX,
+        "fetch.wait.max.ms": 100,
+        # Tells where a partition ends, beyond transaction markers that are no messages.
+        "enable.partition.eof": True,
+    }
+    if settings.sink_instance_id is not None:
+        config["group.instance.id"] = settings.sink_instance_id
+    return config
+
+
+class Sink:
+    """One sink process. `run` blocks; `stop` and `health` may be called from any thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: CollectorRegistry | None = None,
+        *,
+        topic: str = topics.EVENTS,
+        dead_letter_topic: str = topics.DEAD_LETTERS,
+        on_step: Callable[[Step], None] = lambda _step: None,
+    ) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._metrics = SinkMetrics(registry or CollectorRegistry())
+        self._gatherer = Gatherer(self._topic, settings.sink_batch_rows_max, settings.sink_batch_bytes_max)
+        bad_share = BadShare(settings.sink_bad_window_events, settings.sink_bad_share_max)
+        self._writer = Writer(self._connect, self._topic, bad_share, self._metrics.retried, on_step)
+        deliverer = Deliverer(settings, "costledger-sink-dead-letters")
+        self._relay = Relay(
+            "dead-letter relay",
+            self._connect,
+            lambda connection: relay_dead_letters(connection, deliverer, dead_letter_topic),
+            deliverer.close,
+        )
+        self._writing: tuple[Batch, Future[Outcome], float] | None = None
+        self._gathering_since = 0.0
+        self._paused = False
+        self._unchecked: set[int] = set()
+        self._stopping = threading.Event()
+        self._turned_at: float | None = None
+        self._observed_at = 0.0
+        self._failure: str | None = None
+
+    def stop(self) -> None:
+        """Ask `run` to write what was gathered and to return, within 10 s."""
+        self._stopping.set()
+
+    def health(self) -> tuple[bool, str]:
+        """(whether the sink does its work, why not or what it does)."""
+        if self._failure is not None:
+            return False, self._failure
+        if self._turned_at is None:
+            return False, "not started"
+        if self._writer.trouble is not None:
+            return False, self._writer.trouble
+        idle_seconds = time.monotonic() - self._turned_at
+        if idle_seconds > TURN_SECONDS_MAX:
+            return False, f"no progress for {idle_seconds:.0f} s"
+        return True, f"reading {len(self._gatherer.positions())} partitions of {self._topic}"
+
+    def run(self) -> int:
+        """Read and write until stopped. Returns 0 after an orderly end, 1 after anything else."""
+        consumer = Consumer(consumer_config(self._settings), logger=logger)
+        self._consumer = consumer
+        try:
+            consumer.subscribe(
+                [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+            self._relay.start()
+            while not self._stopping.is_set():
+                self._turn()
+            self._finish_orderly()
+        except Abandoned as error:
+            logger.warning("the sink stops without its last batch, which will be read again: %s", error)
+            return 0
+        except Exception as error:
+            self._failure = f"{type(error).__name__}: {error}"
+            logger.exception("the sink stops: what is not written will be read again")
+            return 1
+        finally:
+            self._close()
+        return 0
+
+    def _turn(self) -> None:
+        self._turned_at = time.monotonic()
+        self._seek_astray()
+        if self._gatherer.full:
+            self._await_writer()
+        else:
+            self._gather()
+        if self._writing is not None and self._writing[1].done():
+            self._finish_write()
+        if self._writing is None and self._due():
+            self._start_write(self._gatherer.seal())
+        if self._turned_at - self._observed_at > _OBSERVE_SECONDS:
+            self._observed_at = self._turned_at
+            self._observe()
+
+    def _gather(self) -> None:
+        """Take messages until the batch is full or its time is over."""
+        wait_seconds = self._settings.sink_batch_wait_ms / 1000
+        if not self._gatherer.empty:
+            wait_seconds = max(0.0, self._gathering_since + wait_seconds - time.monotonic())
+        if self._writing is not None:
+            wait_seconds = _SHORT_WAIT_SECONDS
+        was_empty = self._gatherer.empty
+        messages = self._consumer.consume(min(_CONSUME_MESSAGES_MAX, self._gatherer.rows_left), wait_seconds)
+        add = self._gatherer.add
+        for message in messages:
+            error = message.error()
+            if error is None:
+                add(message)
+            else:
+                self._note(message, error)
+        if was_empty:
+            self._gathering_since = time.monotonic()
+
+    def _note(self, message: confluent_kafka.Message, error: KafkaError) -> None:
+        partition, offset = message.partition(), message.offset()
+        if error.code() == KafkaError._PARTITION_EOF:
+            if partition is not None and offset is not None:
+                self._gatherer.end(partition, offset)
+        elif error.fatal():
+            raise KafkaException(error)
+        else:
+            logger.error("Kafka, partition %s: %s", partition, error)
+
+    def _due(self) -> bool:
+        if self._gatherer.empty:
+            return False
+        waited = time.monotonic() - self._gathering_since
+        return self._gatherer.full or waited >= self._settings.sink_batch_wait_ms / 1000
+
+    def _start_write(self, batch: Batch) -> None:
+        self._writing = (batch, in_background("ledger writer", lambda: self._writer.write(batch)), time.monotonic())
+
+    def _finish_write(self) -> None:
+        if self._writing is None:
+            return
+        batch, future, _ = self._writing
+        self._writing = None
+        try:
+            outcome = future.result()
+        except Fenced as fenced:
+            ours = [one for one in fenced.partitions if self._gatherer.owns(one, batch.spans[one].epoch)]
+            if ours:
+                raise
+            # They were taken away while the batch was being written: who has them now reads them again.
+            logger.warning("partitions %s went to another sink during a write; the rest is written", fenced.partitions)
+            rest = batch.without(fenced.partitions)
+            if rest.spans:
+                self._start_write(rest)
+            return
+        self._metrics.written(outcome)
+        self._mirror({partition: span.next_offset for partition, span in batch.spans.items()})
+
+    def _await_writer(self) -> None:
+        """With a full batch: let the writer finish, and go on serving the group meanwhile."""
+        if self._writing is None:
+            return
+        _, future, started = self._writing
+        wait([future], timeout=_SHORT_WAIT_SECONDS)
+        if future.done():
+            return
+        if time.monotonic() - started > PAUSE_AFTER_SECONDS:
+            self._consumer.pause(self._consumer.assignment())
+            self._paused = True
+            message = self._consumer.poll(0)
+            if message is not None and message.error() is None:
+                self._gatherer.add(message)
+
+    def _resume(self) -> None:
+        self._gatherer.doubt()
+        self._consumer.resume(self._consumer.assignment())
+        self._paused = False
+
+    def _seek_astray(self) -> None:
+        if self._paused and not self._gatherer.full:
+            self._resume()
+        for partition, offset in self._gatherer.astray().items():
+            try:
+                self._consumer.seek(TopicPartition(self._topic, partition, offset))
+            except KafkaException as error:
+                # Right after an assignment the partition may not be ready for it: the next turn tries again.
+                logger.info("partition %d cannot be set to offset %d yet: %s", partition, offset, error)
+            else:
+                logger.warning("partition %d began at another offset than %d: reading again", partition, offset)
+                self._gatherer.sought(partition)
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Claim partitions in the ledger and begin where it stands. Waits for PostgreSQL as long as it takes."""
+        numbers = [one.partition for one in partitions]
+        if numbers:
+            claimed = in_background("ledger claim", lambda: self._claim(numbers))
+            while not wait([claimed], timeout=_SHORT_WAIT_SECONDS).done:
+                self._turned_at = time.monotonic()
+                if self._stopping.is_set():
+                    self._writer.stop()
+            for one in partitions:
+                one.offset, epoch = claimed.result()[one.partition]
+                self._gatherer.claim(one.partition, one.offset, epoch)
+            self._unchecked.update(numbers)
+            logger.info("reading %s", {one.partition: one.offset for one in partitions})
+        consumer.incremental_assign(partitions)
+
+    def _claim(self, partitions: list[int]) -> dict[int, tuple[int, int]]:
+        if self._writing is not None:
+            # The writer's connection serves one thread at a time.
+            wait([self._writing[1]])
+        return self._writer.claim(partitions)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Write what was gathered, once, within a deadline; then the partitions are another sink's."""
+        if not self._drain(time.monotonic() + REVOKE_SECONDS_MAX):
+            logger.warning("partitions are given up before their last batch was written; they will be read again")
+        self._let_go(partitions)
+        consumer.incremental_unassign(partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """The partitions are another sink's already: what was gathered of them is discarded, never written."""
+        logger.warning("lost the partitions %s", [one.partition for one in partitions])
+        self._let_go(partitions)
+        consumer.incremental_unassign(partitions)
+
+    def _let_go(self, partitions: list[TopicPartition]) -> None:
+        numbers = {one.partition for one in partitions}
+        self._gatherer.drop(numbers)
+        self._unchecked -= numbers
+        self._metrics.forget(numbers)
+
+    def _drain(self, deadline: float) -> bool:
+        """Write everything that was gathered; False where the deadline came first."""
+        while True:
+            if self._writing is not None:
+                wait([self._writing[1]], timeout=max(0.0, deadline - time.monotonic()))
+                if not self._writing[1].done():
+                    return False
+                self._finish_write()
+            elif not self._gatherer.empty:
+                self._start_write(self._gatherer.seal())
+            else:
+                return True
+
+    def _observe(self) -> None:
+        """Once a second: metrics, and partitions whose position is in doubt."""
+        self._metrics.paused(self._writer.trouble is not None)
+        positions = self._gatherer.positions()
+        for partition, next_offset in positions.items():
+            low_high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
+            if low_high is not None and low_high[1] >= 0:
+                self._metrics.lag(partition, max(0, low_high[1] - next_offset))
+        self._unchecked |= self._gatherer.behind
+        self._gatherer.behind.clear()
+        for partition in sorted(self._unchecked & positions.keys()):
+            self._check_range(partition, positions[partition])
+
+    def _check_range(self, partition: int, next_offset: int) -> None:
+        try:
+            low, high = self._consumer.get_watermark_offsets(
+                TopicPartition(self._topic, partition), timeout=_WATERMARK_TIMEOUT_SECONDS
+            )
+        except KafkaException as error:
+            logger.warning("the range of partition %d cannot be had yet: %s", partition, error)
+            return
+        self._unchecked.discard(partition)
+        if high < next_offset:
+            raise TopicShrunk(
+                f"{self._topic} partition {partition} ends at offset {high}, and the ledger is at {next_offset}: the topic "
+                "was made anew or lost data. If it was made anew on purpose, forget its positions and start again"
+            )
+        if low > next_offset:
+            logger.error(
+                "%d events of partition %d expired on Kafka before they were read (offsets %d to %d)",
+                low - next_offset,
+                partition,
+                next_offset,
+                low,
+            )
+
+    def _mirror(self, positions: dict[int, int], *, asynchronous: bool = True) -> None:
+        """Tell Kafka how far the ledger is, for lag monitors; nothing depends on it."""
+        offsets = [TopicPartition(self._topic, partition, offset) for partition, offset in positions.items()]
+        if not offsets:
+            return
+        try:
+            if asynchronous:
+                self._consumer.commit(offsets=offsets, asynchronous=True)
+            else:
+                self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            logger.info("Kafka did not take the mirror of the offsets: %s", error)
+
+    def _finish_orderly(self) -> None:
+        drained = self._drain(time.monotonic() + DRAIN_SECONDS_MAX)
+        if not drained:
+            logger.warning("the last batch could not be written in %.0f s; it will be read again", DRAIN_SECONDS_MAX)
+            return
+        positions = self._gatherer.positions()
+        wait([in_background("mirror", lambda: self._mirror(positions, asynchronous=False))], timeout=MIRROR_SECONDS_MAX)
+        logger.info("drained")
+
+    def _close(self) -> None:
+        self._writer.stop()
+        self._relay.stop(MIRROR_SECONDS_MAX)
+        self._gatherer.drop(list(self._gatherer.positions()))
+        wait([in_background("leaving the group", self._consumer.close)], timeout=CLOSE_SECONDS_MAX)
+        if self._writing is None or self._writing[1].done():
+            self._writer.close()
+
+    def _connect(self) -> Connection:
+        settings = self._settings
+        return connect(settings.database_url.get_secret_value(), "costledger sink", settings.database_timeout_seconds)
+
+
+def run(settings: Settings, registry: CollectorRegistry | None = None) -> int:
+    """Run a sink until SIGTERM or SIGINT; returns the exit code. For the main thread, whose signals it takes."""
+    sink = Sink(settings, registry)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sink.stop())
+    return sink.run()

@@ -1,0 +1,79 @@
+"""Sums of events by user, service, operation and hour or day (UTC): pure, exact, sorted.
+
+Sorted, because two transactions that update the same rows in different orders deadlock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from costledger.schemas.events import EventRecord
+from costledger.schemas.periods import MICROSECONDS_PER_HOUR
+
+#: user, number of the hour (or day) since 1970, service, operation
+Key = tuple[str, int, str, str]
+#: events, unpriced, quantity in 1e-9 units, amount in 1e-12 USD
+Sums = list[int]
+Totals = dict[Key, Sums]
+
+_HOURS_PER_DAY: Final = 24
+
+
+def hourly(records: Iterable[EventRecord]) -> Totals:
+    """The events summed by hour."""
+    totals: Totals = {}
+    for record in records:
+        key = (
+            record["user_id"],
+            record["occurred_at"] // MICROSECONDS_PER_HOUR,
+            record["service"],
+            record["operation"],
+        )
+        sums = totals.get(key)
+        if sums is None:
+            totals[key] = sums = [0, 0, 0, 0]
+        sums[0] += 1
+        sums[2] += record["quantity"]
+        amount = record["amount"]
+        if amount is None:
+            sums[1] += 1
+        else:
+            sums[3] += amount
+    return totals
+
+
+def daily(by_hour: Totals) -> Totals:
+    """Hourly sums summed by day."""
+    totals: Totals = {}
+    for (user, hour, service, operation), sums in by_hour.items():
+        key = (user, hour // _HOURS_PER_DAY, service, operation)
+        known = totals.get(key)
+        if known is None:
+            totals[key] = list(sums)
+        else:
+            for place, value in enumerate(sums):
+                known[place] += value
+    return totals
+
+
+def as_arrays(totals: Totals) -> dict[str, object]:
+    """The parameters of `upsert_hourly.sql` and `upsert_daily.sql`: one array per column, rows sorted by key.
+
+    Numbers go as array literals in text: they need no quoting, and have no limit in size.
+    """
+    rows = sorted(totals.items())
+    return {
+        "users": [key[0] for key, _ in rows],
+        "periods": _literal(key[1] for key, _ in rows),
+        "services": [key[2] for key, _ in rows],
+        "operations": [key[3] for key, _ in rows],
+        "events": _literal(sums[0] for _, sums in rows),
+        "unpriced": _literal(sums[1] for _, sums in rows),
+        "quantities": _literal(sums[2] for _, sums in rows),
+        "amounts": _literal(sums[3] for _, sums in rows),
+    }
+
+
+def _literal(numbers: Iterable[int]) -> str:
+    return "{" + ",".join(map(str, numbers)) + "}"

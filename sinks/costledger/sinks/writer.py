@@ -1,0 +1,195 @@
+"""Writes batches into the ledger, each in one transaction, and tries again for as long as it takes.
+
+All calls come from one thread at a time; `stop` and `trouble` may be used from any.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final, Literal
+
+from costledger.schemas.times import from_microseconds
+from costledger.sinks import positions
+from costledger.sinks.batch import SINK_ONLY_REASONS, BadShare, Batch, Rejected, Row
+from costledger.sinks.database import Connection
+from costledger.sinks.loading import Loaded, load_carefully, load_fast
+from costledger.sinks.patience import PatientConnection
+from costledger.sinks.positions import AlreadyWritten, Counts
+from costledger.sinks.queries import query
+from costledger.sinks.totals import as_arrays, daily, hourly
+
+logger = logging.getLogger(__name__)
+
+#: The moments of one write, in order; a test can stop the process at each of them.
+Step = Literal[
+    "before_begin",
+    "before_load",
+    "after_load",
+    "after_totals",
+    "after_quarantine",
+    "before_commit",
+    "after_commit",
+    "before_reply",
+]
+
+#: After a repeat was met, so many batches go the careful way at once: repeats come in runs.
+_CAREFUL_BATCHES: Final = 8
+#: Where a packed row has the milliseconds of its event id: after the number of fields and the id's length.
+_ID_TIME: Final = slice(6, 12)
+_MILLISECONDS_PER_DAY: Final = 86_400_000
+_EPOCH: Final = date(1970, 1, 1)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a committed batch came to."""
+
+    events: int
+    counts: Counts
+    reasons: Counter[str]
+    seconds: float
+
+
+class Writer:
+    """Writes batches of one topic; `on_step` is called at each `Step` of a write."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        topic: str,
+        bad_share: BadShare,
+        on_retry: Callable[[str], None] = lambda _state: None,
+        on_step: Callable[[Step], None] = lambda _step: None,
+    ) -> None:
+        self._patient = PatientConnection(connect, on_retry)
+        self._topic = topic
+        self._bad_share = bad_share
+        self._on_step = on_step
+        self._careful_batches_left = 0
+        self._days_with_partition: set[int] = set()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why PostgreSQL cannot be used at the moment, or None."""
+        return self._patient.trouble
+
+    def stop(self) -> None:
+        """Stop trying again: what does not succeed now raises `Abandoned`."""
+        self._patient.stop()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._patient.close()
+
+    def claim(self, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
+        """Take partitions over: {partition: (next offset, epoch)}."""
+        return self._patient.do(lambda connection: positions.claim(connection, self._topic, partitions))
+
+    def write(self, batch: Batch) -> Outcome:
+        """Write a batch, once. Returns after the commit.
+
+        Raises `Fenced` where a partition is another process's, `TooManyBad`, `Abandoned`, or the `psycopg.Error`
+        that trying again cannot mend.
+        """
+        started = time.monotonic()
+        counts, reasons = Counts(), Counter[str]()
+
+        def attempt(connection: Connection) -> None:
+            nonlocal counts, reasons
+            self._on_step("before_begin")
+            self._ensure_partitions(connection, batch.rows)
+            counts, reasons = self._transact(connection, batch)
+            self._on_step("after_commit")
+
+        def settle(connection: Connection) -> None:
+            with connection.transaction():
+                positions.settle(connection, self._topic, batch)
+
+        try:
+            self._patient.do(attempt, before_retry=settle)
+        except AlreadyWritten as error:
+            logger.warning("the reply to a commit was lost, but it took place: %s", error)
+        self._bad_share.add(batch.events, sum(reasons.values()))
+        self._on_step("before_reply")
+        return Outcome(batch.events, counts, reasons, time.monotonic() - started)
+
+    def _transact(self, connection: Connection, batch: Batch) -> tuple[Counts, Counter[str]]:
+        with connection.transaction():
+            self._on_step("before_load")
+            loaded = self._load(connection, batch.rows)
+            self._on_step("after_load")
+            # Repeats are not in the totals: only what was inserted just now is.
+            by_hour = hourly(row.record for row in loaded.inserted)
+            if by_hour:
+                connection.execute(query("upsert_hourly"), as_arrays(by_hour))
+                connection.execute(query("upsert_daily"), as_arrays(daily(by_hour)))
+            self._on_step("after_totals")
+            bad = [*batch.rejected, *loaded.refused]
+            self._bad_share.check(batch.events, len(bad))
+            _put_aside(connection, self._topic, bad)
+            self._on_step("after_quarantine")
+            counts = _count(loaded, bad)
+            positions.advance(connection, self._topic, batch, counts)
+            self._on_step("before_commit")
+        return counts, Counter(one.reason for one in bad)
+
+    def _load(self, connection: Connection, rows: Sequence[Row]) -> Loaded:
+        if not rows:
+            return Loaded()
+        if self._careful_batches_left:
+            self._careful_batches_left -= 1
+        elif (loaded := load_fast(connection, rows)) is not None:
+            return loaded
+        loaded = load_carefully(connection, rows)
+        if len(loaded.inserted) < len(rows):
+            self._careful_batches_left = _CAREFUL_BATCHES
+        return loaded
+
+    def _ensure_partitions(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Make the table's partitions for the months of the rows' ids, outside the batch's transaction."""
+        days = {
+            int.from_bytes(row.packed[_ID_TIME]) // _MILLISECONDS_PER_DAY for row in rows
+        } - self._days_with_partition
+        for month in sorted({(_EPOCH + timedelta(days=day)).replace(day=1) for day in days}):
+            left = connection.execute("SELECT ledger.ensure_partitions(%s, %s)", (month, month)).fetchall()
+            if left:
+                logger.error("entries of %s go to the DEFAULT partition, which holds some of them already", month)
+        self._days_with_partition |= days
+
+
+def _put_aside(connection: Connection, topic: str, bad: Sequence[Rejected]) -> None:
+    if not bad:
+        return
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            query("insert_quarantine"),
+            [
+                {
+                    "topic": topic,
+                    "partition": one.partition,
+                    "offset": one.offset,
+                    "reason": one.reason,
+                    # PostgreSQL's text holds neither NUL nor lone surrogates, and a refused value may have both.
+                    "error": one.error.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00"),
+                    "key": one.key,
+                    "payload": one.payload,
+                    "received_at": None if one.received_us is None else from_microseconds(one.received_us),
+                    "dead_letter_pending": one.reason in SINK_ONLY_REASONS,
+                }
+                for one in bad
+            ],
+        )
+
+
+def _count(loaded: Loaded, bad: Iterable[Rejected]) -> Counts:
+    return Counts(
+        inserted=Counter(row.partition for row in loaded.inserted),
+        duplicates=Counter(row.partition for row in loaded.duplicates),
+        quarantined=Counter(one.partition for one in bad),
+        unpriced=Counter(row.partition for row in loaded.inserted if row.record["amount"] is None),
+    )
