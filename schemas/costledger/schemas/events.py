@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from costledger.schemas.errors import InvalidEvent
+from costledger.schemas.errors import InvalidEvent, shown
 from costledger.schemas.money import (
     AMOUNT_PICODOLLARS_MAX,
     NANOUNITS_PER_UNIT,
@@ -29,6 +29,8 @@ EventRecord = dict[str, Any]
 NAME_CHARACTERS_MAX: Final = 128
 UNIT_CHARACTERS_MAX: Final = 64
 PRICE_CHARACTERS_MAX: Final = 64
+#: Digits before and after the point: `1E+999999` is short, and no database could hold it.
+PRICE_EXPONENT_MAX: Final = 30
 METADATA_KEYS_MAX: Final = 32
 METADATA_BYTES_MAX: Final = 4096
 #: How far the time in an event id may be from `occurred_at`: an emitter may read its clock once for each.
@@ -121,7 +123,7 @@ def check_event(record: EventRecord, received_at_us: int | None = None) -> None:
     for name in ("user_id", "service", "operation", "source"):
         _check_name(record, name, NAME_CHARACTERS_MAX)
     _check_name(record, "unit", UNIT_CHARACTERS_MAX)
-    if record["category"] not in _CATEGORIES:
+    if not isinstance(record["category"], str) or record["category"] not in _CATEGORIES:
         raise InvalidEvent("category", record["category"], f"one of {', '.join(sorted(_CATEGORIES))}")
     if record["currency"] != "USD":
         raise InvalidEvent("currency", record["currency"], "USD")
@@ -136,7 +138,7 @@ def check_event(record: EventRecord, received_at_us: int | None = None) -> None:
         _check_name(record, "price_version", NAME_CHARACTERS_MAX)
     if record["reverses_event_id"] is not None:
         _check_uuid("reverses_event_id", record["reverses_event_id"])
-    if record["metadata"]:
+    if record["metadata"] != {}:
         _check_metadata(record["metadata"])
 
 
@@ -167,8 +169,8 @@ def _check_time(occurred_at_us: object, received_at_us: int | None) -> None:
 
 def _check_event_id(event_id: object, occurred_at_us: int) -> None:
     number = _check_uuid("event_id", event_id)
-    if (number >> 76) & 0xF != 7:
-        raise InvalidEvent("event_id", event_id, "a UUID of version 7")
+    if (number >> 76) & 0xF != 7 or (number >> 62) & 0b11 != 0b10:
+        raise InvalidEvent("event_id", event_id, "a UUID of version 7 (RFC 9562)")
     if abs((number >> 80) - occurred_at_us // 1000) > ID_TIME_TOLERANCE_MILLISECONDS:
         limit = f"a UUIDv7 with the time of occurred_at ({_shown_time(occurred_at_us)}) in it"
         raise InvalidEvent("event_id", event_id, limit)
@@ -188,14 +190,18 @@ def _check_uuid(name: str, value: object) -> int:
 
 
 def _check_price(value: object) -> None:
-    limit = f"decimal text of at most {PRICE_CHARACTERS_MAX} characters"
+    limit = (
+        f"decimal text of at most {PRICE_CHARACTERS_MAX} characters, with at most {PRICE_EXPONENT_MAX} digits "
+        "before the point and as many after it"
+    )
     if not isinstance(value, str) or not 0 < len(value) <= PRICE_CHARACTERS_MAX or not value.isprintable():
         raise InvalidEvent("unit_price", value, limit)
     try:
-        finite = Decimal(value).is_finite()
+        price = Decimal(value)
     except InvalidOperation:
-        finite = False
-    if not finite:
+        raise InvalidEvent("unit_price", value, limit) from None
+    exponent = price.as_tuple().exponent
+    if not isinstance(exponent, int) or exponent < -PRICE_EXPONENT_MAX or price.adjusted() >= PRICE_EXPONENT_MAX:
         raise InvalidEvent("unit_price", value, limit)
 
 
@@ -208,11 +214,11 @@ def _check_metadata(metadata: object) -> None:
     for key, value in metadata.items():
         for text in (key, value):
             if not isinstance(text, str) or "\x00" in text:
-                raise InvalidEvent(f"metadata[{key!r}]", text, "text without NUL characters")
+                raise InvalidEvent(f"metadata[{shown(key)}]", text, "text without NUL characters")
             try:
                 total_bytes += len(text.encode())
             except UnicodeEncodeError:
-                raise InvalidEvent(f"metadata[{key!r}]", text, "text that UTF-8 can hold") from None
+                raise InvalidEvent(f"metadata[{shown(key)}]", text, "text that UTF-8 can hold") from None
     if total_bytes > METADATA_BYTES_MAX:
         raise InvalidEvent("metadata", f"{total_bytes} bytes", f"at most {METADATA_BYTES_MAX} bytes of UTF-8 in all")
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import difflib
 import os
+import tomllib
 from collections.abc import Iterable
 from decimal import Decimal
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -48,8 +50,8 @@ class Settings(BaseSettings):
         SecretStr("postgresql://127.0.0.1:5432/costledger"), description="PostgreSQL connection URI"
     )
     redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="Redis connection URI")
-    schema_registry_url: str | None = Field(
-        None, description="a Confluent-compatible schema registry; needed only for the Confluent wire format"
+    schema_registry_url: SecretStr | None = Field(
+        None, description="a Confluent-compatible schema registry: switches to the Confluent wire format"
     )
 
     # Kafka
@@ -141,6 +143,12 @@ class Settings(BaseSettings):
 
     # Sink and notifier
     sink_group: str = Field("costledger-sink", min_length=1, max_length=128, description="consumer group of the sink")
+    sink_instance_id: str | None = Field(
+        None,
+        min_length=1,
+        max_length=128,
+        description="name of this sink for Kafka's static membership: a restart takes its partitions back at once",
+    )
     sink_batch_rows_max: int = Field(20_000, ge=1, le=200_000, description="events in one transaction")
     sink_batch_bytes_max: int = Field(32 * 2**20, ge=2**16, le=2**30, description="bytes of events in one transaction")
     sink_batch_wait_ms: int = Field(250, ge=1, le=60_000, description="how long the sink gathers a batch")
@@ -209,11 +217,16 @@ def load_settings(**overrides: Any) -> Settings:
     _refuse_unknown("the environment", os.environ)
     if env_file.is_file():
         _refuse_unknown(str(env_file), dotenv_values(env_file))
+    _refuse_unknown("the arguments", _as_variables(overrides))
+    _refuse_unknown_toml()
     try:
         settings = Settings(_env_file=env_file, **overrides)
         settings.budget_defaults()
-    except (ValidationError, InvalidValue, PydanticSettingsError) as error:
-        raise SettingsError(_explained(error)) from error
+    except ValidationError as error:
+        # The library's own error holds the values, of secrets too: it must not follow into a log.
+        raise SettingsError(_explained(error)) from None
+    except (InvalidValue, PydanticSettingsError) as error:
+        raise SettingsError(str(error)) from error
     _refuse_plaintext(settings)
     return settings
 
@@ -231,15 +244,30 @@ def _refuse_missing(variable: str, path: Path | None) -> None:
 def _refuse_unknown(where: str, names: Iterable[str]) -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields} | _OTHER_NAMES
     for name in names:
-        if name.startswith(PREFIX) and name not in known and not name.startswith(_OTHER_PREFIXES):
-            near = difflib.get_close_matches(name, known, n=1)
+        # Names in lower case are read too.
+        upper = name.upper()
+        if upper.startswith(PREFIX) and upper not in known and not upper.startswith(_OTHER_PREFIXES):
+            near = difflib.get_close_matches(upper, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise SettingsError(f"{name} in {where} is no setting of costledger{hint}")
 
 
-def _explained(error: Exception) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
+def _refuse_unknown_toml() -> None:
+    path = _toml_file()
+    if path is None:
+        return
+    try:
+        names = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SettingsError(f"{path} is not a TOML file: {error}") from error
+    _refuse_unknown(str(path), _as_variables(names))
+
+
+def _as_variables(names: Iterable[str]) -> list[str]:
+    return [PREFIX + name for name in names]
+
+
+def _explained(error: ValidationError) -> str:
     lines = []
     for problem in error.errors(include_url=False):
         name = ".".join(str(part) for part in problem["loc"])
@@ -255,8 +283,15 @@ def _refuse_plaintext(settings: Settings) -> None:
         return
     for server in settings.bootstrap_servers.split(","):
         host = server.strip().rsplit(":", 1)[0].strip("[]")
-        if not (host in {"localhost", "::1"} or host.startswith("127.")):
+        if not _is_this_machine(host):
             raise SettingsError(
                 f"{PREFIX}SECURITY_PROTOCOL is {settings.security_protocol}, and {host} is not this machine: "
                 f"use SASL_SSL or SSL, or set {PREFIX}ALLOW_PLAINTEXT=true if the network is trusted"
             )
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name, and who answers to it is not known here
+        return False
