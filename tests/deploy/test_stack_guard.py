@@ -85,9 +85,10 @@ def test_a_restart_waits_for_the_former_services_to_end(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_reaches_the_parent_alone(tmp_path: Path) -> None:
-    """After a SIGINT to the whole foreground group the services run on until the parent stops them."""
+    """No service is in the parent's process group, so that they run on until the parent stops them."""
     with owner_of_a_stack(tmp_path, "embedded") as (owner, processes):
         assert owner.stdout is not None
+        assert all(os.getpgid(process.pid) != owner.pid for process in processes)
         os.killpg(owner.pid, signal.SIGINT)
         assert json.loads(owner.stdout.readline()) == [True, True, True]
         assert owner.wait(END_TIMEOUT_SECONDS) == 0
@@ -102,7 +103,11 @@ def test_the_service_dies_with_its_guard(own_redis: OwnRedis) -> None:
     assert guard is not None
     assert "guard.py" in " ".join(guard.cmdline())
     guard.kill()
-    wait_until(lambda: not still_there([service]), END_TIMEOUT_SECONDS, "the end of redis")
+    try:
+        wait_until(lambda: not still_there([service]), END_TIMEOUT_SECONDS, "the end of redis")
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            service.kill()
 
 
 def test_a_stopped_service_is_ended_too(own_redis: OwnRedis) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -88,7 +89,11 @@ def test_postgres_keeps_committed_rows_over_every_way_to_end(own_postgres: OwnPo
     port = own_postgres.service.port
     with psycopg.connect(url) as connection:
         connection.execute("CREATE TABLE kept (x int)")
-    endings = [own_postgres.kill, lambda: own_postgres.stop(mode="immediate"), own_postgres.stop]
+    endings: list[Callable[[], None]] = [
+        own_postgres.kill,
+        lambda: own_postgres.stop(mode="immediate"),
+        own_postgres.stop,
+    ]
     for number, end in enumerate(endings, start=1):
         with psycopg.connect(url) as connection:
             connection.execute("INSERT INTO kept VALUES (%s)", (number,))

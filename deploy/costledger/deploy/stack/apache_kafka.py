@@ -99,6 +99,9 @@ class ApacheKafka(ProcessService):
             "log.dirs": self._logs,
             "auto.create.topics.enable": "false",
             "group.initial.rebalance.delay.ms": 0,
+            # After kill -9 the controller refuses the broker until its former session is over: 9 s by default.
+            "broker.session.timeout.ms": 3000,
+            "broker.heartbeat.interval.ms": 500,
             # One node: one copy. Few partitions for the internal topics start and recover faster.
             "default.replication.factor": 1,
             "offsets.topic.replication.factor": 1,

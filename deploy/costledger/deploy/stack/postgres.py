@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import psycopg
 from psycopg import sql
@@ -128,7 +128,7 @@ class Postgres(ProcessService):
         new.rename(self._cluster)
 
     def _run_initdb(
-        self, binaries: PostgresBinaries, directory: str, directory_fd: int, password_input: object
+        self, binaries: PostgresBinaries, directory: str, directory_fd: int, password_input: IO[bytes]
     ) -> None:
         argv = [binaries.bin_dir / "initdb", "-D", directory, "--username", SUPERUSER]
         argv += ["--pwfile=/dev/stdin", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"]
@@ -138,14 +138,16 @@ class Postgres(ProcessService):
         with self.log_path.open("ab") as log:
             result = subprocess.run(
                 argv,
-                stdin=password_input,  # type: ignore[call-overload]  # any open binary file
+                stdin=password_input,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd="/",
                 pass_fds=(directory_fd,),
                 timeout=INITDB_TIMEOUT_SECONDS,
                 check=False,
-                **({} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}),
+                user=None if account is None else account.uid,
+                group=None if account is None else account.gid,
+                extra_groups=None if account is None else [],
             )
         if result.returncode != 0:
             tail = log_tail(self.log_path).decode(errors="replace")
