@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transport_cluster import Cluster, wait_for
+from tests.fixtures.wait import wait_until
+from tests.streams.transport.transport_cluster import Cluster
 
 OPEN = "Open: "
 
@@ -26,14 +27,14 @@ def test_graceful_restarts_replay_nothing(cluster: Cluster) -> None:
     applied = 0
     for _ in range(3):
         worker = cluster.worker()
-        wait_for(lambda worker=worker: worker.said(OPEN), 30, "the worker reads")
+        wait_until(lambda worker=worker: worker.said(OPEN), 30, "the worker reads")
         cluster.produce(20_000)
         assert worker.terminate() == 0
         report = worker.report()
         assert report["skipped"] == 0
         applied += report["applied"]
     worker = cluster.worker()
-    wait_for(cluster.all_committed, 30, "everything is committed")
+    wait_until(cluster.all_committed, 30, "everything is committed")
     assert worker.terminate() == 0
     applied += worker.report()["applied"]
     assert applied == sum(count for _, count in cluster.truth.values())
@@ -46,7 +47,7 @@ def test_kill_mid_batch(cluster: Cluster) -> None:
     for records in (100, 500, 1000, 2000):
         worker = cluster.worker(poll_records_max=records, flush_interval_seconds=0.02)
         before = sum(cluster.committed(cluster.main).values())
-        wait_for(
+        wait_until(
             lambda before=before: sum(cluster.committed(cluster.main).values()) > before,
             40,
             "something is committed",
@@ -54,7 +55,7 @@ def test_kill_mid_batch(cluster: Cluster) -> None:
         worker.kill()
         cluster.produce(5_000)
     worker = cluster.worker()
-    wait_for(cluster.all_committed, 60, "everything is committed")
+    wait_until(cluster.all_committed, 60, "everything is committed")
     assert worker.terminate() == 0
     cluster.check(repeats_allowed=True)
 
@@ -62,14 +63,14 @@ def test_kill_mid_batch(cluster: Cluster) -> None:
 def test_workers_join_and_leave(cluster: Cluster) -> None:
     """Workers that join and leave in good order replay nothing and repeat no output."""
     workers = [cluster.worker()]
-    wait_for(lambda: workers[0].said(OPEN), 30, "the first worker reads")
+    wait_until(lambda: workers[0].said(OPEN), 30, "the first worker reads")
     for _ in range(3):
         cluster.produce(15_000)
         workers.append(cluster.worker())
-        wait_for(lambda: workers[-1].said(OPEN), 30, "the next worker reads")
+        wait_until(lambda: workers[-1].said(OPEN), 30, "the next worker reads")
         cluster.produce(15_000)
         assert workers.pop(0).terminate() == 0
-    wait_for(cluster.all_committed, 60, "everything is committed")
+    wait_until(cluster.all_committed, 60, "everything is committed")
     assert workers[0].terminate() == 0
     cluster.check(repeats_allowed=False)
     assert sum(worker.report()["applied"] for worker in cluster.workers) == 90_000
@@ -79,11 +80,11 @@ def test_one_of_two_workers_killed(cluster: Cluster) -> None:
     """The survivor takes over what a killed worker leaves, once its session has timed out."""
     first, second = cluster.worker(), cluster.worker()
     for worker in (first, second):
-        wait_for(lambda worker=worker: worker.said(OPEN), 40, "both workers read")
+        wait_until(lambda worker=worker: worker.said(OPEN), 40, "both workers read")
     cluster.produce(40_000)
     second.kill()
     cluster.produce(10_000)
-    wait_for(cluster.all_committed, 60, "everything is committed")
+    wait_until(cluster.all_committed, 60, "everything is committed")
     assert first.terminate() == 0
     cluster.check(repeats_allowed=True)
 
@@ -92,16 +93,16 @@ def test_suspended_worker_writes_nothing_late(cluster: Cluster) -> None:
     """A worker suspended past its session writes nothing when it wakes, and joins the group again."""
     first, second = cluster.worker(), cluster.worker()
     for worker in (first, second):
-        wait_for(lambda worker=worker: worker.said(OPEN), 40, "both workers read")
+        wait_until(lambda worker=worker: worker.said(OPEN), 40, "both workers read")
     cluster.produce(30_000)
     first.process.send_signal(signal.SIGSTOP)
     cluster.produce(10_000)
-    wait_for(cluster.all_committed, 60, "the other worker has taken over")
+    wait_until(cluster.all_committed, 60, "the other worker has taken over")
     opened = first.log_path.read_text().count(OPEN)
     first.process.send_signal(signal.SIGCONT)
     cluster.produce(10_000)
-    wait_for(lambda: first.log_path.read_text().count(OPEN) > opened, 40, "it joins again")
-    wait_for(cluster.all_committed, 60, "everything is committed")
+    wait_until(lambda: first.log_path.read_text().count(OPEN) > opened, 40, "it joins again")
+    wait_until(cluster.all_committed, 60, "everything is committed")
     assert [first.terminate(), second.terminate()] == [0, 0]
     assert "writing" not in first.log_path.read_text() + second.log_path.read_text()
     cluster.check(repeats_allowed=True)
@@ -114,7 +115,7 @@ def test_prerequisites_come_first(kafka: Any, tmp_path: Path) -> None:
         cluster.produce(20_000)
         cluster.produce(200, topic=cluster.limits)
         worker = cluster.worker(poll_records_max=50)
-        wait_for(cluster.all_committed, 60, "everything is committed")
+        wait_until(cluster.all_committed, 60, "everything is committed")
         assert worker.terminate() == 0
         assert worker.report()["unlimited"] == 0
         assert sum(key.startswith(b"limit:") for key in cluster.state()) == 200
@@ -125,7 +126,7 @@ def test_prerequisites_come_first(kafka: Any, tmp_path: Path) -> None:
     try:
         empty.produce(1_000)
         worker = empty.worker()
-        wait_for(empty.all_committed, 30, "nothing waits for an empty prerequisite")
+        wait_until(empty.all_committed, 30, "nothing waits for an empty prerequisite")
         assert worker.terminate() == 0
     finally:
         empty.stop()
@@ -142,7 +143,7 @@ def test_failing_handler_stops_the_worker(cluster: Cluster) -> None:
     assert "Traceback" in log
     assert sum(offset for offset in cluster.committed(cluster.main).values() if offset > 0) < 4_000
     worker = cluster.worker()
-    wait_for(cluster.all_committed, 30, "everything is committed")
+    wait_until(cluster.all_committed, 30, "everything is committed")
     assert worker.terminate() == 0
     cluster.check(repeats_allowed=True)
 
@@ -181,7 +182,7 @@ def test_rebalance_storm(cluster: Cluster) -> None:
         cluster.produce(5_000)
         if len(running) < 3 or chance.random() < 0.4:
             running.append(cluster.worker(flush_interval_seconds=0.05, poll_records_max=300))
-            wait_for(lambda: running[-1].said("Assigned"), 60, f"the new worker joins (seed {seed})")
+            wait_until(lambda: running[-1].said("Assigned"), 60, f"the new worker joins (seed {seed})")
         else:
             worker = running.pop(chance.randrange(len(running)))
             if chance.random() < 0.5:
@@ -189,7 +190,7 @@ def test_rebalance_storm(cluster: Cluster) -> None:
             else:
                 assert worker.terminate(25) in {0, 1}, f"seed {seed}"
     running.append(cluster.worker())
-    wait_for(cluster.all_committed, 120, f"everything is committed (seed {seed})")
+    wait_until(cluster.all_committed, 120, f"everything is committed (seed {seed})")
     for worker in running:
         worker.terminate(25)
     cluster.check(repeats_allowed=True)

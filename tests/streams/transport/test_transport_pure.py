@@ -226,9 +226,9 @@ def test_password_is_not_shown() -> None:
     assert "hidden-word" not in repr(config(security=security))
 
 
-async def _built(given: StageConfig) -> Any:
+async def _built(given: StageConfig, directory: str) -> Any:
     handler: Any = SimpleNamespace()
-    return build_app(given, Runtime(given, handler))
+    return build_app(given, Runtime(given, handler), directory)
 
 
 def test_changelog_has_fausts_own_name(tmp_path: Any) -> None:
@@ -241,7 +241,7 @@ def test_changelog_has_fausts_own_name(tmp_path: Any) -> None:
         "username": "u",
         "password": "p",
     }
-    app = asyncio.run(_built(config(data_dir=str(tmp_path), security=security)))
+    app = asyncio.run(_built(config(security=security), str(tmp_path)))
     assert app.tables["totals"].changelog_topic.get_topic_name() == changelog_topic("app", "totals")
     assert app.conf.broker_credentials.mechanism.value == "SCRAM-SHA-512"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import tempfile
 from typing import Any
 
 import faust
@@ -40,7 +39,7 @@ def credentials(config: StageConfig) -> SASLCredentials | SSLCredentials | None:
     )
 
 
-def settings(config: StageConfig) -> dict[str, Any]:
+def settings(config: StageConfig, data_dir: str) -> dict[str, Any]:
     """Faust's settings for a stage."""
     session = config.session_timeout_seconds
     return {
@@ -64,7 +63,7 @@ def settings(config: StageConfig) -> dict[str, Any]:
         "processing_guarantee": "at_least_once",
         "store": "memory://",
         "cache": "memory://",
-        "datadir": config.data_dir or tempfile.mkdtemp(prefix="costledger-stage-"),
+        "datadir": data_dir,
         "stream_recovery_delay": 0.0,
         "stream_wait_empty": True,
         "table_standby_replicas": 0,
@@ -79,9 +78,9 @@ def settings(config: StageConfig) -> dict[str, Any]:
     }
 
 
-def build_app(config: StageConfig, runtime: Runtime) -> Any:
+def build_app(config: StageConfig, runtime: Runtime, data_dir: str) -> Any:
     """Build the app and attach it to the runtime. Call it inside the event loop that will run it."""
-    app: Any = faust.App(config.app_id, **settings(config))
+    app: Any = faust.App(config.app_id, **settings(config, data_dir))
     transport = BatchTransport(app.conf.broker_consumer, app, runtime)
     app.transport = transport
     app.producer_transport = transport

@@ -2,8 +2,8 @@
 
 It holds source partitions back until the runtime has opened the assignment (state restored, positions
 set), waits for a fetch to be processed before the next one, and leaves acknowledgements and commits to
-the runtime. What a fetch returns for a partition that is not open, or was opened since the fetch began,
-is not used: the position is set back to the next record to process.
+the runtime. What a fetch returns after the assignment changed or was opened since the fetch began is not
+used: the positions are set back.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from aiokafka.errors import ConsumerStoppedError
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError
 from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP, ConsumerMessage
 
@@ -72,28 +72,41 @@ class BatchConsumer(Consumer):
 
     async def _drain_once(self) -> None:
         recovery = cast(BatchTableManager, self.app.tables).recovery
-        unread = recovery.unread()
         epoch = self.runtime.epoch
-        fetched = await self._getmany(unread | self.runtime.open_partitions(), FETCH_TIMEOUT_SECONDS)
+        wanted = recovery.unread() | self.runtime.open_partitions()
+        fetched = await self._getmany(wanted, FETCH_TIMEOUT_SECONDS)
         stale: list[TP] = []
         self._idle.clear()
         for key, records in fetched.items():
             tp = TP(key.topic, key.partition)
-            if tp.topic == self.runtime.changelog:
-                if tp in recovery.unread():
-                    recovery.apply(tp, records)
-                    self.runtime.touch()
-            elif self.runtime.is_open(tp) and epoch == self.runtime.epoch:
+            if epoch != self.runtime.epoch:
+                stale.append(tp)
+            elif tp.topic == self.runtime.changelog:
+                recovery.apply(tp, records)
+                self.runtime.touch()
+            else:
                 self._under_way += 1
                 await self.callback(self._message(tp, records, epoch))
-            else:
-                stale.append(tp)
         if stale:
-            await self.runtime.reposition(stale)
+            await self._reposition(stale, recovery)
         if not fetched:
             await self._skip_empty_tails(recovery)
         if self._under_way:
             await self._idle.wait()
+
+    async def _reposition(self, stale: list[TP], recovery: BatchRecovery) -> None:
+        """Set positions back after a fetch whose records were not used, since the assignment changed
+        meanwhile. It may have read on from positions that were set by then."""
+        epoch = self.runtime.epoch
+        starts = {tp: self.runtime.progress.position(tp) for tp in stale if tp in self.runtime.progress}
+        starts |= {tp: recovery.next_to_read(tp) for tp in stale if tp in recovery.unread()}
+        try:
+            if starts:
+                await self.seek_wait(starts)
+        except (IllegalStateError, TimeoutError):
+            if epoch == self.runtime.epoch:
+                raise
+            self.log.info("Partitions went away while their positions were set back.")
 
     def _message(self, tp: TP, records: list[ConsumerRecord], epoch: int) -> ConsumerMessage:
         last = records[-1]
@@ -116,7 +129,10 @@ class BatchConsumer(Consumer):
         brought nothing, with nothing under way, the client's position tells that they are passed."""
         epoch = self.runtime.epoch
         for tp in recovery.unread() | self.runtime.behind():
-            position = await self._thread.position(tp)
+            try:
+                position = await self._thread.position(tp)
+            except IllegalStateError:
+                return  # it is no longer assigned
             if position is None or epoch != self.runtime.epoch or not self.flow_active:
                 return
             if tp.topic == self.runtime.changelog:
@@ -151,7 +167,8 @@ class BatchConsumer(Consumer):
 
     async def perform_seek(self) -> None:
         """Faust calls this when recovery is complete, just before the flow resumes."""
-        await self.runtime.open()
+        # Faust may give up waiting; the opening must be all or nothing, so it goes on to its end.
+        await asyncio.shield(asyncio.ensure_future(self.runtime.open()))
 
     async def committed(self, tps: set[TP]) -> Mapping[TP, int | None]:
         """The group's committed offsets."""

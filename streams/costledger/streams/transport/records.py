@@ -89,7 +89,8 @@ class Handler(Protocol):
         """Hand over what has accumulated since the last call; None = nothing to write."""
 
     def revoke(self, partition: int) -> None:
-        """Forget a partition. Revoked in good order, it has been flushed and committed before."""
+        """Forget a partition: another worker has it, or it will be restored anew. Revoked in good order, it
+        has been flushed and committed before. Not called when the stage stops."""
 
     async def flushed(self, partition: int) -> None:
         """The last flush is acknowledged: update views. Several flushes may share one call."""

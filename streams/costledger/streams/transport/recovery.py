@@ -42,6 +42,10 @@ class BatchRecovery(Recovery):
             return set()
         return {tp for tp, remaining in self.active_remaining().items() if remaining > 0}
 
+    def next_to_read(self, tp: TP) -> int:
+        """The position from which an unread changelog partition is to be read on."""
+        return int(self.active_offsets[tp]) + 1
+
     def _set_recovery_started(self) -> None:
         self.signal_recovery_end.clear()
         super()._set_recovery_started()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
 from typing import Any
 
 from faust.types import TP
@@ -124,18 +123,6 @@ class Runtime:
         if tp in self._awaited and self.progress.position(tp) >= self._awaited[tp]:
             del self._awaited[tp]
 
-    async def reposition(self, tps: Iterable[TP]) -> None:
-        """Set positions back after a fetch whose records were not used."""
-        starts = {tp: self.progress.position(tp) for tp in tps if tp in self.progress}
-        epoch = self.epoch
-        try:
-            if starts:
-                await self.app.consumer.seek_wait(starts)
-        except Exception:
-            if epoch == self.epoch:
-                raise
-            log.info("Partitions went away while their positions were set back.")
-
     # --- assignment
 
     def assigned(self, assigned: set[TP], generation: int) -> None:
@@ -174,12 +161,12 @@ class Runtime:
         tps = {tp for tp in consumer.assignment() if tp.topic in self.config.source_topics}
         if not tps or not self._complete or self.failure is not None:
             return
-        committed = await consumer.committed(tps)
-        earliest = await consumer.earliest_offsets(*tps)
-        ends = await consumer.highwaters(*tps)
-        if epoch != self.epoch:
-            return
         try:
+            committed = await consumer.committed(tps)
+            earliest = await consumer.earliest_offsets(*tps)
+            ends = await consumer.highwaters(*tps)
+            if epoch != self.epoch:
+                return
             repairs = self._adopt(committed, earliest, ends)
             epoch = self.epoch
             for partition, groups in repairs.items():
@@ -257,6 +244,8 @@ class Runtime:
                     await asyncio.sleep(RELEASE_RETRY_SECONDS)
         except TimeoutError:
             self.fail(f"the last flush took longer than {self.config.drain_timeout_seconds} s")
+        except Exception as exc:  # noqa: BLE001  (Faust would only log it)
+            self.fail("the last commit failed", exc)
         return False
 
     def _forget(self, partitions: set[int]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -43,8 +44,11 @@ class Stage:
         """Run until SIGTERM, SIGINT or `stop`: 0 when everything processed is written and committed,
         1 when anything unexpected ended it (it has been logged). Signals are handled when called in
         the main thread."""
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(self._main())
+        with (
+            tempfile.TemporaryDirectory(prefix="costledger-stage-", ignore_cleanup_errors=True) as scratch,
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            return runner.run(self._main(self.config.data_dir or scratch))
 
     def stop(self) -> None:
         """Ask `run` to drain and return. Thread-safe; without effect before `run` has begun."""
@@ -61,11 +65,11 @@ class Stage:
 
     # --- the run
 
-    async def _main(self) -> int:
+    async def _main(self, data_dir: str) -> int:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         runtime = Runtime(self.config, self.handler)
-        app = build_app(self.config, runtime)
+        app = build_app(self.config, runtime, data_dir)
         self._handle_signals(self._stopping.set)
         loops = [
             asyncio.create_task(self._guard(runtime, what, loop))
@@ -99,20 +103,20 @@ class Stage:
             async with asyncio.timeout(self.config.leave_timeout_seconds):
                 await runtime.app.stop()
         except TimeoutError:
-            log.exception("Leaving the group took longer than %s s.", self.config.leave_timeout_seconds)
-            drained = False
+            log.warning("Leaving the group took longer than %s s.", self.config.leave_timeout_seconds)
         log.info("Stopped%s.", "" if drained else ", not drained")
         return 0 if drained and runtime.failure is None else 1
 
     async def _drain(self, runtime: Runtime) -> bool:
         if runtime.app.consumer is not None and runtime.partitions:
             runtime.app.consumer.stop_flow()
+        deadline = asyncio.get_running_loop().time() + self.config.drain_timeout_seconds
         released = await runtime.release()
         try:
-            async with asyncio.timeout(self.config.drain_timeout_seconds):
+            async with asyncio.timeout_at(deadline):
                 await runtime.flusher.update_views()
         except TimeoutError:
-            log.warning("The last view update took longer than %s s.", self.config.drain_timeout_seconds)
+            log.warning("The last view update was not done within %s s.", self.config.drain_timeout_seconds)
         except Exception as exc:  # noqa: BLE001  (any failure of the domain counts)
             runtime.fail("the handler failed in flushed", exc)
         return released
