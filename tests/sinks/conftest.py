@@ -21,6 +21,7 @@ from costledger.schemas.events import CostEvent
 from costledger.schemas.ids import new_event_id
 from costledger.schemas.settings import Settings
 from costledger.schemas.times import to_microseconds
+from costledger.schemas.topics import EVENTS, TopicNames
 from costledger.sinks.migrations import migrate
 from costledger.sinks.sink import Sink
 
@@ -159,28 +160,33 @@ def ledger(postgres: PostgresServer) -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def topic(kafka: KafkaServer) -> Topic:
-    """A fresh events topic with four partitions."""
-    return Topic(kafka.create_topic(kafka.unique("events"), PARTITIONS), kafka.bootstrap_servers)
+def names(kafka: KafkaServer) -> TopicNames:
+    """Names of topics that no other test has; the events topic is made, with four partitions."""
+    names = TopicNames.with_prefix(kafka.unique("sinks") + ".")
+    # The broker's clock, as the real topic has it; the embedded broker knows no such setting.
+    config = None if kafka.kind == "embedded" else {"message.timestamp.type": "LogAppendTime"}
+    kafka.create_topic(names.events, PARTITIONS, config)
+    return names
 
 
 @pytest.fixture
-def dead_letter_topic(kafka: KafkaServer) -> Topic:
-    """A fresh dead-letter topic."""
-    return Topic(kafka.create_topic(kafka.unique("dlq"), PARTITIONS), kafka.bootstrap_servers)
+def topic(kafka: KafkaServer, names: TopicNames) -> Topic:
+    """The events topic."""
+    return Topic(names.events, kafka.bootstrap_servers)
 
 
 @pytest.fixture
-def settings(kafka: KafkaServer, ledger: Ledger) -> Settings:
-    """Settings for this test's Kafka and database."""
-    return make_settings(kafka, ledger.url)
+def settings(kafka: KafkaServer, names: TopicNames, ledger: Ledger) -> Settings:
+    """Settings for this test's topics and database."""
+    return make_settings(kafka, names, ledger.url)
 
 
-def make_settings(kafka: KafkaServer, database_url: str, **other: Any) -> Settings:
+def make_settings(kafka: KafkaServer, names: TopicNames, database_url: str, **other: Any) -> Settings:
     """Settings with groups of their own, and short waits."""
     values: dict[str, Any] = {
         "bootstrap_servers": kafka.bootstrap_servers,
         "database_url": database_url,
+        "topic_prefix": names.events.removesuffix(EVENTS),
         "sink_group": kafka.unique("sink"),
         "notifier_group": kafka.unique("notifier"),
         "sink_batch_wait_ms": 50,
@@ -213,13 +219,12 @@ class Running:
 
 
 @pytest.fixture
-def start_sink(topic: Topic, dead_letter_topic: Topic) -> Iterator[Callable[..., Running]]:
-    """Start sinks on the test's topic; stopped at the end."""
+def start_sink() -> Iterator[Callable[..., Running]]:
+    """Start sinks; stopped at the end."""
     started: list[Running] = []
 
     def start(settings: Settings, **other: Any) -> Running:
-        names = {"topic": topic.name, "dead_letter_topic": dead_letter_topic.name}
-        running = Running(Sink(settings, **{**names, **other}))
+        running = Running(Sink(settings, **other))
         started.append(running)
         return running
 

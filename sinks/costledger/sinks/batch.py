@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
 from costledger.schemas.codec import decode_event
-from costledger.schemas.errors import CostledgerError, DecodeError, InvalidEvent
+from costledger.schemas.errors import CostledgerError, DecodeError, InvalidEvent, Unavailable
 from costledger.schemas.events import EventRecord, check_event
 from costledger.sinks.packing import pack_event
 
@@ -189,26 +189,31 @@ class Gatherer:
         return sealed
 
     def add(self, message: Message) -> None:
-        """Take one message: a row, or put aside."""
+        """Take one message: a row, or put aside. Raises `Unavailable` where its schema cannot be had now.
+
+        The position then stays before the message, and the partition is astray.
+        """
         partition, offset = message.partition(), message.offset()
         if partition is None or offset is None or not self._reach(partition, offset):
             return
-        batch = self._batch
-        span = batch.spans[partition]
-        span.next_offset = self._positions[partition].next_offset = offset + 1
         kind, milliseconds = message.timestamp()
         received_us = None if kind == _NO_TIMESTAMP else milliseconds * _MICROSECONDS_PER_MILLISECOND
         # A message without a value is an empty one: both consumers of the topic refuse it alike.
         payload = message.value() or b""
-        batch.payload_bytes += len(payload)
+        batch = self._batch
         try:
             record = decode_event(payload)
             check_event(record, received_us)
         except (DecodeError, InvalidEvent) as error:
             batch.rejected.append(rejected(message, error.reason, str(error)))
+        except Unavailable:
+            self._positions[partition].sync = _Sync.ASTRAY
+            raise
         else:
             packed = pack_event(self.topic, partition, offset, received_us, record)
             batch.rows.append(Row(partition, offset, record, packed, message))
+        batch.payload_bytes += len(payload)
+        batch.spans[partition].next_offset = self._positions[partition].next_offset = offset + 1
 
     def end(self, partition: int, offset: int) -> None:
         """The partition has been read up to its end, `offset`: what is before it and was not seen is a gap."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from costledger.schemas import topics
 from costledger.schemas.dead_letters import dead_letter_headers
 from costledger.sinks.database import Connection
 from costledger.sinks.delivery import Deliverer, Outgoing
@@ -13,9 +12,7 @@ from costledger.sinks.queries import query
 _MESSAGES_MAX: Final = 500
 
 
-def relay_dead_letters(
-    connection: Connection, deliverer: Deliverer, dead_letter_topic: str = topics.DEAD_LETTERS
-) -> int:
+def relay_dead_letters(connection: Connection, deliverer: Deliverer, dead_letter_topic: str) -> int:
     """Send what the sink owes to the dead-letter topic, at least once; returns how many messages.
 
     A row is marked after Kafka has acknowledged the whole lot. Raises `Unavailable` where it does not.

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry
 
 from costledger.schemas import metrics
+from costledger.sinks.alerts import StoredAlerts
 from costledger.sinks.writer import Outcome
 
 
@@ -54,3 +55,22 @@ class SinkMetrics:
         for partition in self._with_lag.intersection(partitions):
             self._lag.remove(partition)
             self._with_lag.discard(partition)
+
+
+class NotifierMetrics:
+    """What the notifier counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._alerts = metrics.create(metrics.NOTIFIER_ALERTS, registry)
+        self._repeated = metrics.create(metrics.NOTIFIER_REPEATED, registry)
+        self._lag = metrics.create(metrics.NOTIFIER_LAG, registry)
+
+    def stored(self, outcome: StoredAlerts) -> None:
+        """A batch of alerts was committed."""
+        for kind, count in outcome.stored.items():
+            self._alerts.labels(kind).inc(count)
+        self._repeated.inc(outcome.repeated)
+
+    def lag(self, partition: int, alerts: int) -> None:
+        """How many alerts of a partition are not stored yet."""
+        self._lag.labels(partition).set(alerts)

@@ -15,19 +15,16 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import Final
 
-import confluent_kafka
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from prometheus_client import CollectorRegistry
 
-from costledger.schemas import topics
-from costledger.schemas.errors import CostledgerError
-from costledger.schemas.kafka_config import client_config
 from costledger.schemas.settings import Settings
 from costledger.sinks.background import in_background
 from costledger.sinks.batch import BadShare, Batch, Gatherer
 from costledger.sinks.database import Connection, connect
 from costledger.sinks.dead_letters import relay_dead_letters
 from costledger.sinks.delivery import Deliverer
+from costledger.sinks.intake import Intake
 from costledger.sinks.observation import SinkMetrics
 from costledger.sinks.patience import Abandoned
 from costledger.sinks.positions import Fenced
@@ -46,40 +43,8 @@ REVOKE_SECONDS_MAX: Final = 8.0
 PAUSE_AFTER_SECONDS: Final = 1.0
 #: The main loop turns at least as often as this, else the sink is not healthy.
 TURN_SECONDS_MAX: Final = 30.0
-_CONSUME_MESSAGES_MAX: Final = 5_000
 _SHORT_WAIT_SECONDS: Final = 0.1
 _OBSERVE_SECONDS: Final = 1.0
-_WATERMARK_TIMEOUT_SECONDS: Final = 5.0
-_QUEUED_KILOBYTES_MAX: Final = 64 * 1024
-_SESSION_TIMEOUT_MS: Final = 10_000
-
-
-class TopicShrunk(CostledgerError):
-    """The topic ends before the ledger's position: it was made anew or truncated."""
-
-
-def consumer_config(settings: Settings) -> dict[str, str | int | float | bool]:
-    """The consumer's configuration; what differs from librdkafka's defaults is there for a reason of its own."""
-    config = {
-        **client_config(settings, "costledger-sink"),
-        "group.id": settings.sink_group,
-        # Positions come from the ledger; nothing may be committed behind its back.
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        # librdkafka's default is latest: it would skip what was never read.
-        "auto.offset.reset": "earliest",
-        "isolation.level": "read_committed",
-        "check.crcs": True,
-        "partition.assignment.strategy": "cooperative-sticky",
-        "session.timeout.ms": _SESSION_TIMEOUT_MS,
-        "queued.max.messages.kbytes": _QUEUED_KILOBYTES_MAX,
-        "fetch.wait.max.ms": 100,
-        # Tells where a partition ends, beyond transaction markers that are no messages.
-        "enable.partition.eof": True,
-    }
-    if settings.sink_instance_id is not None:
-        config["group.instance.id"] = settings.sink_instance_id
-    return config
 
 
 class Sink:
@@ -90,12 +55,11 @@ class Sink:
         settings: Settings,
         registry: CollectorRegistry | None = None,
         *,
-        topic: str = topics.EVENTS,
-        dead_letter_topic: str = topics.DEAD_LETTERS,
         on_step: Callable[[Step], None] = lambda _step: None,
     ) -> None:
         self._settings = settings
-        self._topic = topic
+        names = settings.topics()
+        self._topic = names.events
         self._metrics = SinkMetrics(registry or CollectorRegistry())
         self._gatherer = Gatherer(self._topic, settings.sink_batch_rows_max, settings.sink_batch_bytes_max)
         bad_share = BadShare(settings.sink_bad_window_events, settings.sink_bad_share_max)
@@ -104,13 +68,12 @@ class Sink:
         self._relay = Relay(
             "dead-letter relay",
             self._connect,
-            lambda connection: relay_dead_letters(connection, deliverer, dead_letter_topic),
+            lambda connection: relay_dead_letters(connection, deliverer, names.dead_letters),
             deliverer.close,
         )
         self._writing: tuple[Batch, Future[Outcome], float] | None = None
         self._gathering_since = 0.0
-        self._paused = False
-        self._unchecked: set[int] = set()
+        self._intake = Intake(settings, self._gatherer)
         self._stopping = threading.Event()
         self._turned_at: float | None = None
         self._observed_at = 0.0
@@ -126,8 +89,9 @@ class Sink:
             return False, self._failure
         if self._turned_at is None:
             return False, "not started"
-        if self._writer.trouble is not None:
-            return False, self._writer.trouble
+        trouble = self._writer.trouble or self._intake.trouble
+        if trouble is not None:
+            return False, trouble
         idle_seconds = time.monotonic() - self._turned_at
         if idle_seconds > TURN_SECONDS_MAX:
             return False, f"no progress for {idle_seconds:.0f} s"
@@ -135,12 +99,8 @@ class Sink:
 
     def run(self) -> int:
         """Read and write until stopped. Returns 0 after an orderly end, 1 after anything else."""
-        consumer = Consumer(consumer_config(self._settings), logger=logger)
-        self._consumer = consumer
         try:
-            consumer.subscribe(
-                [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-            )
+            self._intake.open(self._on_assign, self._on_revoke, self._on_lost)
             self._relay.start()
             while not self._stopping.is_set():
                 self._turn()
@@ -158,11 +118,13 @@ class Sink:
 
     def _turn(self) -> None:
         self._turned_at = time.monotonic()
-        self._seek_astray()
         if self._gatherer.full:
             self._await_writer()
         else:
-            self._gather()
+            was_empty = self._gatherer.empty
+            self._intake.gather(self._gathering_seconds_left())
+            if was_empty:
+                self._gathering_since = time.monotonic()
         if self._writing is not None and self._writing[1].done():
             self._finish_write()
         if self._writing is None and self._due():
@@ -171,34 +133,13 @@ class Sink:
             self._observed_at = self._turned_at
             self._observe()
 
-    def _gather(self) -> None:
-        """Take messages until the batch is full or its time is over."""
-        wait_seconds = self._settings.sink_batch_wait_ms / 1000
-        if not self._gatherer.empty:
-            wait_seconds = max(0.0, self._gathering_since + wait_seconds - time.monotonic())
+    def _gathering_seconds_left(self) -> float:
         if self._writing is not None:
-            wait_seconds = _SHORT_WAIT_SECONDS
-        was_empty = self._gatherer.empty
-        messages = self._consumer.consume(min(_CONSUME_MESSAGES_MAX, self._gatherer.rows_left), wait_seconds)
-        add = self._gatherer.add
-        for message in messages:
-            error = message.error()
-            if error is None:
-                add(message)
-            else:
-                self._note(message, error)
-        if was_empty:
-            self._gathering_since = time.monotonic()
-
-    def _note(self, message: confluent_kafka.Message, error: KafkaError) -> None:
-        partition, offset = message.partition(), message.offset()
-        if error.code() == KafkaError._PARTITION_EOF:
-            if partition is not None and offset is not None:
-                self._gatherer.end(partition, offset)
-        elif error.fatal():
-            raise KafkaException(error)
-        else:
-            logger.error("Kafka, partition %s: %s", partition, error)
+            return _SHORT_WAIT_SECONDS
+        wait_seconds = self._settings.sink_batch_wait_ms / 1000
+        if self._gatherer.empty:
+            return wait_seconds
+        return max(0.0, self._gathering_since + wait_seconds - time.monotonic())
 
     def _due(self) -> bool:
         if self._gatherer.empty:
@@ -227,7 +168,7 @@ class Sink:
                 self._start_write(rest)
             return
         self._metrics.written(outcome)
-        self._mirror({partition: span.next_offset for partition, span in batch.spans.items()})
+        self._intake.mirror({partition: span.next_offset for partition, span in batch.spans.items()})
 
     def _await_writer(self) -> None:
         """With a full batch: let the writer finish, and go on serving the group meanwhile."""
@@ -238,29 +179,7 @@ class Sink:
         if future.done():
             return
         if time.monotonic() - started > PAUSE_AFTER_SECONDS:
-            self._consumer.pause(self._consumer.assignment())
-            self._paused = True
-            message = self._consumer.poll(0)
-            if message is not None and message.error() is None:
-                self._gatherer.add(message)
-
-    def _resume(self) -> None:
-        self._gatherer.doubt()
-        self._consumer.resume(self._consumer.assignment())
-        self._paused = False
-
-    def _seek_astray(self) -> None:
-        if self._paused and not self._gatherer.full:
-            self._resume()
-        for partition, offset in self._gatherer.astray().items():
-            try:
-                self._consumer.seek(TopicPartition(self._topic, partition, offset))
-            except KafkaException as error:
-                # Right after an assignment the partition may not be ready for it: the next turn tries again.
-                logger.info("partition %d cannot be set to offset %d yet: %s", partition, offset, error)
-            else:
-                logger.warning("partition %d began at another offset than %d: reading again", partition, offset)
-                self._gatherer.sought(partition)
+            self._intake.hold()
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Claim partitions in the ledger and begin where it stands. Waits for PostgreSQL as long as it takes."""
@@ -274,7 +193,7 @@ class Sink:
             for one in partitions:
                 one.offset, epoch = claimed.result()[one.partition]
                 self._gatherer.claim(one.partition, one.offset, epoch)
-            self._unchecked.update(numbers)
+            self._intake.began(numbers)
             logger.info("reading %s", {one.partition: one.offset for one in partitions})
         consumer.incremental_assign(partitions)
 
@@ -300,7 +219,6 @@ class Sink:
     def _let_go(self, partitions: list[TopicPartition]) -> None:
         numbers = {one.partition for one in partitions}
         self._gatherer.drop(numbers)
-        self._unchecked -= numbers
         self._metrics.forget(numbers)
 
     def _drain(self, deadline: float) -> bool:
@@ -319,51 +237,9 @@ class Sink:
     def _observe(self) -> None:
         """Once a second: metrics, and partitions whose position is in doubt."""
         self._metrics.paused(self._writer.trouble is not None)
-        positions = self._gatherer.positions()
-        for partition, next_offset in positions.items():
-            low_high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
-            if low_high is not None and low_high[1] >= 0:
-                self._metrics.lag(partition, max(0, low_high[1] - next_offset))
-        self._unchecked |= self._gatherer.behind
-        self._gatherer.behind.clear()
-        for partition in sorted(self._unchecked & positions.keys()):
-            self._check_range(partition, positions[partition])
-
-    def _check_range(self, partition: int, next_offset: int) -> None:
-        try:
-            low, high = self._consumer.get_watermark_offsets(
-                TopicPartition(self._topic, partition), timeout=_WATERMARK_TIMEOUT_SECONDS
-            )
-        except KafkaException as error:
-            logger.warning("the range of partition %d cannot be had yet: %s", partition, error)
-            return
-        self._unchecked.discard(partition)
-        if high < next_offset:
-            raise TopicShrunk(
-                f"{self._topic} partition {partition} ends at offset {high}, and the ledger is at {next_offset}: the topic "
-                "was made anew or lost data. If it was made anew on purpose, forget its positions and start again"
-            )
-        if low > next_offset:
-            logger.error(
-                "%d events of partition %d expired on Kafka before they were read (offsets %d to %d)",
-                low - next_offset,
-                partition,
-                next_offset,
-                low,
-            )
-
-    def _mirror(self, positions: dict[int, int], *, asynchronous: bool = True) -> None:
-        """Tell Kafka how far the ledger is, for lag monitors; nothing depends on it."""
-        offsets = [TopicPartition(self._topic, partition, offset) for partition, offset in positions.items()]
-        if not offsets:
-            return
-        try:
-            if asynchronous:
-                self._consumer.commit(offsets=offsets, asynchronous=True)
-            else:
-                self._consumer.commit(offsets=offsets, asynchronous=False)
-        except KafkaException as error:
-            logger.info("Kafka did not take the mirror of the offsets: %s", error)
+        for partition, events in self._intake.lags().items():
+            self._metrics.lag(partition, events)
+        self._intake.check_ranges()
 
     def _finish_orderly(self) -> None:
         drained = self._drain(time.monotonic() + DRAIN_SECONDS_MAX)
@@ -371,14 +247,17 @@ class Sink:
             logger.warning("the last batch could not be written in %.0f s; it will be read again", DRAIN_SECONDS_MAX)
             return
         positions = self._gatherer.positions()
-        wait([in_background("mirror", lambda: self._mirror(positions, asynchronous=False))], timeout=MIRROR_SECONDS_MAX)
+        wait(
+            [in_background("mirror", lambda: self._intake.mirror(positions, asynchronous=False))],
+            timeout=MIRROR_SECONDS_MAX,
+        )
         logger.info("drained")
 
     def _close(self) -> None:
         self._writer.stop()
         self._relay.stop(MIRROR_SECONDS_MAX)
         self._gatherer.drop(list(self._gatherer.positions()))
-        wait([in_background("leaving the group", self._consumer.close)], timeout=CLOSE_SECONDS_MAX)
+        wait([in_background("leaving the group", self._intake.close)], timeout=CLOSE_SECONDS_MAX)
         if self._writing is None or self._writing[1].done():
             self._writer.close()
 

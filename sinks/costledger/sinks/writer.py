@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final, Literal
 
-from costledger.schemas.times import from_microseconds
 from costledger.sinks import positions
 from costledger.sinks.batch import SINK_ONLY_REASONS, BadShare, Batch, Rejected, Row
 from costledger.sinks.database import Connection
 from costledger.sinks.loading import Loaded, load_carefully, load_fast
 from costledger.sinks.patience import PatientConnection
 from costledger.sinks.positions import AlreadyWritten, Counts
+from costledger.sinks.put_aside import put_aside
 from costledger.sinks.queries import query
 from costledger.sinks.totals import as_arrays, daily, hourly
 
@@ -131,7 +131,7 @@ class Writer:
             self._on_step("after_totals")
             bad = [*batch.rejected, *loaded.refused]
             self._bad_share.check(batch.events, len(bad))
-            _put_aside(connection, self._topic, bad)
+            put_aside(connection, self._topic, bad, SINK_ONLY_REASONS)
             self._on_step("after_quarantine")
             counts = _count(loaded, bad)
             positions.advance(connection, self._topic, batch, counts)
@@ -160,30 +160,6 @@ class Writer:
             if left:
                 logger.error("entries of %s go to the DEFAULT partition, which holds some of them already", month)
         self._days_with_partition |= days
-
-
-def _put_aside(connection: Connection, topic: str, bad: Sequence[Rejected]) -> None:
-    if not bad:
-        return
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            query("insert_quarantine"),
-            [
-                {
-                    "topic": topic,
-                    "partition": one.partition,
-                    "offset": one.offset,
-                    "reason": one.reason,
-                    # PostgreSQL's text holds neither NUL nor lone surrogates, and a refused value may have both.
-                    "error": one.error.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00"),
-                    "key": one.key,
-                    "payload": one.payload,
-                    "received_at": None if one.received_us is None else from_microseconds(one.received_us),
-                    "dead_letter_pending": one.reason in SINK_ONLY_REASONS,
-                }
-                for one in bad
-            ],
-        )
 
 
 def _count(loaded: Loaded, bad: Iterable[Rejected]) -> Counts:

@@ -1,0 +1,196 @@
+"""The sink's consumer: reads, seeks, pauses, and keeps the gatherer's positions honest. For one thread."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from costledger.schemas.errors import CostledgerError, Unavailable
+from costledger.schemas.kafka_config import client_config
+from costledger.schemas.settings import Settings
+from costledger.sinks.batch import Gatherer
+
+logger = logging.getLogger(__name__)
+
+_CONSUME_MESSAGES_MAX: Final = 5_000
+_WATERMARK_TIMEOUT_SECONDS: Final = 5.0
+_QUEUED_KILOBYTES_MAX: Final = 64 * 1024
+_SESSION_TIMEOUT_MS: Final = 10_000
+#: How long consumption rests when the schema registry cannot be asked.
+_REGISTRY_WAIT_SECONDS: Final = 1.0
+
+RebalanceCallback = Callable[[Consumer, list[TopicPartition]], None]
+
+
+class TopicShrunk(CostledgerError):
+    """The topic ends before the ledger's position: it was made anew or truncated."""
+
+
+def consumer_config(settings: Settings) -> dict[str, str | int | float | bool]:
+    """The consumer's configuration; what differs from librdkafka's defaults is there for a reason of its own."""
+    config = {
+        **client_config(settings, "costledger-sink"),
+        "group.id": settings.sink_group,
+        # Positions come from the ledger; nothing may be committed behind its back.
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        # librdkafka's default is latest: it would skip what was never read.
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+        "check.crcs": True,
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": _SESSION_TIMEOUT_MS,
+        "queued.max.messages.kbytes": _QUEUED_KILOBYTES_MAX,
+        "fetch.wait.max.ms": 100,
+        # Tells where a partition ends, beyond transaction markers that are no messages.
+        "enable.partition.eof": True,
+    }
+    if settings.sink_instance_id is not None:
+        config["group.instance.id"] = settings.sink_instance_id
+    return config
+
+
+class Intake:
+    """Feeds a gatherer from a topic; the gatherer decides what it believes."""
+
+    def __init__(self, settings: Settings, gatherer: Gatherer) -> None:
+        self._topic = gatherer.topic
+        self._gatherer = gatherer
+        self._consumer = Consumer(consumer_config(settings), logger=logger)
+        self._paused = False
+        self._unchecked: set[int] = set()
+        self._rests_until = 0.0
+        #: Why nothing can be read at the moment, or None.
+        self.trouble: str | None = None
+
+    def open(self, on_assign: RebalanceCallback, on_revoke: RebalanceCallback, on_lost: RebalanceCallback) -> None:
+        """Join the group; the callbacks come during `gather` and `hold`."""
+        self._consumer.subscribe([self._topic], on_assign=on_assign, on_revoke=on_revoke, on_lost=on_lost)
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+    def began(self, partitions: Iterable[int]) -> None:
+        """Partitions are ours from now on: whether the topic has what they expect is yet to be seen."""
+        self._unchecked.update(partitions)
+
+    def gather(self, wait_seconds: float) -> None:
+        """Take messages, waiting for them so long at most."""
+        if time.monotonic() < self._rests_until:
+            self.hold()
+            return
+        if self._paused:
+            self._resume()
+        self._seek_astray()
+        self._take(self._consumer.consume(min(_CONSUME_MESSAGES_MAX, self._gatherer.rows_left), wait_seconds))
+
+    def hold(self) -> None:
+        """Take nothing, and go on serving the group."""
+        self._consumer.pause(self._consumer.assignment())
+        self._paused = True
+        message = self._consumer.poll(0)
+        if message is not None:
+            self._take([message])
+
+    def lags(self) -> dict[int, int]:
+        """How many offsets of each partition are not gathered yet, as far as the client knows."""
+        lags = {}
+        for partition, next_offset in self._gatherer.positions().items():
+            range_known = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
+            if range_known is not None and range_known[1] >= 0:
+                lags[partition] = max(0, range_known[1] - next_offset)
+        return lags
+
+    def check_ranges(self) -> None:
+        """Compare doubtful positions with what the topic holds; raises `TopicShrunk` where it ends before them."""
+        positions = self._gatherer.positions()
+        self._unchecked |= self._gatherer.behind
+        self._gatherer.behind.clear()
+        self._unchecked &= positions.keys()
+        for partition in sorted(self._unchecked):
+            self._check_range(partition, positions[partition])
+
+    def mirror(self, positions: dict[int, int], *, asynchronous: bool = True) -> None:
+        """Tell Kafka how far the ledger is, for lag monitors; nothing depends on it."""
+        offsets = [TopicPartition(self._topic, partition, offset) for partition, offset in positions.items()]
+        if not offsets:
+            return
+        try:
+            if asynchronous:
+                self._consumer.commit(offsets=offsets, asynchronous=True)
+            else:
+                self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            logger.info("Kafka did not take the mirror of the offsets: %s", error)
+
+    def _take(self, messages: list[Message]) -> None:
+        add = self._gatherer.add
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._note(message, error)
+                continue
+            try:
+                add(message)
+            except Unavailable as away:
+                self.trouble = str(away)
+                self._rests_until = time.monotonic() + _REGISTRY_WAIT_SECONDS
+                logger.error("partition %s waits for a schema: %s", message.partition(), away)  # noqa: TRY400 - passes
+                return
+        if messages:
+            self.trouble = None
+
+    def _note(self, message: Message, error: KafkaError) -> None:
+        partition, offset = message.partition(), message.offset()
+        if error.code() == KafkaError._PARTITION_EOF:
+            if partition is not None and offset is not None:
+                self._gatherer.end(partition, offset)
+        elif error.fatal():
+            raise KafkaException(error)
+        else:
+            logger.error("Kafka, partition %s: %s", partition, error)
+
+    def _resume(self) -> None:
+        self._gatherer.doubt()
+        self._consumer.resume(self._consumer.assignment())
+        self._paused = False
+
+    def _seek_astray(self) -> None:
+        for partition, offset in self._gatherer.astray().items():
+            try:
+                self._consumer.seek(TopicPartition(self._topic, partition, offset))
+            except KafkaException as error:
+                # Right after an assignment the partition may not be ready for it: the next turn tries again.
+                logger.info("partition %d cannot be set to offset %d yet: %s", partition, offset, error)
+            else:
+                logger.warning("partition %d went on at another offset than %d: reading again", partition, offset)
+                self._gatherer.sought(partition)
+
+    def _check_range(self, partition: int, next_offset: int) -> None:
+        try:
+            low, high = self._consumer.get_watermark_offsets(
+                TopicPartition(self._topic, partition), timeout=_WATERMARK_TIMEOUT_SECONDS
+            )
+        except KafkaException as error:
+            logger.warning("the range of partition %d cannot be had yet: %s", partition, error)
+            return
+        self._unchecked.discard(partition)
+        if high < next_offset:
+            raise TopicShrunk(
+                f"{self._topic} partition {partition} ends at offset {high}, and the ledger is at {next_offset}: the topic "
+                "was made anew or lost data. If it was made anew on purpose, forget its positions "
+                "(costledger.sinks.positions.forget) and start again"
+            )
+        if low > next_offset:
+            logger.error(
+                "%d events of partition %d expired on Kafka before they were read (offsets %d to %d)",
+                low - next_offset,
+                partition,
+                next_offset,
+                low,
+            )

@@ -1,0 +1,160 @@
+"""The notifier: alerts from `cost.alerts` into `ledger.alerts`, and budgets from their outbox to `cost.budgets`.
+
+Offsets are kept by Kafka and committed after the insert: a message may come again, an alert is stored once.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from concurrent.futures import wait
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from prometheus_client import CollectorRegistry
+
+from costledger.schemas.kafka_config import client_config
+from costledger.schemas.settings import Settings
+from costledger.sinks.alerts import store_alerts
+from costledger.sinks.background import in_background
+from costledger.sinks.budgets import relay_budgets
+from costledger.sinks.database import Connection, connect
+from costledger.sinks.delivery import Deliverer
+from costledger.sinks.observation import NotifierMetrics
+from costledger.sinks.patience import Abandoned, PatientConnection
+from costledger.sinks.relay import Relay
+
+logger = logging.getLogger(__name__)
+
+_CONSUME_MESSAGES_MAX: Final = 500
+_CONSUME_SECONDS: Final = 0.25
+_CLOSE_SECONDS_MAX: Final = 3.0
+_RELAY_SECONDS_MAX: Final = 3.0
+_SESSION_TIMEOUT_MS: Final = 10_000
+#: The main loop turns at least as often as this, else the notifier is not healthy.
+TURN_SECONDS_MAX: Final = 60.0
+
+
+class Notifier:
+    """One notifier process. `run` blocks; `stop` and `health` may be called from any thread."""
+
+    def __init__(self, settings: Settings, registry: CollectorRegistry | None = None) -> None:
+        self._settings = settings
+        names = settings.topics()
+        self._topic = names.alerts
+        self._metrics = NotifierMetrics(registry or CollectorRegistry())
+        self._patient = PatientConnection(self._connect)
+        deliverer = Deliverer(settings, "costledger-notifier-budgets")
+        self._relay = Relay(
+            "budget relay",
+            self._connect,
+            lambda connection: relay_budgets(connection, deliverer, names.budgets),
+            deliverer.close,
+        )
+        self._stopping = threading.Event()
+        self._turned_at: float | None = None
+        self._failure: str | None = None
+
+    def stop(self) -> None:
+        """Ask `run` to return, within 10 s."""
+        self._stopping.set()
+        self._patient.stop()
+
+    def health(self) -> tuple[bool, str]:
+        """(whether the notifier does its work, why not or what it does)."""
+        if self._failure is not None:
+            return False, self._failure
+        if self._turned_at is None:
+            return False, "not started"
+        trouble = self._patient.trouble or self._relay.trouble
+        if trouble is not None:
+            return False, trouble
+        idle_seconds = time.monotonic() - self._turned_at
+        if idle_seconds > TURN_SECONDS_MAX:
+            return False, f"no progress for {idle_seconds:.0f} s"
+        return True, f"storing alerts of {self._topic}, relaying budgets"
+
+    def run(self) -> int:
+        """Store alerts and relay budgets until stopped. Returns 0 after an orderly end, 1 after anything else."""
+        consumer = Consumer(self._consumer_config(), logger=logger)
+        try:
+            consumer.subscribe([self._topic])
+            self._relay.start()
+            while not self._stopping.is_set():
+                self._turned_at = time.monotonic()
+                self._store(consumer, consumer.consume(_CONSUME_MESSAGES_MAX, _CONSUME_SECONDS))
+        except Abandoned as error:
+            logger.warning("the notifier stops without its last alerts, which will be read again: %s", error)
+        except Exception as error:
+            self._failure = f"{type(error).__name__}: {error}"
+            logger.exception("the notifier stops: what is not stored will be read again")
+            return 1
+        finally:
+            self._relay.stop(_RELAY_SECONDS_MAX)
+            wait([in_background("leaving the group", consumer.close)], timeout=_CLOSE_SECONDS_MAX)
+            self._patient.close()
+        return 0
+
+    def _store(self, consumer: Consumer, messages: list[Message]) -> None:
+        alerts = []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                alerts.append(message)
+            elif error.fatal():
+                raise KafkaException(error)
+            else:
+                logger.error("Kafka, partition %s: %s", message.partition(), error)
+        if not alerts:
+            return
+        outcome = self._patient.do(lambda connection: store_alerts(connection, self._topic, alerts))
+        for refused in outcome.refused:
+            logger.error(
+                "no alert: partition %d offset %d of %s, put aside: %s",
+                refused.partition,
+                refused.offset,
+                self._topic,
+                refused.error,
+            )
+        self._metrics.stored(outcome)
+        self._commit(consumer, alerts)
+
+    def _commit(self, consumer: Consumer, alerts: list[Message]) -> None:
+        following = {message.partition() or 0: (message.offset() or 0) + 1 for message in alerts}
+        offsets = [TopicPartition(self._topic, partition, offset) for partition, offset in following.items()]
+        try:
+            consumer.commit(offsets=offsets, asynchronous=True)
+        except KafkaException as error:
+            logger.warning("Kafka did not take the offsets, the alerts will be read again: %s", error)
+        for one in offsets:
+            low_high = consumer.get_watermark_offsets(one, cached=True)
+            if low_high is not None:
+                self._metrics.lag(one.partition, max(0, low_high[1] - one.offset))
+
+    def _consumer_config(self) -> dict[str, str | int | float | bool]:
+        return {
+            **client_config(self._settings, "costledger-notifier"),
+            "group.id": self._settings.notifier_group,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "check.crcs": True,
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": _SESSION_TIMEOUT_MS,
+        }
+
+    def _connect(self) -> Connection:
+        settings = self._settings
+        url = settings.database_url.get_secret_value()
+        return connect(url, "costledger notifier", settings.database_timeout_seconds)
+
+
+def run(settings: Settings, registry: CollectorRegistry | None = None) -> int:
+    """Run a notifier until SIGTERM or SIGINT; returns the exit code. For the main thread, whose signals it takes."""
+    notifier = Notifier(settings, registry)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: notifier.stop())
+    return notifier.run()
