@@ -130,7 +130,7 @@ class Postgres(ProcessService):
     def _run_initdb(
         self, binaries: PostgresBinaries, directory: str, directory_fd: int, password_input: IO[bytes]
     ) -> None:
-        argv = [binaries.bin_dir / "initdb", "-D", directory, "--username", SUPERUSER]
+        argv = [str(binaries.bin_dir / "initdb"), "-D", directory, "--username", SUPERUSER]
         argv += ["--pwfile=/dev/stdin", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"]
         if not self.fsync:
             argv.append("--no-sync")
