@@ -90,21 +90,29 @@ def test_one_of_two_workers_killed(cluster: Cluster) -> None:
 
 
 def test_suspended_worker_writes_nothing_late(cluster: Cluster) -> None:
-    """A worker suspended past its session writes nothing when it wakes, and joins the group again."""
-    first, second = cluster.worker(), cluster.worker()
-    for worker in (first, second):
-        wait_until(lambda worker=worker: worker.said(OPEN), 40, "both workers read")
+    """A worker suspended past its session, with work not yet written and a flush due, writes nothing when
+    it wakes, and joins the group again."""
+    first = cluster.worker(flush_interval_seconds=5.0)
+    wait_until(lambda: first.said(OPEN), 30, "the first worker reads")
+    second = cluster.worker()
+    wait_until(lambda: second.said(OPEN), 40, "the second worker reads")
+    wait_until(lambda: first.log_path.read_text().count(OPEN) == 2, 40, "the first reads its half")
     cluster.produce(30_000)
+    ends = cluster.ends(cluster.main)
+    wait_until(
+        lambda: sum(cluster.committed(cluster.main)[partition] == end for partition, end in ends.items()) >= 2,
+        30,
+        "the second worker has committed its half",
+    )
     first.process.send_signal(signal.SIGSTOP)
     cluster.produce(10_000)
     wait_until(cluster.all_committed, 60, "the other worker has taken over")
-    opened = first.log_path.read_text().count(OPEN)
     first.process.send_signal(signal.SIGCONT)
     cluster.produce(10_000)
-    wait_until(lambda: first.log_path.read_text().count(OPEN) > opened, 40, "it joins again")
+    wait_until(lambda: first.log_path.read_text().count(OPEN) == 3, 40, "it joins again")
     wait_until(cluster.all_committed, 60, "everything is committed")
     assert [first.terminate(), second.terminate()] == [0, 0]
-    assert "writing" not in first.log_path.read_text() + second.log_path.read_text()
+    assert not any(partition.repairs() for partition in cluster.recovered().values())
     cluster.check(repeats_allowed=True)
 
 
@@ -194,3 +202,31 @@ def test_rebalance_storm(cluster: Cluster) -> None:
     for worker in running:
         worker.terminate(25)
     cluster.check(repeats_allowed=True)
+
+
+@pytest.mark.durable
+@pytest.mark.slow
+def test_broker_killed_under_load(own_kafka: Any, tmp_path: Path) -> None:
+    """A broker killed mid-way and started again costs nothing: the worker, or the one started in its
+    place, goes on to the truth."""
+    cluster = Cluster(own_kafka, tmp_path)
+    try:
+        cluster.produce(40_000)
+        worker = cluster.worker(poll_records_max=200, flush_interval_seconds=0.05)
+        wait_until(lambda: sum(cluster.committed(cluster.main).values()) > 0, 40, "something is committed")
+        own_kafka.kill()
+        own_kafka.start()
+        cluster.produce(10_000)
+
+        def done() -> bool:
+            if cluster.workers[-1].process.poll() is not None:
+                assert cluster.workers[-1].process.returncode == 1
+                cluster.worker()
+            return cluster.all_committed()
+
+        wait_until(done, 90, "everything is committed")
+        worker = cluster.workers[-1]
+        assert worker.terminate() == 0
+        cluster.check(repeats_allowed=True)
+    finally:
+        cluster.stop()

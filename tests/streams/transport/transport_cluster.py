@@ -140,12 +140,16 @@ class Cluster:
         committed = self.committed(self.main)
         return all(committed[partition] == end for partition, end in ends.items() if end)
 
-    def state(self) -> dict[bytes, bytes]:
-        """The changelog's state, as recovery would see it."""
+    def recovered(self) -> dict[int, RecoveredPartition]:
+        """The changelog by partition, read as recovery does."""
         recovered: dict[int, RecoveredPartition] = {}
         for message in self.read(changelog_topic(self.app_id, "totals")):
             recovered.setdefault(message.partition(), RecoveredPartition()).apply([Record(message)])
-        return {row.key: row.value for partition in recovered.values() for row in partition.state()}
+        return recovered
+
+    def state(self) -> dict[bytes, bytes]:
+        """The changelog's state."""
+        return {row.key: row.value for partition in self.recovered().values() for row in partition.state()}
 
     def check(self, repeats_allowed: bool) -> None:
         """The state equals the truth and the outputs are complete."""
