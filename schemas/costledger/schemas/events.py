@@ -225,6 +225,9 @@ def _check_metadata(metadata: object) -> None:
 
 def _shown_time(microseconds: object) -> object:
     """The time as RFC 3339 where it can be shown so, else as it is."""
-    if isinstance(microseconds, int) and abs(microseconds) < 200_000_000_000_000_000:
+    if not isinstance(microseconds, int):
+        return microseconds
+    try:
         return from_microseconds(microseconds).isoformat()
-    return microseconds
+    except OverflowError:  # before the year 1 or after 9999
+        return microseconds
