@@ -3,8 +3,12 @@
 Single-object encoding (Avro 1.12 specification): `C3 01`, 8 bytes of little-endian CRC-64-AVRO of the
 writer's schema, body. Confluent wire format: `00`, 4 bytes of big-endian schema id, body.
 
+What is written is single-object encoding, until `configure_registry` (see `registry.use_registry`) switches the
+process to the Confluent wire format. Single-object encoding is read always.
+
 What is read is hostile until shown otherwise: the size is bounded before anything is decoded, only schemas
-that were released (or that the configured registry names) are accepted, and bytes left over are an error.
+that were released (or that the configured registry names, and that `foreign` accepts) are used, and bytes left
+over are an error.
 """
 
 from __future__ import annotations
@@ -20,8 +24,10 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from costledger.schemas.alerts import AlertRecord, CostAlert
 from costledger.schemas.budgets import Budget
-from costledger.schemas.errors import MalformedMessage, OversizeMessage, UnknownSchema
+from costledger.schemas.errors import MalformedMessage, OversizeMessage, UnknownSchema, shown
 from costledger.schemas.events import CostEvent, EventRecord, check_event
+from costledger.schemas.foreign import parse_foreign
+from costledger.schemas.topics import TopicNames
 
 SINGLE_OBJECT_MARKER: Final = b"\xc3\x01"
 CONFLUENT_MARKER: Final = b"\x00"
@@ -29,8 +35,8 @@ _SINGLE_OBJECT_HEADER_BYTES: Final = 10
 _CONFLUENT_HEADER_BYTES: Final = 5
 #: Larger than any event within bounds (4 names of 128 characters, 4 KiB of metadata, all in 4-byte UTF-8).
 MESSAGE_BYTES_MAX: Final = 16 * 1024
-#: How deep and large a foreign writer's schema may be (a registry is not ours).
-_SCHEMA_CHARACTERS_MAX: Final = 256 * 1024
+#: Foreign schemas that a codec remembers; more only cost another question to the registry.
+_SCHEMA_IDS_MAX: Final = 256
 
 Schema = dict[str, Any]
 
@@ -54,37 +60,44 @@ class Codec:
     faster, and the same bytes.
     """
 
-    def __init__(self, name: str, *, with_logical_types: bool, registry: SchemaRegistry | None = None) -> None:
+    def __init__(self, name: str, *, with_logical_types: bool) -> None:
         self.name = name
         self._with_logical_types = with_logical_types
-        self._registry = registry
         self._reader = self._parse(current_schema(name))
-        self._prefix = SINGLE_OBJECT_MARKER + schema_fingerprint(current_schema(name))
+        self._single_object_prefix = SINGLE_OBJECT_MARKER + schema_fingerprint(current_schema(name))
         self._writers: dict[bytes, Any] = {
             SINGLE_OBJECT_MARKER + schema_fingerprint(released): self._parse(released)
             for released in released_schemas(name)
         }
-        self._by_id: dict[int, Any] = {}
+        # The very object, so that decoding sees at once that nothing needs resolving: a third of its time.
+        self._writers[self._single_object_prefix] = self._reader
+        self.use_registry(None, "")
+
+    def use_registry(self, registry: SchemaRegistry | None, subject: str) -> None:
+        """Write the Confluent wire format with the current schema registered under `subject`, and read it too.
+
+        None goes back to single-object encoding alone. Errors of the registry pass through and change nothing.
+        """
+        prefix, by_id = self._single_object_prefix, {}
+        if registry is not None:
+            schema_id = registry.id_of_schema(subject, json.dumps(current_schema(self.name)))
+            prefix, by_id = CONFLUENT_MARKER + schema_id.to_bytes(4, "big"), {schema_id: self._reader}
+        self._registry = registry
+        self._by_id: dict[int, Any] = by_id
+        self._prefix = prefix
 
     def encode(self, record: dict[str, Any]) -> bytes:
-        """A record in single-object encoding. A record that does not fit the schema raises ValueError or TypeError."""
+        """A record in the encoding that the process uses. A record that does not fit the schema raises ValueError or TypeError."""
         out = BytesIO()
         out.write(self._prefix)
         fastavro.schemaless_writer(out, self._reader, record)
         return out.getvalue()
 
-    def encode_confluent(self, record: dict[str, Any], subject: str) -> bytes:
-        """A record in the Confluent wire format, its schema registered under `subject`."""
-        if self._registry is None:
-            raise UnknownSchema("the Confluent wire format needs a schema registry: set COSTLEDGER_SCHEMA_REGISTRY_URL")
-        schema_id = self._registry.id_of_schema(subject, json.dumps(current_schema(self.name)))
-        out = BytesIO()
-        out.write(CONFLUENT_MARKER + schema_id.to_bytes(4, "big"))
-        fastavro.schemaless_writer(out, self._reader, record)
-        return out.getvalue()
-
     def decode(self, data: bytes) -> dict[str, Any]:
-        """The record in `data`, resolved to the current schema; raises a `DecodeError`."""
+        """The record in `data`, resolved to the current schema.
+
+        Raises a `DecodeError`; `Unavailable` where a schema id is new and the registry cannot be asked.
+        """
         if len(data) > MESSAGE_BYTES_MAX:
             raise OversizeMessage(f"the message has {len(data)} bytes; it may have at most {MESSAGE_BYTES_MAX}")
         writer = self._writers.get(data[:_SINGLE_OBJECT_HEADER_BYTES])
@@ -96,7 +109,7 @@ class Codec:
         try:
             record = fastavro.schemaless_reader(body, writer, self._reader if writer is not self._reader else None)
         except Exception as error:
-            raise MalformedMessage(f"the body is not a {self.name} in Avro: {type(error).__name__}: {error}") from error
+            raise MalformedMessage(f"the body is not a {self.name} in Avro: {shown(error)}") from error
         if body.tell() != len(data):
             raise MalformedMessage(f"{len(data) - body.tell()} bytes are left over after the {self.name}")
         return cast("dict[str, Any]", record)
@@ -121,17 +134,17 @@ class Codec:
     def _writer_of_id(self, schema_id: int) -> Any:
         if self._registry is None:
             raise UnknownSchema(f"the message names schema id {schema_id}, and no schema registry is configured")
-        if schema_id not in self._by_id:
-            text = self._registry.schema_of_id(schema_id)
-            if len(text) > _SCHEMA_CHARACTERS_MAX:
-                raise UnknownSchema(
-                    f"schema id {schema_id} has {len(text)} characters; at most {_SCHEMA_CHARACTERS_MAX}"
-                )
+        writer = self._by_id.get(schema_id)
+        if writer is None:
+            schema = parse_foreign(self._registry.schema_of_id(schema_id))
             try:
-                self._by_id[schema_id] = self._parse(json.loads(text))
+                writer = self._parse(schema)
             except Exception as error:
-                raise UnknownSchema(f"schema id {schema_id} is not an Avro schema: {error}") from error
-        return self._by_id[schema_id]
+                raise UnknownSchema(f"schema id {schema_id} is not an Avro schema: {shown(error)}") from error
+            if len(self._by_id) >= _SCHEMA_IDS_MAX:
+                self._by_id = {}
+            self._by_id[schema_id] = writer
+        return writer
 
 
 def without_logical_types(schema: Any) -> Any:
@@ -167,8 +180,20 @@ _ALERTS: Final = Codec("cost_alert", with_logical_types=True)
 _BUDGETS: Final = Codec("budget", with_logical_types=True)
 
 
+def configure_registry(registry: SchemaRegistry | None, names: TopicNames | None = None) -> None:
+    """From now on this process writes the Confluent wire format and reads it too; None switches that off.
+
+    The current schemas are registered under `<topic>-value`, here and once, so that encoding never waits for
+    the registry. Errors of the registry pass through (`Unavailable`, `UnknownSchema`).
+    """
+    topics = names or TopicNames()
+    _EVENTS.use_registry(registry, f"{topics.events}-value")
+    _ALERTS.use_registry(registry, f"{topics.alerts}-value")
+    _BUDGETS.use_registry(registry, f"{topics.budgets}-value")
+
+
 def encode_event(record: EventRecord) -> bytes:
-    """An event record in single-object encoding, after checking its bounds; raises `InvalidEvent`."""
+    """An event record as bytes, after checking its bounds; raises `InvalidEvent`."""
     check_event(record)
     return _EVENTS.encode(record)
 
@@ -186,7 +211,7 @@ def decode_cost_event(data: bytes) -> CostEvent:
 
 
 def encode_alert(alert: CostAlert) -> bytes:
-    """An alert in single-object encoding."""
+    """An alert as bytes."""
     return _ALERTS.encode(alert.to_record())
 
 
@@ -196,7 +221,7 @@ def decode_alert(data: bytes) -> AlertRecord:
 
 
 def encode_budget(budget: Budget) -> bytes:
-    """A budget in single-object encoding."""
+    """A budget as bytes."""
     return _BUDGETS.encode(budget.to_record())
 
 

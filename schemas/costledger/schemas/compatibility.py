@@ -2,6 +2,7 @@
 
 A change is allowed when old readers can read new data and new readers can read old data (FULL_TRANSITIVE in
 the terms of schema registries), so that producers and consumers can be upgraded in any order.
+`python -m costledger.schemas.compatibility` checks all and exits 1 with the reasons on stderr.
 """
 
 from __future__ import annotations
@@ -60,3 +61,7 @@ def _reasons(reader: Schema, writer: Schema) -> list[str]:
     if result.compatibility is SchemaCompatibilityType.compatible:
         return []
     return sorted(str(message) for message in result.messages) or ["incompatible"]
+
+
+if __name__ == "__main__":
+    raise SystemExit("\n".join(map(str, check_all())) or None)
