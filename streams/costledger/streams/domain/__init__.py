@@ -1,0 +1,1 @@
+"""What the stream decides: totals, budgets, spikes. Pure; knows neither Kafka, Faust nor Redis."""
