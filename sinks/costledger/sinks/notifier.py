@@ -42,7 +42,7 @@ class Notifier:
 
     def __init__(self, settings: Settings, registry: CollectorRegistry | None = None) -> None:
         self._settings = settings
-        names = settings.topics()
+        names = settings.topics
         self._topic = names.alerts
         self._metrics = NotifierMetrics(registry or CollectorRegistry())
         self._patient = PatientConnection(self._connect)

@@ -58,7 +58,7 @@ class Sink:
         on_step: Callable[[Step], None] = lambda _step: None,
     ) -> None:
         self._settings = settings
-        names = settings.topics()
+        names = settings.topics
         self._topic = names.events
         self._metrics = SinkMetrics(registry or CollectorRegistry())
         self._gatherer = Gatherer(self._topic, settings.sink_batch_rows_max, settings.sink_batch_bytes_max)

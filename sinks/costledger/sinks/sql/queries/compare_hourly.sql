@@ -1,0 +1,15 @@
+-- Users, services, operations and hours whose total is not the sum of their entries.
+WITH told AS (
+    SELECT user_id, service, operation, date_trunc('hour', occurred_at, 'UTC') AS hour,
+           count(*) AS events, count(*) FILTER (WHERE amount IS NULL) AS unpriced,
+           sum(quantity) AS quantity, coalesce(sum(amount), 0) AS amount
+    FROM ledger.entries
+    GROUP BY 1, 2, 3, 4
+)
+SELECT user_id, service, operation, hour::text,
+       coalesce(told.amount, 0), coalesce(kept.amount, 0),
+       coalesce(told.events, 0), coalesce(kept.events, 0)
+FROM told
+FULL JOIN ledger.hourly_totals AS kept USING (user_id, service, operation, hour)
+WHERE (told.events, told.unpriced, told.quantity, told.amount)
+      IS DISTINCT FROM (kept.events, kept.unpriced, kept.quantity, kept.amount)

@@ -1,0 +1,107 @@
+"""Rows packed by hand are read by PostgreSQL as what they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import psycopg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.fixtures.fix_postgres import PostgresServer
+from tests.sinks.conftest import Ledger, make_event
+
+from costledger.schemas.events import check_event
+from costledger.schemas.money import AMOUNT_PICODOLLARS_MAX, QUANTITY_NANOUNITS_MAX
+from costledger.sinks.packing import COPY_COLUMNS, COPY_HEADER, COPY_TRAILER, pack_decimal, pack_event, pack_numeric
+
+
+@pytest.fixture(scope="module")
+def connection(postgres: PostgresServer) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """A connection with a temporary table of numbers."""
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute("CREATE TEMPORARY TABLE numbers (id serial, value numeric)")
+        yield connection
+
+
+def read_back(connection: psycopg.Connection[tuple[object, ...]], fields: list[bytes]) -> list[object]:
+    """What PostgreSQL makes of packed numeric fields."""
+    connection.execute("TRUNCATE numbers")
+    with connection.cursor() as cursor, cursor.copy("COPY numbers (value) FROM STDIN (FORMAT BINARY)") as copy:
+        copy.write(COPY_HEADER + b"".join(b"\x00\x01" + field for field in fields) + COPY_TRAILER)
+    return [value for (value,) in connection.execute("SELECT value::text FROM numbers ORDER BY id")]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(-AMOUNT_PICODOLLARS_MAX, AMOUNT_PICODOLLARS_MAX), min_size=1, max_size=50))
+def test_amounts_are_read_exactly(connection: psycopg.Connection[tuple[object, ...]], amounts: list[int]) -> None:
+    """Any amount within bounds is the same number of 1e-12 USD in the database, with 12 decimals shown."""
+    found = read_back(connection, [pack_numeric(amount, 12) for amount in amounts])
+    assert found == [f"{Decimal(amount).scaleb(-12):.12f}" for amount in amounts]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(-QUANTITY_NANOUNITS_MAX, QUANTITY_NANOUNITS_MAX), min_size=1, max_size=50))
+def test_quantities_are_read_exactly(connection: psycopg.Connection[tuple[object, ...]], nano: list[int]) -> None:
+    """Any quantity within bounds is the same number of 1e-9 units, with 9 decimals shown."""
+    found = read_back(connection, [pack_numeric(one * 1000, 9) for one in nano])
+    assert found == [f"{Decimal(one).scaleb(-9):.9f}" for one in nano]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**29), max_value=10**29), min_size=1))
+def test_unit_prices_are_read_exactly(
+    connection: psycopg.Connection[tuple[object, ...]], prices: list[Decimal]
+) -> None:
+    """Any decimal text is the same number, digits and decimals alike."""
+    found = read_back(connection, [pack_decimal(price) for price in prices])
+    assert [Decimal(str(one)) for one in found] == prices
+
+
+def test_a_row_is_read_as_the_event_it_was(ledger: Ledger) -> None:
+    """Every column of the ledger has its field's value, times to the microsecond, text in any script."""
+    event = make_event(
+        "Zoë-用户",
+        occurred_at=datetime(2026, 2, 28, 23, 59, 59, 999_999, tzinfo=UTC),
+        unit_price="0.000000150",
+        amount=-123_456_789_012_345,
+        quantity=1,
+        metadata={"clé": 'a "quoted" \\ \n value', "emoji": "💶"},
+        reverses_event_id=make_event("x").event_id,
+    )
+    record = event.to_record()
+    check_event(record)
+    received = event.occurred_at + timedelta(seconds=3)
+    packed = pack_event("t", 3, 77, int(received.timestamp() * 1_000_000), record)
+    statement = f"COPY ledger.entries ({', '.join(COPY_COLUMNS)}) FROM STDIN (FORMAT BINARY)".encode()
+    with ledger.connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.write(COPY_HEADER + packed + COPY_TRAILER)
+    columns = (
+        "event_id, user_id, service, operation, category, quantity, unit, unit_price, price_version, amount, currency, "
+        "occurred_at, source, reverses_event_id, metadata, kafka_topic, kafka_partition, kafka_offset, received_at"
+    )
+    assert ledger.all(f"SELECT {columns} FROM ledger.entries") == [
+        (
+            event.event_id,
+            event.user_id,
+            event.service,
+            event.operation,
+            "USAGE",
+            Decimal("0.000000001"),
+            event.unit,
+            Decimal("0.000000150"),
+            event.price_version,
+            Decimal("-123.456789012345"),
+            "USD",
+            event.occurred_at,
+            event.source,
+            event.reverses_event_id,
+            dict(event.metadata),
+            "t",
+            3,
+            77,
+            received,
+        )
+    ]
