@@ -13,6 +13,7 @@ from costledger.deploy.commands import (
     emit,
     imports,
     prices,
+    quarantine,
     schemas,
     setup,
     up,
@@ -38,7 +39,7 @@ def command() -> Any:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for group in (up, workers, setup, emit, imports, budget, prices, schemas):
+    for group in (up, workers, setup, emit, imports, quarantine, budget, prices, schemas):
         group.register(app)
     return typer.main.get_command(app)
 

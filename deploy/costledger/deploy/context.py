@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from costledger.schemas.settings import Settings
+    from costledger.sinks.database import Connection
 
 
 def command_settings(**overrides: Any) -> Settings:
@@ -23,6 +24,14 @@ def command_settings(**overrides: Any) -> Settings:
     settings = load_settings(**overrides)
     configure_logging(settings, least="WARNING")
     return settings
+
+
+def ledger_connection(settings: Settings, purpose: str) -> Connection:
+    """A connection to the ledger, as its writer; `psycopg.Error` when there is none. Close it, or use `with`."""
+    from costledger.sinks.database import connect
+
+    url = settings.database_url.get_secret_value()
+    return connect(url, f"costledger {purpose}", settings.database_timeout_seconds)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
@@ -16,8 +17,12 @@ class Terminated(BaseException):
 
 @contextmanager
 def termination_raised() -> Iterator[None]:
-    """Inside, SIGTERM and SIGHUP raise `Terminated` in the main thread (SIGINT raises KeyboardInterrupt anyway)."""
-    before = {number: signal.signal(number, _raise) for number in _ENDINGS}
+    """Inside, SIGTERM and SIGHUP raise `Terminated` in the main thread, and SIGINT KeyboardInterrupt.
+
+    SIGINT too is set, because a shell script starts its background commands with SIGINT ignored.
+    """
+    before: dict[signal.Signals, Any] = {number: signal.signal(number, _raise) for number in _ENDINGS}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:

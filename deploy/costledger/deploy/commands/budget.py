@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from costledger.deploy.console import JsonOption, print_json, say
-from costledger.deploy.context import UserArgument, command_settings, decimal_option, usage_errors
+from costledger.deploy.context import UserArgument, command_settings, decimal_option, ledger_connection, usage_errors
 
 if TYPE_CHECKING:
     from costledger.schemas.budgets import Budget
     from costledger.schemas.settings import Settings
+    from costledger.sinks.database import Connection
 
 
 def register(app: typer.Typer) -> None:
@@ -31,7 +32,7 @@ def get(user: UserArgument, json: JsonOption = False) -> None:
     from costledger.sinks.budgets import get_budget
 
     settings = command_settings()
-    with _connected(settings) as connection:
+    with ledger_connection(settings, "budget") as connection:
         found = get_budget(connection, user)
     with usage_errors():
         budget = found or Budget(user_id=user)
@@ -84,7 +85,7 @@ def set_(
         if not changes:
             raise typer.BadParameter("nothing to set: give --monthly, --threshold, --tier, --time-zone, ...")
         Budget(user_id=user, **changes)  # refuses what is out of bounds before anything is connected
-    with _connected(settings) as connection:
+    with ledger_connection(settings, "budget") as connection:
         with usage_errors():
             wanted = replace(get_budget(connection, user) or Budget(user_id=user), **changes)
         saved = save_budget(connection, wanted)
@@ -97,7 +98,7 @@ def delete(user: UserArgument, json: JsonOption = False) -> None:
     from costledger.sinks.budgets import delete_budget
 
     settings = command_settings()
-    with _connected(settings) as connection:
+    with ledger_connection(settings, "budget") as connection:
         deleted = delete_budget(connection, user)
         delivered = deleted and _relay(settings, connection)
     if json:
@@ -107,14 +108,7 @@ def delete(user: UserArgument, json: JsonOption = False) -> None:
     raise typer.Exit(0 if deleted else 1)
 
 
-def _connected(settings: Settings) -> Any:
-    from costledger.sinks.database import connect
-
-    url = settings.database_url.get_secret_value()
-    return connect(url, "costledger budget", settings.database_timeout_seconds)
-
-
-def _relay(settings: Settings, connection: Any) -> bool:
+def _relay(settings: Settings, connection: Connection) -> bool:
     """Bring waiting budgets to Kafka now; False (and a line on stderr) when that has to wait."""
     from costledger.deploy.failures import explain
     from costledger.deploy.publishing import require_topic

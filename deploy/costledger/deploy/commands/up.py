@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
@@ -53,10 +54,14 @@ def up(
     """
     from costledger.deploy.data_directory import claimed, default_data_dir
     from costledger.deploy.signals import Terminated, termination_raised
+    from costledger.schemas.settings import ENV_FILE_VARIABLE
 
-    command_settings()
     directory = (data_dir or default_data_dir()).absolute()
     path = (env_file or directory / "costledger.env").absolute()
+    if Path(os.environ.get(ENV_FILE_VARIABLE, os.devnull)).absolute() == path:
+        # A shell that is set up for the commands beside `up`: for `up` itself it is the file to be written.
+        del os.environ[ENV_FILE_VARIABLE]
+    command_settings()
     try:
         with termination_raised(), claimed(directory):
             _run(directory, path, broker)

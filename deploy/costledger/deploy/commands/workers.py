@@ -47,7 +47,9 @@ def sink(supervisor: SupervisorOption = None) -> None:
     def build() -> Build:
         from costledger.sinks.sink import Sink
 
-        return Sink
+        return lambda settings, registry: Sink(
+            settings, registry, topic=settings.topics.events, dead_letter_topic=settings.topics.dead_letters
+        )
 
     run_worker("sink", build, supervisor)
 
@@ -62,6 +64,8 @@ def notifier(supervisor: SupervisorOption = None) -> None:
     def build() -> Build:
         from costledger.sinks.notifier import Notifier
 
-        return Notifier
+        return lambda settings, registry: Notifier(
+            settings, registry, topic=settings.topics.alerts, budgets_topic=settings.topics.budgets
+        )
 
     run_worker("notifier", build, supervisor)
