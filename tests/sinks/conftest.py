@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import confluent_kafka
@@ -231,3 +235,30 @@ def start_sink() -> Iterator[Callable[..., Running]]:
     yield start
     for running in started:
         running.stop()
+
+
+@pytest.fixture
+def start_process(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start sinks as processes of their own (see `sink_process.py`); killed at the end."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(settings: Settings, kill_at: str = "") -> subprocess.Popen[bytes]:
+        changed = settings.model_dump(mode="json", exclude_defaults=True)
+        changed["database_url"] = settings.database_url.get_secret_value()
+        environment = {f"COSTLEDGER_{name.upper()}": str(value) for name, value in changed.items()}
+        path = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        with (tmp_path / f"sink-{len(started)}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("sink_process.py"))],
+                env={**path, **environment, "COSTLEDGER_TEST_KILL_AT": kill_at},
+                stdout=log,
+                stderr=log,
+                cwd=tmp_path,
+            )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait(10)

@@ -1,0 +1,260 @@
+"""The sink when something dies: itself, another sink, PostgreSQL."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from typing import get_args
+
+import pytest
+from tests.fixtures.fix_kafka import KafkaServer
+from tests.fixtures.fix_postgres import OwnPostgres
+from tests.fixtures.wait import wait_until
+from tests.sinks.conftest import Ledger, Running, Topic, make_event, make_settings, random_events
+
+from costledger.schemas.settings import Settings
+from costledger.schemas.topics import TopicNames
+from costledger.sinks.migrations import migrate
+from costledger.sinks.writer import Step
+
+StartSink = Callable[..., Running]
+StartProcess = Callable[..., subprocess.Popen[bytes]]
+
+
+def static(settings: Settings, **other: object) -> Settings:
+    """With static membership, so that a restart need not wait for the session of the dead."""
+    return settings.model_copy(update={"sink_instance_id": "one", **other})
+
+
+@pytest.mark.parametrize("step", get_args(Step))
+def test_a_sink_killed_at_any_step_loses_and_doubles_nothing(
+    settings: Settings, ledger: Ledger, topic: Topic, start_process: StartProcess, seed: int, step: Step
+) -> None:
+    """After a kill -9 at each step of a write, the next sink finishes the work: every event once."""
+    settings = static(settings, sink_batch_rows_max=300)
+    events = random_events(seed, 1_500)
+    topic.send(events)
+    topic.send_raw([(b"u", b"rubbish")])
+    killed = start_process(settings, kill_at=f"{step}:{1 + seed % 3}")
+    assert killed.wait(60) == -signal.SIGKILL
+    ledger.assert_consistent()
+    assert ledger.consumed() <= 900
+    start_process(settings)
+    wait_until(lambda: ledger.consumed() == topic.produced, 60, "all offsets are in the ledger")
+    ledger.assert_holds(events)
+    ledger.assert_consistent()
+    assert ledger.one("SELECT count(*) FROM ledger.quarantine") == 1
+    assert ledger.counters()["duplicates"] == 0
+
+
+@pytest.mark.slow
+def test_a_sink_killed_at_random_moments_loses_and_doubles_nothing(
+    settings: Settings, ledger: Ledger, topic: Topic, start_process: StartProcess, seed: int
+) -> None:
+    """Killed again and again while events arrive; the roll-ups are right in every snapshot."""
+    rng = random.Random(seed)
+    settings = static(settings, sink_batch_rows_max=500)
+    events = random_events(seed, 12_000)
+    producing = threading.Thread(target=lambda: [topic.send(events[at : at + 500]) for at in range(0, 12_000, 500)])
+    producing.start()
+    for _ in range(4):
+        process = start_process(settings)
+        before = ledger.consumed()
+        wait_until(lambda before=before: ledger.consumed() > before, 60, "the sink has begun")
+        deadline = time.monotonic() + rng.uniform(0, 0.5)
+        wait_until(lambda deadline=deadline: time.monotonic() > deadline, 5, "a random moment")
+        process.kill()
+        ledger.assert_consistent()
+    producing.join()
+    process = start_process(settings)
+    wait_until(lambda: ledger.consumed() == topic.produced, 60, "all offsets are in the ledger")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+    ledger.assert_holds(events)
+    ledger.assert_consistent()
+    assert ledger.counters()["duplicates"] == 0
+
+
+def test_a_sink_that_lost_its_partitions_unawares_is_fenced(
+    settings: Settings, ledger: Ledger, topic: Topic, start_sink: StartSink, seed: int
+) -> None:
+    """A zombie writes nothing: with a newer owner in the ledger its transaction is rolled back, and it stops."""
+    events = random_events(seed, 200)
+    old = start_sink(settings)
+    topic.send(events[:100])
+    wait_until(lambda: ledger.consumed() == 100, 30, "the first events are in the ledger")
+    ledger.connection.execute("UPDATE ledger.sink_offsets SET epoch = epoch + 1")
+    topic.send(events[100:])
+    assert old.wait(30) == 1
+    assert "another process owns" in old.worker.health()[1]
+    ledger.assert_holds(events[:100])
+    start_sink(settings)
+    wait_until(lambda: ledger.consumed() == 200, 30, "the new owner has written the rest")
+    ledger.assert_holds(events)
+    ledger.assert_consistent()
+
+
+@pytest.mark.slow
+def test_a_stopped_process_that_wakes_up_changes_nothing(
+    settings: Settings, ledger: Ledger, topic: Topic, start_process: StartProcess, seed: int
+) -> None:
+    """SIGSTOP past the session, another sink takes over, SIGCONT: every event is there once."""
+    events = random_events(seed, 2_000)
+    sleeper = start_process(settings)
+    topic.send(events[:1_000])
+    wait_until(lambda: ledger.consumed() == 1_000, 30, "the first sink works")
+    sleeper.send_signal(signal.SIGSTOP)
+    topic.send(events[1_000:])
+    start_process(settings)
+    wait_until(lambda: ledger.consumed() == 2_000, 60, "the second sink has taken over")
+    sleeper.send_signal(signal.SIGCONT)
+    more = random_events(seed + 1, 500)
+    topic.send(more)
+    wait_until(lambda: ledger.consumed() == 2_500, 60, "both go on")
+    ledger.assert_holds([*events, *more])
+    ledger.assert_consistent()
+    assert ledger.counters()["duplicates"] == 0
+
+
+@pytest.mark.slow
+def test_sinks_that_come_and_go_lose_and_double_nothing(
+    settings: Settings, ledger: Ledger, topic: Topic, start_sink: StartSink, seed: int
+) -> None:
+    """Partitions wander between sinks while events arrive; nothing is read twice after an orderly handover."""
+    events = random_events(seed, 4_000)
+    running = [start_sink(settings)]
+    for at in range(0, 4_000, 1_000):
+        topic.send(events[at : at + 500])
+        running.append(start_sink(settings))
+        topic.send(events[at + 500 : at + 1_000])
+        wait_until(lambda: all(one.worker.health()[0] for one in running), 30, "all sinks are well")
+        wait_until(lambda: ledger.consumed() == topic.produced, 60, "all offsets are in the ledger")
+        assert running.pop(0).stop() == 0
+    assert running.pop().stop() == 0
+    ledger.assert_holds(events)
+    ledger.assert_consistent()
+
+
+def test_sigterm_drains(
+    settings: Settings, ledger: Ledger, topic: Topic, start_process: StartProcess, seed: int
+) -> None:
+    """SIGTERM under load ends with 0 within 10 s, and what was read is written: the next sink reads nothing twice."""
+    events = random_events(seed, 6_000)
+    settings = static(settings, sink_batch_rows_max=1_000)
+    process = start_process(settings)
+    topic.send(events)
+    wait_until(lambda: ledger.consumed() > 0, 30, "the sink has begun")
+    started = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(15) == 0
+    assert time.monotonic() - started < 10
+    ledger.assert_consistent()
+    start_process(settings)
+    wait_until(lambda: ledger.consumed() == topic.produced, 40, "all offsets are in the ledger")
+    ledger.assert_holds(events)
+    assert ledger.counters()["duplicates"] == 0
+
+
+def test_a_terminated_backend_is_no_loss(
+    settings: Settings, ledger: Ledger, topic: Topic, start_sink: StartSink, seed: int
+) -> None:
+    """A connection cut within a transaction is made again, and the batch is written once."""
+    cuts = iter(range(3))
+
+    def cut(step: Step) -> None:
+        if step == "before_commit" and next(cuts, None) is not None:
+            ledger.connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE application_name = 'costledger sink' AND datname = current_database() AND state <> 'idle'"
+            )
+
+    events = random_events(seed, 500)
+    topic.send(events)
+    sink = start_sink(settings, on_step=cut)
+    wait_until(lambda: ledger.consumed() == topic.produced, 40, "all offsets are in the ledger")
+    assert sink.stop() == 0
+    ledger.assert_holds(events)
+    ledger.assert_consistent()
+
+
+def test_a_commit_whose_reply_is_lost_is_not_repeated(
+    settings: Settings, ledger: Ledger, topic: Topic, start_sink: StartSink, seed: int
+) -> None:
+    """An error right after the commit is settled by the position: it took place."""
+    from psycopg import OperationalError
+
+    failures = iter(range(2))
+
+    def fail(step: Step) -> None:
+        if step == "after_commit" and next(failures, None) is not None:
+            raise OperationalError("server closed the connection unexpectedly")
+
+    events = random_events(seed, 500)
+    topic.send(events)
+    sink = start_sink(settings, on_step=fail)
+    wait_until(lambda: ledger.consumed() == topic.produced, 40, "all offsets are in the ledger")
+    assert sink.stop() == 0
+    ledger.assert_holds(events)
+    ledger.assert_consistent()
+    assert ledger.counters()["duplicates"] == 0
+
+
+@pytest.mark.slow
+def test_postgres_may_crash(
+    own_postgres: OwnPostgres, kafka: KafkaServer, names: TopicNames, topic: Topic, start_sink: StartSink, seed: int
+) -> None:
+    """While PostgreSQL is away the sink says so, puts nothing aside, and goes on when it is back."""
+    url = own_postgres.create_database()
+    migrate(url)
+    settings = make_settings(kafka, names, url, sink_batch_rows_max=500)
+    events = random_events(seed, 6_000)
+    sink = start_sink(settings)
+    topic.send(events[:3_000])
+    first = Ledger(url)
+    wait_until(lambda: first.consumed() > 0, 30, "the sink has begun")
+    first.connection.close()
+    own_postgres.stop(mode="immediate")
+    topic.send(events[3_000:])
+    wait_until(lambda: not sink.worker.health()[0], 30, "the sink says that PostgreSQL is away")
+    assert "PostgreSQL" in sink.worker.health()[1]
+    own_postgres.start()
+    ledger = Ledger(url)
+    wait_until(lambda: ledger.consumed() == topic.produced, 60, "all offsets are in the ledger")
+    wait_until(lambda: sink.worker.health()[0], 10, "the sink is well again")
+    assert sink.stop() == 0
+    ledger.assert_holds(events)
+    ledger.assert_consistent()
+    assert ledger.one("SELECT count(*) FROM ledger.quarantine") == 0
+    assert ledger.counters()["duplicates"] == 0
+    ledger.connection.close()
+
+
+def test_a_lock_timeout_passes(settings: Settings, ledger: Ledger, topic: Topic, start_sink: StartSink) -> None:
+    """A lock that is held for longer than the timeout only delays the batch."""
+    settings = settings.model_copy(update={"database_timeout_seconds": 1.0})
+    sink = start_sink(settings)
+    wait_until(lambda: ledger.one("SELECT count(*) FROM ledger.sink_offsets") == 4, 30, "the sink has begun")
+    with ledger.connection.transaction():
+        ledger.connection.execute("LOCK TABLE ledger.hourly_totals IN ACCESS EXCLUSIVE MODE")
+        event = make_event("u")
+        topic.send([event])
+        wait_until(lambda: not sink.worker.health()[0], 20, "the sink waits for the lock")
+    wait_until(lambda: ledger.consumed() == 1, 30, "the event is in the ledger")
+    ledger.assert_holds([event])
+
+
+def test_the_sink_stops_in_time_while_postgres_is_away(
+    kafka: KafkaServer, names: TopicNames, topic: Topic, start_sink: StartSink
+) -> None:
+    """SIGTERM without a database ends in time, with 0: nothing is lost, it is read again."""
+    topic.send([make_event("u")])
+    settings = make_settings(kafka, names, "postgresql://nobody@127.0.0.1:1/nowhere")
+    sink = start_sink(settings)
+    wait_until(lambda: "PostgreSQL" in sink.worker.health()[1], 30, "the sink says that PostgreSQL is away")
+    started = time.monotonic()
+    assert sink.stop() == 0
+    assert time.monotonic() - started < 10
