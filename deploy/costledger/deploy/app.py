@@ -14,6 +14,7 @@ from costledger.deploy.commands import (
     imports,
     prices,
     quarantine,
+    reconcile,
     schemas,
     setup,
     up,
@@ -39,7 +40,7 @@ def command() -> Any:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for group in (up, workers, setup, emit, imports, quarantine, budget, prices, schemas):
+    for group in (up, workers, setup, emit, imports, reconcile, quarantine, budget, prices, schemas):
         group.register(app)
     return typer.main.get_command(app)
 

@@ -47,9 +47,7 @@ def sink(supervisor: SupervisorOption = None) -> None:
     def build() -> Build:
         from costledger.sinks.sink import Sink
 
-        return lambda settings, registry: Sink(
-            settings, registry, topic=settings.topics.events, dead_letter_topic=settings.topics.dead_letters
-        )
+        return Sink
 
     run_worker("sink", build, supervisor)
 
@@ -64,8 +62,6 @@ def notifier(supervisor: SupervisorOption = None) -> None:
     def build() -> Build:
         from costledger.sinks.notifier import Notifier
 
-        return lambda settings, registry: Notifier(
-            settings, registry, topic=settings.topics.alerts, budgets_topic=settings.topics.budgets
-        )
+        return Notifier
 
     run_worker("notifier", build, supervisor)
