@@ -12,13 +12,20 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from tests.fixtures.wait import wait_until
 
 from costledger.streams.transport import changelog_topic
 from costledger.streams.transport.table import RecoveredPartition
 
 WORKER = Path(__file__).with_name("counting_worker.py")
 STEP = 1000
+COORDINATOR_MOVING = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+}
+"""What a broker answers about a group while it starts."""
 
 
 class Record:
@@ -129,8 +136,17 @@ class Cluster:
         """The group's committed offsets of a topic; negative where there is none."""
         places = [TopicPartition(topic, partition) for partition in range(self.partitions)]
         consumer = Consumer({"bootstrap.servers": self.bootstrap_servers, "group.id": self.app_id})
+
+        def answer() -> dict[int, int]:
+            try:
+                return {place.partition: place.offset for place in consumer.committed(places, timeout=10)}
+            except KafkaException as exc:
+                if exc.args[0].code() not in COORDINATOR_MOVING:
+                    raise
+                return {}
+
         try:
-            return {place.partition: place.offset for place in consumer.committed(places, timeout=10)}
+            return wait_until(answer, 30, f"the coordinator of {self.app_id}")
         finally:
             consumer.close()
 
