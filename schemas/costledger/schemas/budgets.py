@@ -41,12 +41,20 @@ _NAME_CHARACTERS_MAX: Final = 128
 class BudgetDefaults:
     """What applies where a budget says nothing. Money in 1e-12 USD, thresholds in percent, ascending.
 
-    `monthly_by_tier` must have the key "default".
+    `monthly_by_tier` must have the key "default". Constructing checks the bounds and raises `InvalidValue`.
     """
 
     monthly_by_tier: Mapping[str, int] = field(default_factory=lambda: DEFAULT_MONTHLY_BY_TIER)
     alert_thresholds: tuple[Decimal, ...] = DEFAULT_THRESHOLDS
     hourly_spike_limit: int = DEFAULT_HOURLY_SPIKE_LIMIT
+
+    def __post_init__(self) -> None:
+        if DEFAULT_TIER not in self.monthly_by_tier:
+            raise InvalidValue("monthly_by_tier", self.monthly_by_tier, f"a map with the tier {DEFAULT_TIER}")
+        for name, amount in [*self.monthly_by_tier.items(), ("hourly_spike_limit", self.hourly_spike_limit)]:
+            if amount < 0:
+                raise InvalidValue(name, amount, "0 or more, in 1e-12 USD")
+        _check_thresholds(self.alert_thresholds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
