@@ -1,0 +1,132 @@
+"""The notifier against a real Kafka and a real PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from decimal import Decimal
+
+import confluent_kafka
+import pytest
+from tests.fixtures.fix_kafka import KafkaServer
+from tests.fixtures.wait import wait_until
+from tests.sinks.conftest import PARTITIONS, Ledger, Running, Topic
+
+from costledger.schemas.alerts import AlertKind, AlertState, CostAlert, Severity
+from costledger.schemas.budgets import Budget
+from costledger.schemas.codec import decode_budget, encode_alert
+from costledger.schemas.settings import Settings
+from costledger.schemas.topics import TopicNames
+from costledger.sinks.budgets import delete_budget, save_budget
+from costledger.sinks.notifier import Notifier
+
+ALERT = CostAlert(
+    kind=AlertKind.BUDGET_THRESHOLD,
+    state=AlertState.ALARM,
+    severity=Severity.WARNING,
+    user_id="u",
+    scope="total",
+    period_start=1_793_491_200_000_000,
+    period_end=1_796_083_200_000_000,
+    actual=7_500_000_000_001,
+    limit=7_500_000_000_000,
+    threshold_percent=Decimal(75),
+    budget_version=3,
+    occurred_at=1_795_400_000_000_000,
+    raised_at=1_795_400_000_000_001,
+    message="75 % of the budget is spent.",
+)
+
+
+@pytest.fixture
+def alerts(kafka: KafkaServer, names: TopicNames) -> Topic:
+    """The alerts topic."""
+    kafka.create_topic(names.budgets, PARTITIONS)
+    return Topic(kafka.create_topic(names.alerts, PARTITIONS), kafka.bootstrap_servers)
+
+
+@pytest.fixture
+def start_notifier(settings: Settings) -> Iterator[Callable[[], Running]]:
+    """Start notifiers; stopped at the end."""
+    started: list[Running] = []
+
+    def start() -> Running:
+        started.append(Running(Notifier(settings)))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.stop()
+
+
+def test_an_alert_is_stored_once(ledger: Ledger, alerts: Topic, start_notifier: Callable[[], Running]) -> None:
+    """Repeats on the topic, and a notifier that reads them again, leave one row with every field of the alert."""
+    other = replace(ALERT, threshold_percent=Decimal(90), limit=None, state=AlertState.OK)
+    alerts.send_raw([(b"u", encode_alert(one)) for one in (ALERT, ALERT, other)])
+    notifier = start_notifier()
+    wait_until(lambda: ledger.one("SELECT count(*) FROM ledger.alerts") == 2, 30, "both alerts are stored")
+    assert notifier.worker.health() == (True, f"storing alerts of {alerts.name}, relaying budgets")
+    assert notifier.stop() == 0
+    last = replace(ALERT, user_id="v")
+    alerts.send_raw([(b"u", encode_alert(one)) for one in (ALERT, last)])
+    notifier = start_notifier()
+    wait_until(lambda: ledger.one("SELECT count(*) FROM ledger.alerts") == 3, 30, "the new alert is stored")
+    assert notifier.stop() == 0
+    columns = (
+        'kind, state, severity, user_id, scope, threshold_percent, actual, "limit", currency, budget_version, late, '
+        "message, (extract(epoch FROM period_start) * 1000000)::bigint, (extract(epoch FROM raised_at) * 1000000)::bigint"
+    )
+    assert ledger.all(f"SELECT {columns} FROM ledger.alerts WHERE alert_id = %s", ALERT.alert_id) == [
+        (
+            "BUDGET_THRESHOLD",
+            "ALARM",
+            "WARNING",
+            "u",
+            "total",
+            Decimal(75),
+            Decimal("7.500000000001"),
+            Decimal("7.5"),
+            "USD",
+            3,
+            False,
+            "75 % of the budget is spent.",
+            ALERT.period_start,
+            ALERT.raised_at,
+        )
+    ]
+
+
+def test_what_is_no_alert_is_put_aside(ledger: Ledger, alerts: Topic, start_notifier: Callable[[], Running]) -> None:
+    """Rubbish, and an alert that PostgreSQL cannot hold, go to quarantine; their neighbours are stored."""
+    alerts.send_raw([(b"u", b"rubbish"), (b"u", encode_alert(replace(ALERT, message="a\x00b"))), (b"u", None)])
+    alerts.send_raw([(b"u", encode_alert(replace(ALERT, user_id="v")))])
+    notifier = start_notifier()
+    wait_until(lambda: ledger.one("SELECT count(*) FROM ledger.alerts") == 1, 30, "the good alert is stored")
+    wait_until(lambda: ledger.one("SELECT count(*) FROM ledger.quarantine") == 3, 30, "the others are aside")
+    assert notifier.stop() == 0
+    found = ledger.all("SELECT reason, topic FROM ledger.quarantine ORDER BY 1")
+    assert found == [("data_error", alerts.name), ("undecodable", alerts.name), ("undecodable", alerts.name)]
+
+
+def test_budgets_reach_kafka_in_order(
+    ledger: Ledger,
+    kafka: KafkaServer,
+    names: TopicNames,
+    alerts: Topic,
+    start_notifier: Callable[[], Running],
+) -> None:
+    """Every version that was saved is on the topic, in its order, keyed by user; deleting is a tombstone."""
+    with ledger.connection.transaction():
+        saved = [save_budget(ledger.connection, Budget(user_id="u", monthly_budget=n * 10**12)) for n in (1, 2)]
+    notifier = start_notifier()
+    saved.append(save_budget(ledger.connection, Budget(user_id="u", monthly_budget=3 * 10**12)))
+    assert delete_budget(ledger.connection, "u")
+    wait_until(lambda: ledger.one("SELECT count(*) FROM ledger.budget_outbox") == 0, 30, "the outbox is empty")
+    assert notifier.stop() == 0
+    consumer = confluent_kafka.Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "x"})
+    consumer.assign([confluent_kafka.TopicPartition(names.budgets, one, 0) for one in range(PARTITIONS)])
+    messages = [one for one in consumer.consume(5, 3) if one.error() is None]
+    consumer.close()
+    assert {message.key() for message in messages} == {b"u"}
+    values = [message.value() for message in messages]
+    assert [None if value is None else decode_budget(value) for value in values] == [*saved, None]

@@ -1,0 +1,231 @@
+"""Reconcile finds every difference, and only differences."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import redis
+from tests.fixtures.wait import wait_until
+from tests.sinks.conftest import Ledger, Running, Topic, make_event, random_events
+
+from costledger.schemas.budgets import Budget
+from costledger.schemas.events import CostEvent
+from costledger.schemas.periods import PeriodKind, period_at
+from costledger.schemas.settings import Settings
+from costledger.schemas.times import to_microseconds
+from costledger.sinks.budgets import save_budget
+from costledger.sinks.reconcile import Report, reconcile
+from costledger.sinks.reconcile import run as reconcile_run
+from costledger.sinks.reconcile.realtime import parse_key
+
+
+@pytest.fixture
+def events(
+    settings: Settings, ledger: Ledger, topic: Topic, start_sink: Callable[..., Running], seed: int
+) -> list[CostEvent]:
+    """Events in the ledger, with duplicates and quarantined messages beside them."""
+    events = random_events(seed, 500)
+    topic.send([*events, *events[:20]])
+    topic.send_raw([(b"k", b"rubbish")] * 3)
+    conflict = replace(events[0], source="another")
+    topic.send([conflict])
+    sink = start_sink(settings)
+    wait_until(lambda: ledger.consumed() == topic.produced, 30, "all offsets are in the ledger")
+    assert sink.stop() == 0
+    return events
+
+
+def tamper(ledger: Ledger, statement: str) -> None:
+    """Do what nobody may: with the triggers off, as a superuser."""
+    ledger.connection.execute("SET session_replication_role = replica")
+    ledger.connection.execute(statement.encode())
+    ledger.connection.execute("RESET session_replication_role")
+
+
+def differing(report: Report) -> dict[str, tuple[int, int]]:
+    """Number and size of the differences, by check."""
+    return {
+        check.name: (check.differences, check.difference_picodollars) for check in report.checks if check.differences
+    }
+
+
+def test_a_whole_ledger_reconciles(settings: Settings, ledger: Ledger, topic: Topic, events: list[CostEvent]) -> None:
+    """Nothing differs, and every offset is accounted for."""
+    lines: list[str] = []
+    report = reconcile(settings, lines.append, wait_seconds=5, with_redis=False)
+    assert report.ok
+    found = report.to_dict()
+    assert found["watermark"] == dict(
+        ledger.all("SELECT partition::text, next_offset FROM ledger.sink_offsets ORDER BY partition")
+    )
+    wanted = {
+        "consumed": 524,
+        "compared": 524,
+        "inserted": 500,
+        "duplicates": 20,
+        "quarantined": 4,
+        "skipped": 0,
+        "missing": 0,
+        "lag": 0,
+        "difference_picodollars": 0,
+        "unpriced": sum(event.amount is None for event in events),
+    }
+    assert {name: found[name] for name in wanted} == wanted
+    assert len(lines) >= 5
+
+
+def test_lag_is_told_and_is_no_difference(
+    settings: Settings, ledger: Ledger, topic: Topic, events: list[CostEvent]
+) -> None:
+    """What the sink has not read yet is lag."""
+    topic.send([make_event("u")] * 3)
+    report = reconcile(settings, with_redis=False)
+    assert report.ok
+    assert report.total("lag") == 3
+
+
+def test_a_dropped_row_is_found(settings: Settings, ledger: Ledger, events: list[CostEvent]) -> None:
+    """A missing entry is a missing offset, and the roll-ups and counters no longer agree with the ledger."""
+    event = next(event for event in events[20:] if event.amount)
+    tamper(ledger, f"DELETE FROM ledger.entries WHERE event_id = '{event.event_id}'")
+    report = reconcile(settings, with_redis=False)
+    assert not report.ok
+    size = abs(event.amount or 0)
+    assert differing(report) == {"topic_ledger": (1, size), "counters": (1, 0), "ledger_hourly": (1, size)}
+    assert report.total("missing") == 1
+    assert sum(len(offsets) for offsets in report.to_dict()["missing_offsets"].values()) == 1
+
+
+def test_a_doubled_row_is_found(settings: Settings, ledger: Ledger, events: list[CostEvent]) -> None:
+    """A second entry for one message is found, though its id is new."""
+    event = next(event for event in events if event.amount)
+    columns = ", ".join(
+        name
+        for (name,) in ledger.all(
+            "SELECT attname FROM pg_attribute WHERE attrelid = 'ledger.entries'::regclass AND attnum > 0"
+        )
+        if name != "event_id"
+    )
+    tamper(
+        ledger,
+        f"INSERT INTO ledger.entries (event_id, {columns}) SELECT gen_random_uuid(), {columns} FROM ledger.entries "
+        f"WHERE event_id = '{event.event_id}'",
+    )
+    size = abs(event.amount or 0)
+    found = differing(reconcile(settings, with_redis=False))
+    assert found.pop("topic_ledger")[0] >= 1
+    assert found == {"counters": (1, 0), "ledger_hourly": (1, size)}
+
+
+@pytest.mark.parametrize(
+    ("table", "wanted"),
+    [
+        ("entries", {"topic_ledger": (1, 1), "ledger_hourly": (1, 1)}),
+        ("hourly_totals", {"ledger_hourly": (1, 1), "hourly_daily": (1, 1)}),
+        ("daily_totals", {"hourly_daily": (1, 1)}),
+    ],
+)
+def test_one_picodollar_is_found(
+    settings: Settings, ledger: Ledger, events: list[CostEvent], table: str, wanted: dict[str, tuple[int, int]]
+) -> None:
+    """A single 1e-12 USD, in any place, is a difference of exactly that."""
+    tamper(
+        ledger,
+        f"UPDATE ledger.{table} SET amount = amount + 0.000000000001 WHERE (tableoid, ctid) = "
+        f"(SELECT tableoid, ctid FROM ledger.{table} WHERE amount > 0 LIMIT 1)",
+    )
+    report = reconcile(settings, with_redis=False)
+    assert differing(report) == wanted
+    assert report.difference_picodollars == sum(size for _, size in wanted.values())
+
+
+def test_a_forgotten_quarantine_row_is_found(settings: Settings, ledger: Ledger, events: list[CostEvent]) -> None:
+    """A message that is nowhere is missing, a conflict as well as rubbish."""
+    ledger.connection.execute("DELETE FROM ledger.quarantine")
+    report = reconcile(settings, with_redis=False)
+    assert differing(report)["topic_ledger"][0] == 4
+    assert report.total("missing") == 4
+
+
+def test_positions_that_were_forgotten_start_over(
+    settings: Settings, ledger: Ledger, topic: Topic, events: list[CostEvent], start_sink: Callable[..., Running]
+) -> None:
+    """Read again from the start, everything is a duplicate, and still reconciles."""
+    ledger.connection.execute("DELETE FROM ledger.sink_offsets")
+    start_sink(settings)
+    wait_until(lambda: ledger.consumed() == topic.produced, 30, "all offsets are accounted for again")
+    report = reconcile(settings, with_redis=False)
+    assert differing(report) == {}
+    assert report.total("duplicates") == 520
+
+
+def fill_redis(client: redis.Redis, events: Iterable[CostEvent], zones: dict[str, str]) -> None:
+    """What the stream app would hold of events within the horizon."""
+    totals: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for event in events:
+        for kind in (PeriodKind.HOUR, PeriodKind.DAY, PeriodKind.MONTH):
+            period = period_at(kind, to_microseconds(event.occurred_at), zones.get(event.user_id, "UTC"))
+            fields = totals[f"costledger:{{{event.user_id}}}:total:{kind}:{period.label}"]
+            for name in ("total", f"service:{event.service}", f"operation:{event.service}/{event.operation}"):
+                fields[name] += event.amount or 0
+    for key, fields in totals.items():
+        client.hset(key, mapping={**fields, "updated_at": "2026-11-23T09:00:00Z", "epoch": "7"})
+
+
+@pytest.fixture
+def with_redis(settings: Settings, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Settings, redis.Redis]:
+    """Settings with this test's Redis; differences are final at once."""
+    monkeypatch.setattr(reconcile_run, "REDIS_SECONDS_MAX", 0.0)
+    return Settings(**{**settings.model_dump(), "redis_url": redis_url}), redis.Redis.from_url(redis_url)
+
+
+def test_redis_reconciles_in_every_zone(
+    with_redis: tuple[Settings, redis.Redis],
+    ledger: Ledger,
+    topic: Topic,
+    events: list[CostEvent],
+    start_sink: Callable[..., Running],
+) -> None:
+    """Totals in the zone of each user's budget agree; history is not expected; a picodollar or a lost key is found."""
+    settings, client = with_redis
+    with client:
+        zones = {"user-001": "Asia/Kolkata", "user-002": "America/St_Johns", "user-003": "Pacific/Auckland"}
+        for user, time_zone in zones.items():
+            save_budget(ledger.connection, Budget(user_id=user, time_zone=time_zone))
+        old = datetime.now(UTC) - timedelta(days=41)
+        topic.send([make_event("user-001", occurred_at=old)])
+        sink = start_sink(settings)
+        wait_until(lambda: ledger.consumed() == topic.produced, 30, "the old event is in the ledger")
+        assert sink.stop() == 0
+        fill_redis(client, events, zones)
+        client.set("costledger:something-else", "1")
+        report = reconcile(settings)
+        assert differing(report) == {}
+        assert report.checks[-1].compared > 100
+
+        key = next(iter(client.scan_iter(match="costledger:{user-00*}:total:month:*")))
+        client.hincrby(key, "total", 1)
+        assert differing(reconcile(settings)) == {"redis": (1, 1)}
+        client.hincrby(key, "total", -1)
+
+        recent = max((event for event in events if event.amount), key=lambda event: event.occurred_at)
+        hour = period_at(PeriodKind.HOUR, to_microseconds(recent.occurred_at), zones.get(recent.user_id, "UTC"))
+        client.delete(f"costledger:{{{recent.user_id}}}:total:hour:{hour.label}")
+        found = differing(reconcile(settings))
+        assert list(found) == ["redis"]
+        assert found["redis"][0] == 1
+
+
+def test_keys_of_odd_users_are_understood() -> None:
+    """A user may be called anything."""
+    assert parse_key("costledger:{a}:total:day:b}:total:hour:2026-11-23T09") == (
+        "a}:total:day:b",
+        "hour",
+        "2026-11-23T09",
+    )
+    assert parse_key("costledger:{u}:total:week:2026-W48") is None
+    assert parse_key("costledger:epoch") is None
