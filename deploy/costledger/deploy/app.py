@@ -10,6 +10,7 @@ import typer
 
 from costledger.deploy.commands import (
     budget,
+    demo,
     emit,
     imports,
     prices,
@@ -40,7 +41,7 @@ def command() -> Any:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for group in (up, workers, setup, emit, imports, reconcile, quarantine, budget, prices, schemas):
+    for group in (demo, up, workers, setup, emit, imports, reconcile, quarantine, budget, prices, schemas):
         group.register(app)
     return typer.main.get_command(app)
 

@@ -35,6 +35,12 @@ class Published:
     acknowledged: int = 0
     errors: list[str] = field(default_factory=list)
 
+    def count(self, event: CostEvent) -> None:
+        """One more event was handed to the tracker."""
+        self.events += 1
+        self.amount += event.amount or 0
+        self.unpriced += event.amount is None
+
     @property
     def ok(self) -> bool:
         """Kafka has acknowledged every event."""
@@ -69,14 +75,12 @@ def publish(settings: Settings, events: Iterable[CostEvent], expected: int | Non
 
     require_topic(settings, settings.topics.events)
     result = Published()
-    dropped = _Dropped(result)
+    dropped = Dropped(result)
     tracker = CostTracker(on_error=dropped, topic=settings.topics.events)
     with _Progress(expected) as progress, tracker:
         for event in events:
             tracker.emit(event, wait_seconds=settings.delivery_timeout_seconds)
-            result.events += 1
-            result.amount += event.amount or 0
-            result.unpriced += event.amount is None
+            result.count(event)
             if result.events % _PROGRESS_EVERY_EVENTS == 0:
                 progress.show(tracker.stats())
         # Longer than an event may try: by then each is acknowledged or given up.
@@ -104,7 +108,7 @@ def require_topic(settings: Settings, topic: str) -> None:
         )
 
 
-class _Dropped:
+class Dropped:
     """Remembers the first few reasons why events were given up."""
 
     SHOWN_MAX: Final = 5

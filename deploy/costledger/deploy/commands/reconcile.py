@@ -78,9 +78,14 @@ def show(report: Report) -> None:
         for example in check.examples:
             print(f"  {check.name}: {example}")
     print()
-    verdict = "everything agrees" if report.ok else "there are DIFFERENCES"
-    print(
-        f"{verdict}: {report.total('inserted')} entries, {report.total('duplicates')} duplicates, "
+    print(verdict(report))
+
+
+def verdict(report: Report) -> str:
+    """The result in one line."""
+    found = "everything agrees" if report.ok else "there are DIFFERENCES"
+    return (
+        f"{found}: {report.total('inserted')} entries, {report.total('duplicates')} duplicates, "
         f"{report.total('quarantined')} quarantined, {report.total('unpriced')} unpriced, "
         f"{report.total('missing')} missing, lag {report.total('lag')}, "
         f"difference {report.difference_picodollars} × 1e-12 USD"
