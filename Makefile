@@ -1,0 +1,38 @@
+# Development tasks. Everything happens in .venv, which `install` makes; the second time each is quick.
+# PYTHON chooses the interpreter (3.11 or later); ARGS is passed on: make test ARGS="tests/sinks -x".
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PARTS := schemas producers streams sinks api deploy
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint
+
+help:
+	@echo 'make install   a .venv with everything, at the versions of requirements.lock'
+	@echo 'make demo      the whole system in a temporary directory, fed with a sample'
+	@echo 'make test      all tests, against real services (see tests/fixtures)'
+	@echo 'make lint      ruff, mypy --strict, the layers of the architecture'
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "costledger needs Python 3.11 or later; make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+	@touch $@
+
+demo: install
+	$(BIN)/costledger demo $(ARGS)
+
+test: install
+	$(BIN)/pytest $(ARGS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict $(PARTS:%=%/costledger)
+	$(BIN)/lint-imports
