@@ -10,7 +10,7 @@ from pathlib import Path
 import genai_prices
 import pytest
 from genai_prices.data import providers
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from costledger.producers.prices import PriceBook, check_prices, list_prices, show_price
@@ -167,6 +167,20 @@ def test_cached_tokens_are_charged_once() -> None:
     assert charges["cached-input-tokens"].priced.amount_picodollars == 400 * 1_250_000
 
 
+def test_cached_tokens_of_a_model_without_a_price_for_them_cost_as_much_as_others() -> None:
+    """gpt-4 has one price for all input."""
+    charges = {charge.operation: charge for charge in BOOK.price_chat("openai", "gpt-4", 1000, 0, 400, NOW_US)}
+    assert charges["cached-input-tokens"].priced.amount_picodollars == 400 * 30 * 10**6
+
+
+def test_a_fee_for_each_request_is_a_charge_of_its_own() -> None:
+    """sonar charges 0.012 USD a request besides its tokens."""
+    charges = {charge.operation: charge for charge in BOOK.price_chat("perplexity", "sonar", 10, 10, 0, NOW_US)}
+    assert charges["requests"].quantity == 1
+    assert charges["requests"].priced.amount_picodollars == 12 * 10**9
+    assert charges["requests"].priced.unit == "request"
+
+
 def test_more_cached_than_input_tokens_are_refused() -> None:
     """Cached tokens are part of the input."""
     with pytest.raises(InvalidValue, match="cached_input_tokens is 11; it must be from 0 to input_tokens"):
@@ -202,6 +216,12 @@ TOKENS = st.integers(0, 2_000_000)
 MINUTES = st.integers(0, 5 * 365 * 24 * 60)
 
 
+#: Its price has more than 12 decimals a token, so that each charge is rounded.
+UNEVEN = ("huggingface_together", "meta-llama/Llama-3.3-70B-Instruct")
+
+
+@example(UNEVEN, 1, 0, 1, 0)
+@example(UNEVEN, 3, 2, 5, 0)
 @given(st.sampled_from(MODELS), TOKENS, TOKENS, TOKENS, MINUTES)
 def test_the_charges_of_a_chat_add_up_to_what_the_library_says(
     model: tuple[str, str], fresh: int, cached: int, output: int, minute: int
@@ -252,6 +272,14 @@ def test_a_fraction_that_ends_is_written_as_the_decimal_it_is(number: Decimal) -
     assert Decimal(text) == number
     assert "E" not in text
     assert decimal_text(Fraction(1, 3)) is None
+
+
+def test_charges_that_are_rounded_add_up_to_the_whole_rounded_once(tmp_path: Path) -> None:
+    """0.4 picodollars for each of three kinds: 1.2 in all is 1, not 0."""
+    operations = ["input-tokens", "output-tokens", "cached-input-tokens"]
+    text = entry(service="lab", operations=operations, unit="token", price="0.0000000000004")
+    charges = PriceBook.load(overlay(tmp_path, text)).price_chat("lab", "m", 2, 1, 1, NOW_US)
+    assert sum(charge.priced.amount_picodollars or 0 for charge in charges) == 1
 
 
 def test_half_a_picodollar_goes_to_the_even_neighbour() -> None:

@@ -98,7 +98,7 @@ class Channel:
     def abandon(self) -> None:
         """In a forked child: never touch the parent's producer again, and never let it be freed.
 
-        Freeing it would wait for threads that exist in the parent only.
+        Freeing it would end and join threads that are the parent's: a pause of a second at best.
         """
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._producer))
 
