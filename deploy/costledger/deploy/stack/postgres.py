@@ -48,7 +48,8 @@ class Postgres(ProcessService):
 
     `data_dir` holds `password` (mode 0600, ours), `postgres.log` and the cluster in `cluster/`. There is no
     Unix socket: its path could be too long, and everybody connects by TCP. `fsync=False` is for tests: a crash
-    of the machine may then cost the data, a crash of the server does not.
+    of the machine may then cost the data, a crash of the server does not. `passwordless_role` may connect from
+    this machine without a password (decided when the cluster is made).
 
     Run by root, the cluster belongs to `service_account()`, who may not be able to walk down to it (data below
     /root or a temporary directory of mode 0700). No mode is changed for that and no capability is
@@ -59,10 +60,17 @@ class Postgres(ProcessService):
     name = "postgres"
 
     def __init__(
-        self, data_dir: Path, *, port: int | None = None, log_path: Path | None = None, fsync: bool = True
+        self,
+        data_dir: Path,
+        *,
+        port: int | None = None,
+        log_path: Path | None = None,
+        fsync: bool = True,
+        passwordless_role: str | None = None,
     ) -> None:
         super().__init__(data_dir, port=port, log_path=log_path)
         self.fsync = fsync
+        self._passwordless_role = passwordless_role
         self._cluster = self.data_dir / "cluster"
         self._account = service_account()
         self._binaries: PostgresBinaries | None = None
@@ -125,6 +133,10 @@ class Postgres(ProcessService):
                 self._run_initdb(binaries, self._path_for_server(new, directory_fd), directory_fd, password_input)
         finally:
             os.close(directory_fd)
+        if self._passwordless_role is not None:
+            access = new / "pg_hba.conf"
+            rule = f"host all {self._passwordless_role} {LOOPBACK}/32 trust\n"
+            access.write_text(rule + access.read_text())
         new.rename(self._cluster)
 
     def _run_initdb(

@@ -22,6 +22,8 @@ __all__ = ["BrokerChoice", "BrokerKind", "Stack"]
 BrokerChoice = Literal["auto", "apache", "embedded"]
 BrokerKind = Literal["apache", "embedded"]
 DATABASE = "costledger"
+#: Reads the views for analysts; on this machine it needs no password.
+ANALYST_ROLE = "costledger_analyst"
 _DURABILITY: dict[BrokerKind, str] = {
     "apache": (
         f"Apache Kafka {KAFKA_VERSION} keeps events on this machine's disk: they survive a crash and restart "
@@ -62,7 +64,9 @@ class Stack:
             if broker == "apache"
             else EmbeddedBroker(kafka_dir, log_path=logs / "kafka.log")
         )
-        self.postgres = Postgres(self.data_dir / "postgres", log_path=logs / "postgres.log")
+        self.postgres = Postgres(
+            self.data_dir / "postgres", log_path=logs / "postgres.log", passwordless_role=ANALYST_ROLE
+        )
         self.redis = RedisServer(self.data_dir / "redis", persistent=broker == "apache", log_path=logs / "redis.log")
         self._database_url = ""
 
