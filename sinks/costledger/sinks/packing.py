@@ -55,6 +55,10 @@ _QUANTITY_TO_TWELVE_DECIMALS: Final = 1_000
 _HEAD: Final = struct.Struct(">hi16siqiiiqiq")
 _HEAD_UNDATED: Final = struct.Struct(">hi16siqiiiqi")
 _FIELDS: Final = len(COPY_COLUMNS)
+# By number of digits; all that amounts and quantities need.
+_NUMERIC: Final = tuple(struct.Struct(f">ihhHH{count}H") for count in range(9))
+# Made once: json.dumps makes an encoder for every call that asks for compact text.
+_encode_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def pack_event(topic: str, partition: int, offset: int, received_us: int | None, record: EventRecord) -> bytes:
@@ -129,7 +133,8 @@ def pack_decimal(value: Decimal) -> bytes:
 def _numeric_field(digits: list[int], weight: int, negative: bool, decimals: int) -> bytes:
     count = len(digits)
     sign = _NEGATIVE if negative else 0
-    return struct.pack(f">ihhHH{count}H", 8 + 2 * count, count, weight, sign, decimals, *digits)
+    form = _NUMERIC[count] if count < len(_NUMERIC) else struct.Struct(f">ihhHH{count}H")
+    return form.pack(8 + 2 * count, count, weight, sign, decimals, *digits)
 
 
 @lru_cache(maxsize=16_384)
@@ -167,5 +172,5 @@ def _repeating(
 
 
 def _pack_metadata(metadata: dict[str, str]) -> bytes:
-    data = b"\x01" + json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode()
+    data = b"\x01" + _encode_json(metadata).encode()
     return len(data).to_bytes(4, "big") + data

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from operator import attrgetter
 from typing import Final, Literal
 
 from costledger.sinks import positions
@@ -129,7 +130,7 @@ class Writer:
                 connection.execute(query("upsert_hourly"), as_arrays(by_hour))
                 connection.execute(query("upsert_daily"), as_arrays(daily(by_hour)))
             self._on_step("after_totals")
-            bad = [*batch.rejected, *loaded.refused]
+            bad = sorted([*batch.rejected, *loaded.refused], key=attrgetter("partition", "offset"))
             self._bad_share.check(batch.events, len(bad))
             put_aside(connection, self._topic, bad, SINK_ONLY_REASONS)
             self._on_step("after_quarantine")
