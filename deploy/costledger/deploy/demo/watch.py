@@ -75,10 +75,11 @@ class Watch:
         """The alerts up to the end of the topic: waits until each partition's end was seen."""
         found: list[AlertRecord] = []
         deadline = time.monotonic() + _LAST_ALERTS_SECONDS_MAX
-        # An end is reported once. Going on from the same position has it reported again.
-        for position in self._consumer.position(self._consumer.assignment()):
-            if position.offset >= 0:
-                self._consumer.seek(position)
+        # An end is reported once: assigned anew, at the same positions, each partition reports it again.
+        positions = self._consumer.position(self._consumer.assignment())
+        for one in positions:
+            one.offset = one.offset if one.offset >= 0 else OFFSET_BEGINNING
+        self._consumer.assign(positions)
         ended: set[int] = set()
         while len(ended) < self._partitions and time.monotonic() < deadline:
             alerts, ends = self._read(0.1)
