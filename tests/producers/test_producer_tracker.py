@@ -154,10 +154,13 @@ def test_threads_lose_nothing_and_the_counts_add_up_at_every_moment(kafka: Kafka
 
         with ThreadPoolExecutor(9) as pool:
             watching = pool.submit(watch)
-            ids = [event_id for part in pool.map(work, range(8)) for event_id in part]
-            assert tracker.flush(FLUSH_SECONDS) == 0
-            done.set()
+            try:
+                ids = [event_id for part in pool.map(work, range(8)) for event_id in part]
+                unacknowledged = tracker.flush(FLUSH_SECONDS)
+            finally:
+                done.set()
             assert watching.result()
+        assert unacknowledged == 0
         stats = tracker.stats()
     assert (stats["tracked"], stats["acked"], stats["dropped"], stats["rejected"]) == (4008, 4000, 8, 8)
     assert sorted(ids) == sorted(event.event_id for event in events_in(kafka, topic))

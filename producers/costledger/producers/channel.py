@@ -5,11 +5,13 @@ from __future__ import annotations
 import ctypes
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from costledger.producers.reporting import LOG_INTERVAL_SECONDS
 from costledger.schemas.errors import SettingsError
 from costledger.schemas.kafka_config import ClientConfig, client_config
 from costledger.schemas.settings import Settings
@@ -39,8 +41,8 @@ def producer_config(settings: Settings) -> ClientConfig:
         "queue.buffering.max.kbytes": _QUEUE_KILOBYTES_MAX,
         # 0 would mean for ever.
         "message.timeout.ms": max(1, int(settings.delivery_timeout_seconds * 1000)),
-        # Brokers close idle connections; that is no news.
-        "log.connection.close": False,
+        # Critical messages alone: what goes wrong with a broker comes through the error callback too.
+        "log_level": 2,
     }
 
 
@@ -62,9 +64,10 @@ class Channel:
         self._topic = topic
         self._ending = threading.Event()
         self._drained_only = threading.Event()
+        self._logged_at: dict[int, float] = {}
         callbacks: dict[str, Any] = {
             "on_delivery": on_delivery,
-            "error_cb": _log_client_error,
+            "error_cb": self._log_client_error,
             "logger": _LIBRARY_LOGGER,
         }
         self._producer = Producer({**config, **callbacks})
@@ -112,9 +115,14 @@ class Channel:
                 # A defect in a callback must not end the thread: later events would never be accounted for.
                 _LOGGER.exception("a delivery callback failed")
 
-
-def _log_client_error(error: KafkaError) -> None:
-    if error.fatal():
-        _LOGGER.error("the Kafka client failed for good and will be replaced: %s", error)
-    else:
-        _LOGGER.warning("Kafka: %s", error)
+    def _log_client_error(self, error: KafkaError) -> None:
+        """Each kind of error once per interval: while a broker is away, the client reports every attempt."""
+        now = time.monotonic()
+        logged_at = self._logged_at.get(error.code())
+        if logged_at is not None and now - logged_at < LOG_INTERVAL_SECONDS:
+            return
+        self._logged_at[error.code()] = now
+        if error.fatal():
+            _LOGGER.error("the Kafka client failed for good and will be replaced: %s", error)
+        else:
+            _LOGGER.warning("Kafka: %s", error)
