@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -152,12 +153,30 @@ def test_an_unknown_setting_is_an_error(cli: Cli) -> None:
     assert "did you mean COSTLEDGER_BOOTSTRAP_SERVERS?" in done.stderr
 
 
-def test_a_missing_extra_is_named() -> None:
-    """A module that is not installed is explained by the extra that brings it."""
-    assert "pip install 'costledger[streams]'" in explain(ModuleNotFoundError("No module named 'faust'", name="faust"))
-    assert "pip install 'costledger[sinks]'" in explain(
-        ModuleNotFoundError("No module named 'yoyo.x'", name="yoyo.migrations")
+@pytest.mark.parametrize(
+    ("module", "arguments", "extra"),
+    [
+        ("typer", ("--help",), "cli"),
+        ("faust", ("stream",), "streams"),
+        ("psycopg", ("migrate",), "sinks"),
+        ("psycopg", ("up",), "sinks"),
+    ],
+)
+def test_a_missing_extra_is_named(cli: Cli, module: str, arguments: tuple[str, ...], extra: str) -> None:
+    """Without a module that the base install does not bring, one line says which extra to install."""
+    script = f"import sys; sys.modules[{module!r}] = None\nfrom costledger.deploy.cli import main; main({arguments!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=clean_environment(XDG_STATE_HOME=str(cli.directory)),
+        cwd=cli.directory,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
+    assert done.returncode == 1
+    assert f"pip install 'costledger[{extra}]'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_an_explanation_is_one_line_without_passwords() -> None:

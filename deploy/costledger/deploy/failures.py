@@ -1,6 +1,7 @@
 """What went wrong, in one line that says what to do: the text for an exception that ends a command.
 
-Drivers' exceptions are recognised by the name of their package, so that none has to be imported for it.
+Exceptions are recognised by the name of their package, so that nothing has to be imported for it: what is
+missing may be the very module.
 """
 
 from __future__ import annotations
@@ -47,15 +48,11 @@ def redact(text: str) -> str:
 
 
 def _text(error: BaseException) -> str:
-    # Imported here: the schemas need pydantic, which a broken installation may lack.
     if isinstance(error, ImportError):
         return _missing_module(error)
-    from costledger.deploy.stack.errors import StackError
-    from costledger.schemas.errors import CostledgerError
-
-    if isinstance(error, (CostledgerError, StackError)):
-        return str(error)
     package = type(error).__module__.partition(".")[0]
+    if package == "costledger":
+        return str(error)  # our own errors say themselves what to do
     if package in _REMEDIES:
         name, variable, check = _REMEDIES[package]
         return f"{name} refused or could not be reached: {error} (check {variable}, or run `{check}`)"
