@@ -80,9 +80,10 @@ def build_record(draft: Draft, book: PriceBook, source: str) -> tuple[UUID, Even
     """
     occurred_at_us = _occurred_at_us(draft)
     event_id = _uuid(draft.event_id, "event_id") if draft.event_id is not None else new_event_id(occurred_at_us)
-    for name in ("service", "operation"):
-        if not isinstance(getattr(draft, name), str):
-            raise InvalidEvent(name, getattr(draft, name), "text")
+    if not isinstance(draft.service, str):
+        raise InvalidEvent("service", draft.service, "text")
+    if not isinstance(draft.operation, str):
+        raise InvalidEvent("operation", draft.operation, "text")
     metadata = metadata_text(draft.metadata)
     for name, value in draft.measures.items():
         metadata[name] = _measure_text(name, value)

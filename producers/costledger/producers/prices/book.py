@@ -295,5 +295,5 @@ def _adding_up(charges: list[Charge]) -> list[Charge]:
     rest = divided_half_even(exact.numerator, exact.denominator) - rounded
     largest = max(range(len(charges)), key=lambda index: charges[index].priced.amount_picodollars or 0)
     priced = charges[largest].priced
-    corrected = replace(priced, amount_picodollars=(priced.amount_picodollars or 0) + rest)
+    corrected = priced._replace(amount_picodollars=(priced.amount_picodollars or 0) + rest)
     return [replace(charge, priced=corrected) if i == largest else charge for i, charge in enumerate(charges)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Final
+from typing import Final, NamedTuple
 
 from costledger.schemas.money import NANOUNITS_PER_UNIT, PICODOLLARS_PER_USD
 
@@ -17,9 +17,8 @@ _PICODOLLARS_PER_NANOUNIT: Final = Fraction(PICODOLLARS_PER_USD, NANOUNITS_PER_U
 _DECIMALS_MAX: Final = 30
 
 
-@dataclass(frozen=True, slots=True)
-class Priced:
-    """What the price book says of one event.
+class Priced(NamedTuple):
+    """What the price book says of one event. (A tuple, since one is made for every event.)
 
     `amount_picodollars` is in 1e-12 USD; None means *unpriced*: no entry covers the event, and it must be
     recorded so, never as 0. `unit_price` is USD per unit as decimal text, None where there is no single one.
