@@ -7,6 +7,7 @@ Kafka has acknowledged them: a crash of the host loses those, and a full queue d
 
 from __future__ import annotations
 
+import logging
 import time
 from datetime import datetime
 from pathlib import Path
@@ -35,10 +36,13 @@ from costledger.producers.reporting import OnError, Reporter
 from costledger.producers.sender import Sender, SenderClosed
 from costledger.producers.services import ServiceMethods
 from costledger.schemas.codec import decode_event, encode_event
-from costledger.schemas.errors import SettingsError
+from costledger.schemas.errors import SettingsError, Unavailable, UnknownSchema
 from costledger.schemas.events import Category, CostEvent, EventRecord
 from costledger.schemas.ids import new_event_id
+from costledger.schemas.registry import use_registry
 from costledger.schemas.settings import Settings, load_settings
+
+logger = logging.getLogger(__name__)
 
 
 class CostTracker(ServiceMethods):
@@ -80,6 +84,7 @@ class CostTracker(ServiceMethods):
         _refuse_unavailable(settings)
         self._config = producer_config(settings)
         check_config(self._config)
+        _use_registry(settings)
         self._book = PriceBook.load(*settings.price_files) if price_book is None else price_book
         self._source = settings.source
         self._flush_timeout_seconds = settings.flush_timeout_seconds
@@ -262,6 +267,14 @@ class CostTracker(ServiceMethods):
         if self._strict and may_raise:
             raise dropped
         return event_id
+
+
+def _use_registry(settings: Settings) -> None:
+    """Where a schema registry is configured: write its wire format. Without it every reader can read the other."""
+    try:
+        use_registry(settings)
+    except (Unavailable, UnknownSchema) as error:
+        logger.warning("the schema registry cannot be used, events are written in single-object encoding: %s", error)
 
 
 def _refuse_unavailable(settings: Settings) -> None:
