@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import get_args
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from tests.fixtures.fix_kafka import KafkaServer
 from tests.fixtures.fix_postgres import OwnPostgres
 from tests.fixtures.wait import wait_until
-from tests.sinks.conftest import Ledger, Running, Topic, make_event, make_settings, random_events
+from tests.sinks.conftest import PARTITIONS, Ledger, Running, Topic, make_event, make_settings, random_events
 
 from costledger.schemas.settings import Settings
 from costledger.schemas.topics import TopicNames
@@ -70,10 +71,8 @@ def test_a_sink_killed_at_random_moments_loses_and_doubles_nothing(
         process.kill()
         ledger.assert_consistent()
     producing.join()
-    process = start_process(settings)
+    start_process(settings)
     wait_until(lambda: ledger.consumed() == topic.produced, 60, "all offsets are in the ledger")
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0
     ledger.assert_holds(events)
     ledger.assert_consistent()
     assert ledger.counters()["duplicates"] == 0
@@ -157,6 +156,27 @@ def test_sigterm_drains(
     wait_until(lambda: ledger.consumed() == topic.produced, 40, "all offsets are in the ledger")
     ledger.assert_holds(events)
     assert ledger.counters()["duplicates"] == 0
+
+
+def test_what_was_gathered_is_written_before_the_end(
+    settings: Settings, ledger: Ledger, topic: Topic, start_sink: StartSink, seed: int
+) -> None:
+    """Stopping does not leave to the next sink what this one has read; Kafka's offsets mirror the ledger's."""
+    settings = settings.model_copy(update={"sink_batch_wait_ms": 60_000})
+    events = random_events(seed, 200)
+    sink = start_sink(settings)
+    topic.send(events)
+    gatherer = sink.worker._gatherer
+    wait_until(lambda: sum(gatherer.positions().values()) == 200, 30, "all events are gathered")
+    assert ledger.consumed() == 0
+    assert sink.stop() == 0
+    assert ledger.consumed() == 200
+    ledger.assert_holds(events)
+    consumer = Consumer({"bootstrap.servers": settings.bootstrap_servers, "group.id": settings.sink_group})
+    places = [TopicPartition(topic.name, one) for one in range(PARTITIONS)]
+    mirrored = {one.partition: max(0, one.offset) for one in consumer.committed(places, timeout=10)}
+    consumer.close()
+    assert mirrored == dict(ledger.all("SELECT partition, next_offset FROM ledger.sink_offsets"))
 
 
 def test_a_terminated_backend_is_no_loss(

@@ -97,14 +97,14 @@ class Intake:
         if message is not None:
             self._take([message])
 
-    def lags(self) -> dict[int, int]:
-        """How many offsets of each partition are not gathered yet, as far as the client knows."""
-        lags = {}
-        for partition, next_offset in self._gatherer.positions().items():
+    def high_watermarks(self) -> dict[int, int]:
+        """The end of each partition, as far as the client knows."""
+        ends = {}
+        for partition in self._gatherer.positions():
             range_known = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
             if range_known is not None and range_known[1] >= 0:
-                lags[partition] = max(0, range_known[1] - next_offset)
-        return lags
+                ends[partition] = range_known[1]
+        return ends
 
     def check_ranges(self) -> None:
         """Compare doubtful positions with what the topic holds; raises `TopicShrunk` where it ends before them."""

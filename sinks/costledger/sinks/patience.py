@@ -49,19 +49,16 @@ class PatientConnection:
             self._connection.close()
             self._connection = None
 
-    def do(self, work: Callable[[Connection], _T], before_retry: Callable[[Connection], None] | None = None) -> _T:
+    def do(self, work: Callable[[Connection], _T]) -> _T:
         """The result of the work. Errors that pass are waited for, with jitter, for as long as it takes.
 
-        After a failure `before_retry` is called first: it may find, and say by an exception of its own, that an
-        earlier attempt succeeded after all. Other errors of PostgreSQL are raised as they are.
+        An attempt whose reply was lost may have been committed: the work must find that out when it is done again.
+        Other errors of PostgreSQL are raised as they are.
         """
         failures = 0
         while True:
             try:
-                connection = self._usable()
-                if failures and before_retry is not None:
-                    before_retry(connection)
-                result = work(connection)
+                result = work(self._usable())
             except psycopg.Error as error:
                 if meaning_of(error) is not Meaning.PASSING:
                     raise

@@ -67,29 +67,26 @@ def advance(connection: Connection, topic: str, batch: Batch, counts: Counts) ->
     }
     moved = {partition for (partition,) in connection.execute(query("advance_offsets"), parameters)}
     if len(moved) != len(spans):
-        settle(connection, topic, batch)
+        _settle(connection, topic, batch)
         raise Fenced(set(partitions) - moved)
 
 
-def settle(connection: Connection, topic: str, batch: Batch) -> None:
-    """Find out whether an attempt whose reply was lost was committed: `AlreadyWritten` if so, `Fenced` if moot.
+def _settle(connection: Connection, topic: str, batch: Batch) -> None:
+    """Raise `AlreadyWritten` where an attempt whose reply was lost was committed.
 
-    An epoch belongs to one process, so a position at the batch's end under our epoch is our own work.
+    An epoch belongs to one process, so a position at the batch's end under our epoch is our own work. One transaction
+    moved all partitions or none, so any that is still ours tells for all.
     """
     parameters = {"topic": topic, "partitions": list(batch.spans)}
     rows = connection.execute(query("lock_offsets"), parameters).fetchall()
     found = {partition: (next_offset, epoch) for partition, next_offset, epoch in rows}
-    lost = {partition for partition, span in batch.spans.items() if found.get(partition, (0, 0))[1] != span.epoch}
-    # One transaction moved all partitions or none, so any that is ours tells for all.
     written = [
         partition
         for partition, span in batch.spans.items()
-        if partition not in lost and found[partition][0] == span.next_offset != span.expected_offset
+        if found.get(partition) == (span.next_offset, span.epoch) and span.next_offset != span.expected_offset
     ]
     if written:
         raise AlreadyWritten(f"partitions {sorted(written)} are at the end of this batch already")
-    if lost:
-        raise Fenced(lost)
 
 
 def forget(connection: Connection, topic: str) -> int:

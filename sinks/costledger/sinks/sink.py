@@ -45,6 +45,7 @@ PAUSE_AFTER_SECONDS: Final = 1.0
 #: The main loop turns at least as often as this, else the sink is not healthy.
 TURN_SECONDS_MAX: Final = 30.0
 _SHORT_WAIT_SECONDS: Final = 0.1
+_WAIT_SECONDS_MAX: Final = 0.5
 _OBSERVE_SECONDS: Final = 1.0
 _GC_THRESHOLDS: Final = (100_000, 50, 100)
 
@@ -74,6 +75,7 @@ class Sink:
             deliverer.close,
         )
         self._writing: tuple[Batch, Future[Outcome], float] | None = None
+        self._written: dict[int, int] = {}
         self._gathering_since = 0.0
         self._intake = Intake(settings, self._gatherer)
         self._stopping = threading.Event()
@@ -138,10 +140,12 @@ class Sink:
     def _gathering_seconds_left(self) -> float:
         if self._writing is not None:
             return _SHORT_WAIT_SECONDS
-        wait_seconds = self._settings.sink_batch_wait_ms / 1000
+        # The client waits for the whole time, and stopping should not.
+        wait_seconds = min(_WAIT_SECONDS_MAX, self._settings.sink_batch_wait_ms / 1000)
         if self._gatherer.empty:
             return wait_seconds
-        return max(0.0, self._gathering_since + wait_seconds - time.monotonic())
+        left = self._gathering_since + self._settings.sink_batch_wait_ms / 1000 - time.monotonic()
+        return max(0.0, min(wait_seconds, left))
 
     def _due(self) -> bool:
         if self._gatherer.empty:
@@ -170,7 +174,9 @@ class Sink:
                 self._start_write(rest)
             return
         self._metrics.written(outcome)
-        self._intake.mirror({partition: span.next_offset for partition, span in batch.spans.items()})
+        positions = {partition: span.next_offset for partition, span in batch.spans.items()}
+        self._written.update(positions)
+        self._intake.mirror(positions)
 
     def _await_writer(self) -> None:
         """With a full batch: let the writer finish, and go on serving the group meanwhile."""
@@ -195,6 +201,7 @@ class Sink:
             for one in partitions:
                 one.offset, epoch = claimed.result()[one.partition]
                 self._gatherer.claim(one.partition, one.offset, epoch)
+                self._written[one.partition] = one.offset
             self._intake.began(numbers)
             logger.info("reading %s", {one.partition: one.offset for one in partitions})
         consumer.incremental_assign(partitions)
@@ -239,8 +246,8 @@ class Sink:
     def _observe(self) -> None:
         """Once a second: metrics, and partitions whose position is in doubt."""
         self._metrics.paused(self._writer.trouble is not None)
-        for partition, events in self._intake.lags().items():
-            self._metrics.lag(partition, events)
+        for partition, end in self._intake.high_watermarks().items():
+            self._metrics.lag(partition, max(0, end - self._written.get(partition, end)))
         self._intake.check_ranges()
 
     def _finish_orderly(self) -> None:

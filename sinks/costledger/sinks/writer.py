@@ -107,12 +107,8 @@ class Writer:
             counts, reasons = self._transact(connection, batch)
             self._on_step("after_commit")
 
-        def settle(connection: Connection) -> None:
-            with connection.transaction():
-                positions.settle(connection, self._topic, batch)
-
         try:
-            self._patient.do(attempt, before_retry=settle)
+            self._patient.do(attempt)
         except AlreadyWritten as error:
             logger.warning("the reply to a commit was lost, but it took place: %s", error)
         self._bad_share.add(batch.events, sum(reasons.values()))

@@ -33,17 +33,15 @@ EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
 END
 $$;
 
--- Who migrates without being a superuser must be able to act as the owner and as the writer.
+-- Who migrates without being a superuser must be able to act as the owner and as the writer. From PostgreSQL 16 on a
+-- role's creator may administer it, and act as it only after granting it to itself. Where the roles are another's,
+-- that one must have granted them; if not, the next migration says so.
 DO $$
 BEGIN
     IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
-        IF NOT pg_has_role(current_user, 'costledger_owner', 'MEMBER') THEN
-            EXECUTE format('GRANT costledger_owner TO %I', current_user);
-        END IF;
-        IF NOT pg_has_role(current_user, 'costledger_writer', 'MEMBER') THEN
-            EXECUTE format('GRANT costledger_writer TO %I', current_user);
-        END IF;
+        EXECUTE format('GRANT costledger_owner, costledger_writer TO %I', current_user);
     END IF;
+EXCEPTION WHEN insufficient_privilege THEN NULL;
 END
 $$;
 
