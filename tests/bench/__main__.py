@@ -1,0 +1,102 @@
+"""`python -m tests.bench`, from the project's root: how fast the parts are beside the least that could do their work.
+
+Starts Apache Kafka, PostgreSQL and Redis in a temporary directory, runs each contender several times in turn, writes
+the document (`build/bench.json`) and prints a table. What the numbers mean: BENCHMARKS.md, beside this file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tests.bench.bench_sdk import SdkBench
+from tests.bench.bench_sink import SinkBench
+from tests.bench.bench_stream import StreamBench
+from tests.bench.rates import Contender, Result, alternate
+from tests.bench.workload import Workload
+
+from costledger.deploy.console import JsonOption, print_json, print_table, say
+from costledger.deploy.stack import Stack
+
+USERS = 2_000
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main(
+    events: Annotated[int, typer.Option(min=1_000, help="Events of one run; slow peers get fewer.")] = 200_000,
+    runs: Annotated[int, typer.Option(min=1, max=100, help="Runs of each contender; medians are reported.")] = 5,
+    commit_interval_seconds: Annotated[
+        float, typer.Option(min=0.01, max=10, help="How often stream apps commit, ours and the peers.")
+    ] = 0.25,
+    seed: Annotated[int, typer.Option(help="Makes users, services and amounts.")] = 20_261_123,
+    output: Annotated[Path, typer.Option(help="Where the JSON document goes.")] = ROOT / "build" / "bench.json",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the stream worker, the sink and the SDK against their peers."""
+    workload = Workload(events, USERS, time.time_ns() // 1000, seed)
+    say(f"load average at the start: {load_average()}")
+    with tempfile.TemporaryDirectory(prefix="costledger-bench-") as name:
+        folder = Path(name)
+        with Stack(folder / "services", broker="apache", on_progress=say) as stack:
+            results = measure(stack.environment(), folder, workload, runs, commit_interval_seconds)
+    say(f"load average at the end: {load_average()}")
+    document = {result.name: result.entry() for result in results}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(document, indent=2) + "\n")
+    say(f"written to {output}")
+    if as_json:
+        print_json(document)
+    else:
+        print_results(results)
+
+
+def measure(
+    services: Mapping[str, str], folder: Path, workload: Workload, runs: int, commit_interval_seconds: float
+) -> list[Result]:
+    """Run everything; services are named by the settings that lead to them."""
+
+    def run(name: str, unit: str, digits: int, contenders: Mapping[str, Contender]) -> Result:
+        say(f"{name} ({unit})")
+        return Result(name, unit, digits, alternate(contenders, runs, say))
+
+    stream = StreamBench(services, folder, workload, commit_interval_seconds)
+    say(f"writing {workload.events:,} events to Kafka")
+    topic = stream.prepare()
+    sink = SinkBench(services, folder, workload, topic)
+    sdk = SdkBench(services, folder, workload.events)
+    sdk.prepare()
+    return [
+        run("stream", "events/s", 0, stream.contenders()),
+        run("sink", "events/s", 0, sink.contenders()),
+        run("sdk_memory", "us CPU/event", 2, sdk.contenders()),
+    ]
+
+
+def print_results(results: list[Result]) -> None:
+    """The table: a line for each peer, with the median ratio and the range of the pairs of runs."""
+    rows = []
+    for result in results:
+        entry = result.entry()
+        for peer in result.peers:
+            ratios = result.ratios(peer)
+            pairs = f"{min(ratios):.2f} to {max(ratios):.2f}"
+            figures = (f"{entry['value']:,}", peer, f"{entry['peers'][peer]:,}", f"{entry['ratio_to'][peer]:.2f}")
+            rows.append((result.name, result.unit, *figures, pairs))
+    print_table(("name", "unit", "ours", "peer", "peer's", "ratio", "pairs"), rows)
+
+
+def load_average() -> str:
+    """Over 1, 5 and 15 minutes, and of how many processors."""
+    return f"{', '.join(f'{load:.2f}' for load in os.getloadavg())} ({os.cpu_count()} processors)"
+
+
+if __name__ == "__main__":
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    app()

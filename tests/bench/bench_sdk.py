@@ -1,0 +1,58 @@
+"""`sdk_memory`: CPU per event of the tracker in the mode memory, against encoding and producing the same event."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from tests.bench.kafka import create_topic
+from tests.bench.processes import ProgramFailed, environment
+from tests.bench.rates import Contender
+
+EVENTS_MAX = 100_000
+SAMPLE_EVENTS = 10_000
+_TOPIC = "bench.sdk.events"
+_SAMPLE_TOPIC = "bench.sdk.sample"
+_RUN_SECONDS_MAX = 300.0
+_PROGRAM = str(Path(__file__).with_name("programs") / "sdk_calls.py")
+
+
+class SdkBench:
+    """The contenders for putting one event on Kafka, each in a process of its own."""
+
+    def __init__(self, services: Mapping[str, str], folder: Path, events: int) -> None:
+        self._bootstrap = services["COSTLEDGER_BOOTSTRAP_SERVERS"]
+        self._folder = folder
+        self._events = min(events, EVENTS_MAX)
+
+    def contenders(self) -> dict[str, Contender]:
+        """Ours first; each returns microseconds of CPU per event of one run."""
+        return {
+            "sdk_memory": lambda: self._run("tracker", _TOPIC, self._events),
+            "encode_and_produce": lambda: self._run("encode_and_produce", _TOPIC, self._events),
+        }
+
+    def prepare(self) -> None:
+        """Make the topics, and have the tracker write the sample that its peer sends."""
+        for topic in (_TOPIC, _SAMPLE_TOPIC):
+            create_topic(self._bootstrap, topic)
+        self._run("tracker", _SAMPLE_TOPIC, SAMPLE_EVENTS)
+
+    def _run(self, contender: Literal["tracker", "encode_and_produce"], topic: str, events: int) -> float:
+        done = subprocess.run(
+            [sys.executable, _PROGRAM, contender, self._bootstrap, topic, _SAMPLE_TOPIC, str(events)],
+            cwd=self._folder,
+            env=environment({}),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_RUN_SECONDS_MAX,
+        )
+        if done.returncode != 0:
+            raise ProgramFailed(f"{contender} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+        return float(json.loads(done.stdout)["cpu_us"])

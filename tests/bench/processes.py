@@ -1,0 +1,71 @@
+"""Programs that are measured: started, watched, ended; and the environment they get."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+_STOP_SECONDS_MAX = 30.0
+_LOG_TAIL_CHARS = 3000
+
+
+class ProgramFailed(RuntimeError):
+    """A program ended when it should not, or not with 0; with the end of its log."""
+
+
+class Program:
+    """A running program; its output goes to a file."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log_path: Path) -> None:
+        self._process = process
+        self._log_path = log_path
+
+    def check(self) -> None:
+        """`ProgramFailed` when it has ended by itself."""
+        if self._process.poll() is not None:
+            raise self._failed(f"ended by itself with {self._process.returncode}")
+
+    def stop(self) -> None:
+        """SIGTERM; `ProgramFailed` unless it ends with 0 in time."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            code = self._process.wait(_STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            raise self._failed(f"did not end within {_STOP_SECONDS_MAX:g} s of SIGTERM") from None
+        if code != 0:
+            raise self._failed(f"ended with {code} after SIGTERM")
+
+    def _failed(self, what: str) -> ProgramFailed:
+        log = self._log_path.read_text(errors="replace")[-_LOG_TAIL_CHARS:]
+        return ProgramFailed(f"{self._log_path.stem} {what}:\n{log}")
+
+
+@contextmanager
+def running(name: str, arguments: list[str], folder: Path, settings: Mapping[str, str]) -> Iterator[Program]:
+    """Run `python ARGUMENTS` in `folder`; killed at the end if it still runs."""
+    log_path = folder / f"{name}.log"
+    with log_path.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=folder,
+            env=environment(settings),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield Program(process, log_path)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait(_STOP_SECONDS_MAX)
+
+
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Our environment with these settings of costledger and no other: nobody's own settings are measured."""
+    return {**{name: value for name, value in os.environ.items() if not name.startswith("COSTLEDGER_")}, **settings}

@@ -1,0 +1,53 @@
+"""The benchmark runs, and its document is complete."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.fixtures.providers import apache_problem, apache_required
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT_SECONDS = 500
+EXPECTED = {
+    "stream": {"raw_aiokafka", "faust_documented"},
+    "sink": {"raw_copy", "multi_row_insert"},
+    "sdk_memory": {"encode_and_produce"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(TIMEOUT_SECONDS + 60)
+def test_the_benchmark_measures_everything_it_names(tmp_path: Path) -> None:
+    """With few events: every name, every peer, finite positive figures; the same document in the file and on stdout."""
+    problem = apache_problem()
+    if problem is not None:
+        if apache_required():
+            pytest.fail(f"COSTLEDGER_TEST_REQUIRE=apache, but the benchmark {problem}")
+        pytest.skip(f"the benchmark {problem}")
+    output = tmp_path / "bench.json"
+    few = ["--events", "100000", "--runs", "1", "--commit-interval-seconds", "0.05"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", *few, "--output", str(output), "--json"],
+        cwd=ROOT,
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT_SECONDS,
+    )
+    assert done.returncode == 0, done.stderr
+    document = json.loads(output.read_text())
+    assert json.loads(done.stdout) == document
+    assert {name: set(entry["ratio_to"]) for name, entry in document.items()} == EXPECTED
+    for entry in document.values():
+        assert entry["unit"]
+        assert set(entry["peers"]) == set(entry["ratio_to"])
+        for figure in (entry["value"], *entry["ratio_to"].values(), *entry["peers"].values()):
+            assert math.isfinite(figure)
+            assert figure > 0

@@ -1,0 +1,80 @@
+"""The events of a benchmark: the same for every contender, made again whenever they are needed.
+
+Two hours of traffic in the order of time, spread evenly over the users and over five operations. The mean user
+spends the default monthly budget, so that thresholds and spikes are met about as often whatever the number of events.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+
+from costledger.schemas.events import EventRecord
+from costledger.schemas.ids import derived_event_id
+
+#: Service, operation, unit, price per unit in USD.
+_OPERATIONS = (
+    ("aws-rekognition", "detectLabels", "image", "0.001"),
+    ("aws-comprehend", "detectSentiment", "100 characters", "0.0001"),
+    ("aws-s3", "get", "request", "0.0000004"),
+    ("openai", "input-tokens", "token", "0.0000025"),
+    ("openai", "output-tokens", "token", "0.00001"),
+)
+_SPAN_MICROSECONDS = 2 * 3600 * 1_000_000
+_MEAN_SPEND_PICODOLLARS = 10 * 10**12
+_NANOUNITS_MAX = 10**13
+
+
+@dataclass(frozen=True)
+class Workload:
+    """`events` events of `users` users, the last one at `end_us` (Unix microseconds)."""
+
+    events: int
+    users: int
+    end_us: int
+    seed: int
+
+    @property
+    def start_us(self) -> int:
+        """No event is earlier (Unix microseconds)."""
+        return self.end_us - _SPAN_MICROSECONDS
+
+    def records(self, count: int | None = None) -> Iterator[EventRecord]:
+        """The records of all events, or of the first `count`; always the same ones."""
+        return islice(self._records(), self.events if count is None else count)
+
+    @cached_property
+    def amount(self) -> int:
+        """The sum of all amounts, 1e-12 USD."""
+        return self.amount_of(self.events)
+
+    def amount_of(self, count: int) -> int:
+        """The sum of the first `count` amounts, 1e-12 USD."""
+        return sum(record["amount"] or 0 for record in self.records(count))
+
+    def _records(self) -> Iterator[EventRecord]:
+        chance = random.Random(self.seed)
+        amount_max = 2 * _MEAN_SPEND_PICODOLLARS * self.users // self.events
+        for number in range(self.events):
+            occurred_at = self.start_us + _SPAN_MICROSECONDS * (number + 1) // self.events
+            service, operation, unit, unit_price = chance.choice(_OPERATIONS)
+            yield {
+                "event_id": str(derived_event_id(occurred_at, str(self.seed), str(number))),
+                "user_id": f"user-{chance.randrange(self.users):05d}",
+                "service": service,
+                "operation": operation,
+                "category": "USAGE",
+                "quantity": chance.randrange(1, _NANOUNITS_MAX),
+                "unit": unit,
+                "unit_price": unit_price,
+                "price_version": "bench",
+                "amount": chance.randrange(amount_max),
+                "currency": "USD",
+                "occurred_at": occurred_at,
+                "source": "bench",
+                "reverses_event_id": None,
+                "metadata": {},
+            }
