@@ -9,13 +9,15 @@ STAMP := $(VENV)/.installed
 PARTS := schemas producers streams sinks api deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint
+.PHONY: help install demo test lint bench fault
 
 help:
 	@echo 'make install   a .venv with everything, at the versions of requirements.lock'
 	@echo 'make demo      the whole system in a temporary directory, fed with a sample'
 	@echo 'make test      all tests, against real services (see tests/fixtures)'
 	@echo 'make lint      ruff, mypy --strict, the layers of the architecture'
+	@echo 'make bench     speed beside peers: a table, and build/bench.json (minutes; see tests/bench)'
+	@echo 'make fault     the tests that harm processes, three times; again with SEEDS="1 2 3"'
 
 install: $(STAMP)
 
@@ -36,3 +38,17 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict $(PARTS:%=%/costledger)
 	$(BIN)/lint-imports
+
+bench: install
+	$(BIN)/python -m tests.bench $(ARGS)
+
+# Without SEEDS three random ones; each is printed before its run, and the first failure ends all.
+SEEDS ?=
+
+fault: install
+	@seeds="$(SEEDS)"; \
+	test -n "$$seeds" || seeds=$$($(BIN)/python -c 'import random; print(*random.sample(range(2**32), 3))'); \
+	for seed in $$seeds; do \
+		echo "COSTLEDGER_TEST_SEED=$$seed"; \
+		COSTLEDGER_TEST_SEED=$$seed $(BIN)/pytest -m fault $(ARGS) || exit 1; \
+	done

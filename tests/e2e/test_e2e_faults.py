@@ -47,6 +47,7 @@ def record_of(user: str, amount: int | None, occurred_at: int, **changes) -> dic
     }
 
 
+@pytest.mark.fault
 @pytest.mark.slow
 def test_ten_thousand_events_through_restarts_and_kills(system, seed) -> None:
     """Stream and sink are stopped twice and killed twice each: emitted = ledger = roll-ups = Redis; alerts once."""

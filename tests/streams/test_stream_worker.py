@@ -247,6 +247,7 @@ def test_refused_events_go_to_the_dead_letter_topic_and_their_neighbours_count(s
     assert letters[ahead]["topic"] == system.settings.topics.events.encode()
 
 
+@pytest.mark.fault
 @pytest.mark.slow
 def test_crashes_and_restarts_change_nothing(system: StreamSystem, seed: int) -> None:
     """Ten thousand events while workers are stopped twice and killed twice: exact totals, each alert id as expected."""

@@ -12,6 +12,7 @@ import pytest
 from tests.fixtures.wait import wait_until
 from tests.streams.transport.transport_cluster import Cluster
 
+pytestmark = pytest.mark.fault
 OPEN = "Open: "
 
 
