@@ -22,6 +22,7 @@ from costledger.schemas.topics import TopicNames
 from costledger.sinks.migrations import migrate
 from costledger.sinks.writer import Step
 
+pytestmark = pytest.mark.fault
 StartSink = Callable[..., Running]
 StartProcess = Callable[..., subprocess.Popen[bytes]]
 
