@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # documented place
 
 from costledger.schemas.topics import PARTITIONER
 
 PARTITIONS = 4
 _TIMEOUT_SECONDS = 60.0
+#: While the broker makes its topic of offsets; whoever asks, asks again, within a deadline of their own.
+_COORDINATOR_MOVES = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
+_logger = logging.getLogger(__name__)
 
 
 def create_topic(bootstrap: str, name: str) -> None:
@@ -54,8 +62,17 @@ def committed_by(bootstrap: str, group: str, topic: str, closing: ExitStack) -> 
     closing.callback(consumer.close)
     places = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
 
+    known = 0
+
     def committed() -> int:
-        # What has no offset yet has a negative one.
-        return sum(max(0, place.offset) for place in consumer.committed(places, _TIMEOUT_SECONDS))
+        nonlocal known
+        try:
+            # What has no offset yet has a negative one.
+            known = sum(max(0, place.offset) for place in consumer.committed(places, _TIMEOUT_SECONDS))
+        except KafkaException as error:
+            if error.args[0].code() not in _COORDINATOR_MOVES:
+                raise
+            _logger.warning("the offsets of %s cannot be had yet: %s", group, error)
+        return known
 
     return committed
