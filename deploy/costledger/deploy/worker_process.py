@@ -50,10 +50,12 @@ def run_worker(
 
     from costledger.deploy.logs import configure_logging
     from costledger.deploy.observe import ObserveServer
+    from costledger.schemas.registry import use_registry
     from costledger.schemas.settings import load_settings
 
     settings = load_settings()
     configure_logging(settings)
+    use_registry(settings)
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
