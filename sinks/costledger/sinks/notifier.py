@@ -6,7 +6,6 @@ Offsets are kept by Kafka and committed after the insert: a message may come aga
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 import time
 from concurrent.futures import wait
@@ -150,11 +149,3 @@ class Notifier:
         settings = self._settings
         url = settings.database_url.get_secret_value()
         return connect(url, "costledger notifier", settings.database_timeout_seconds)
-
-
-def run(settings: Settings, registry: CollectorRegistry | None = None) -> int:
-    """Run a notifier until SIGTERM or SIGINT; returns the exit code. For the main thread, whose signals it takes."""
-    notifier = Notifier(settings, registry)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: notifier.stop())
-    return notifier.run()

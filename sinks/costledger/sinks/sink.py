@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -102,7 +101,13 @@ class Sink:
         return True, f"reading {len(self._gatherer.positions())} partitions of {self._topic}"
 
     def run(self) -> int:
-        """Read and write until stopped. Returns 0 after an orderly end, 1 after anything else."""
+        """Read and write until stopped. Returns 0 after an orderly end, 1 after anything else.
+
+        Sets the garbage collector of the process to collect less often.
+        """
+        # A batch is tens of thousands of live objects that die together: collecting at every 700 new ones only walks
+        # them again and again (a sixth of the sink's CPU time).
+        gc.set_threshold(*_GC_THRESHOLDS)
         try:
             self._intake.open(self._on_assign, self._on_revoke, self._on_lost)
             self._relay.start()
@@ -273,14 +278,3 @@ class Sink:
     def _connect(self) -> Connection:
         settings = self._settings
         return connect(settings.database_url.get_secret_value(), "costledger sink", settings.database_timeout_seconds)
-
-
-def run(settings: Settings, registry: CollectorRegistry | None = None) -> int:
-    """Run a sink until SIGTERM or SIGINT; returns the exit code. For the main thread, whose signals it takes."""
-    # A batch is tens of thousands of live objects that die together: collecting at every 700 new ones only walks them
-    # again and again (a sixth of the sink's CPU time).
-    gc.set_threshold(*_GC_THRESHOLDS)
-    sink = Sink(settings, registry)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sink.stop())
-    return sink.run()
