@@ -1,7 +1,7 @@
 """The Redis view: what every user has spent by hour, day and month, readable at once.
 
 A view, not a store: it is written after the state is durable, always with absolute totals, and rebuilt from
-the state whenever Redis has lost it. When Redis cannot be reached, what changed is remembered (bounded) and
+the state whenever Redis has lost any of it. When Redis cannot be reached, what changed is remembered (bounded) and
 written later; nothing else waits for it.
 
 Each partition's owner writes under an *epoch*, which Redis gives out and which only grows: a worker that
@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from costledger.schemas.periods import PeriodKind
 from costledger.streams.domain.totals import Amounts
@@ -28,10 +28,13 @@ log = logging.getLogger(__name__)
 
 ViewKey = tuple[str, PeriodKind, str]
 
-#: Periods written in one round trip.
-_WRITTEN_AT_ONCE_MAX: Final = 500
-#: Periods remembered while Redis is away; with more, everything is written again instead.
+#: Periods written in one round trip, and the fields after which it takes no further one.
+_PERIODS_AT_ONCE_MAX: Final = 500
+_FIELDS_AT_ONCE_MAX: Final = 20_000
+#: Changes remembered while Redis is away; with more, everything is written again instead.
 _REMEMBERED_MAX: Final = 200_000
+#: How long one call goes on writing: other partitions wait for it. The next call goes on where it ended.
+_WRITING_SECONDS_MAX: Final = 0.5
 _TIMEOUT_SECONDS: Final = 5.0
 
 #: Gives out an epoch: the server's time in microseconds, or one more than the last.
@@ -45,9 +48,12 @@ return string.format('%.0f', epoch)
 """
 
 #: Replaces one period's hash, unless a later owner has written it. ARGV: epoch, seconds to live, field, value, ...
+#: What is no hash was put there by somebody else, and makes way.
 _WRITE_PERIOD: Final = """
-local last = redis.call('HGET', KEYS[1], 'epoch')
-if last and tonumber(last) > tonumber(ARGV[1]) then return 0 end
+if redis.call('TYPE', KEYS[1]).ok == 'hash' then
+  local last = redis.call('HGET', KEYS[1], 'epoch')
+  if last and (tonumber(last) or 0) > tonumber(ARGV[1]) then return 0 end
+end
 redis.call('DEL', KEYS[1])
 if #ARGV == 2 then return 1 end
 for i = 3, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
@@ -64,83 +70,125 @@ def redis_key(user_id: str, kind: PeriodKind, label: str) -> str:
 
 def fields_of(amounts: Amounts) -> dict[str, str]:
     """The fields of a period's hash: integers of 1e-12 USD as text."""
-    by_service: dict[str, int] = {}
-    fields = {"total": str(sum(amounts.values()))}
+    fields = {"total": sum(amounts.values())}
     for (service, operation), amount in amounts.items():
-        by_service[service] = by_service.get(service, 0) + amount
-        fields[f"operation:{service}/{operation}"] = str(amount)
-    fields.update({f"service:{service}": str(amount) for service, amount in by_service.items()})
-    return fields
+        # Added up: a service may have a slash in its name, and so share a field with another one.
+        for name in (f"service:{service}", f"operation:{service}/{operation}"):
+            fields[name] = fields.get(name, 0) + amount
+    return {name: str(amount) for name, amount in fields.items()}
 
 
 class PartitionView:
-    """Writes one partition's periods to Redis, and all of them again when Redis has lost them.
+    """Writes one partition's periods to Redis, and all of them again when Redis has lost any.
 
-    `everything` gives every period that the partition's state holds. `pending` counts what waits.
+    `everything` gives every period that the partition's state holds, user by user, as they are when asked for.
+    Each round trip ends with the number of the round, so that a Redis that came back with older data shows it.
     """
 
     def __init__(
-        self, redis: Redis, epoch_key: str, ttl_seconds: int, everything: Callable[[], Iterable[PeriodView]]
+        self, redis: Redis, epoch_key: str, ttl_seconds: int, everything: Callable[[], Iterator[list[PeriodView]]]
     ) -> None:
         self._redis = redis
         self._epoch_key = epoch_key
+        self._round_key = f"{epoch_key}:round"
         self._ttl_seconds = ttl_seconds
         self._everything = everything
         self._epoch: str | None = None
+        self._round = 0
         self._waiting: dict[ViewKey, PeriodView] = {}
+        #: Users not yet written in this epoch.
+        self._backlog: Iterator[list[PeriodView]] = iter(())
         self._lock = asyncio.Lock()
         self._write = redis.register_script(_WRITE_PERIOD)
         self._take_epoch = redis.register_script(_TAKE_EPOCH)
-
-    @property
-    def pending(self) -> int:
-        """Periods that wait to be written."""
-        return len(self._waiting)
 
     def changed(self, views: Iterable[PeriodView]) -> None:
         """Remember periods to write; a period that waits already is written once."""
         for view in views:
             self._waiting[view.user_id, view.kind, view.label] = view
         if len(self._waiting) > _REMEMBERED_MAX:
-            self._waiting.clear()
+            # Writing everything again would not find the periods that no longer exist.
+            self._waiting = {key: view for key, view in self._waiting.items() if view.amounts is None}
             self._epoch = None
 
     async def write(self) -> None:
-        """Write what waits. Raises `RedisError` or OSError when Redis cannot be reached; nothing is forgotten."""
+        """Write what waits, for a limited time. Raises `RedisError` or OSError when Redis cannot be written.
+
+        Nothing is forgotten then. What is left is written by the next call.
+        """
+        deadline = asyncio.get_running_loop().time() + _WRITING_SECONDS_MAX
         async with self._lock:
             if self._epoch is None:
                 await self._begin()
-            while self._waiting:
-                await self._write_some()
+            # It ends too when `changed` decides meanwhile that all must be written again.
+            while (epoch := self._epoch) is not None and await self._write_some(epoch):
+                if asyncio.get_running_loop().time() >= deadline:
+                    break
 
     async def check(self) -> None:
-        """Find out whether Redis still has what was written, and begin again if it has not."""
+        """Find out whether Redis still has what was written, and begin again if it has not; then `write`."""
         async with self._lock:
-            if self._epoch is not None and await self._redis.get(self._epoch_key) is None:
-                log.warning("Redis has lost the totals (%s): writing them again", self._epoch_key)
+            if self._epoch is not None and await self._is_lost(self._epoch):
+                log.warning("Redis has lost totals (%s): writing them again", self._epoch_key)
                 self._epoch = None
         await self.write()
 
     async def _begin(self) -> None:
         """Take over the partition: a new epoch, then everything."""
-        self._epoch = str(await self._take_epoch(keys=[self._epoch_key]))
-        self.changed(self._everything())
+        epoch = str(await self._take_epoch(keys=[self._epoch_key]))
+        await self._write(keys=[self._round_key], args=[epoch, str(self._ttl_seconds), "round", "0"])
+        self._epoch, self._round, self._backlog = epoch, 0, self._everything()
 
-    async def _write_some(self) -> None:
-        chosen = dict(islice(self._waiting.items(), _WRITTEN_AT_ONCE_MAX))
-        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    async def _is_lost(self, epoch: str) -> bool:
+        """Whether Redis is behind what it has acknowledged: emptied, or back with an older state."""
+        try:
+            held_epoch, held_round = await self._redis.hmget(self._round_key, ["epoch", "round"])
+        except ResponseError:  # no hash, so not ours
+            return True
+        if held_epoch is None or held_round is None:
+            return True
+        # Under a later epoch another owner writes: then it is not for us to repair.
+        return (int(held_epoch), int(held_round)) < (int(epoch), self._round)
+
+    async def _write_some(self, epoch: str) -> bool:
+        """One round trip; False when nothing waits any more."""
+        chosen, commands = self._next_periods()
+        if not chosen:
+            return False
+        epoch_and_ttl = [epoch, str(self._ttl_seconds)]
         async with self._redis.pipeline(transaction=False) as pipeline:
-            for (user_id, kind, label), view in chosen.items():
-                arguments: list[str] = [str(self._epoch), str(self._ttl_seconds)]
-                if view.amounts is not None:
-                    for name, value in fields_of(view.amounts).items():
-                        arguments += (name, value)
-                    arguments += ("updated_at", now)
-                await self._write(keys=[redis_key(user_id, kind, label)], args=arguments, client=pipeline)
+            for name, fields in commands:
+                await self._write(keys=[name], args=[*epoch_and_ttl, *fields], client=pipeline)
+            await self._write(
+                keys=[self._round_key], args=[*epoch_and_ttl, "round", str(self._round + 1)], client=pipeline
+            )
             await pipeline.execute()
+        self._round += 1
         for key, view in chosen.items():
             if self._waiting.get(key) is view:
                 del self._waiting[key]
+        return True
+
+    def _next_periods(self) -> tuple[dict[ViewKey, PeriodView], list[tuple[str, list[str]]]]:
+        """The next periods to write, with the key and the fields (name, value, ...) of each."""
+        # A user is asked for just before being written: what changes later is in `_waiting` then.
+        while len(self._waiting) < _PERIODS_AT_ONCE_MAX and (views := next(self._backlog, None)) is not None:
+            for view in views:
+                self._waiting[view.user_id, view.kind, view.label] = view
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        chosen: dict[ViewKey, PeriodView] = {}
+        commands: list[tuple[str, list[str]]] = []
+        fields_count = 0
+        for (user_id, kind, label), view in islice(self._waiting.items(), _PERIODS_AT_ONCE_MAX):
+            fields: list[str] = []
+            if view.amounts is not None:
+                fields = [*chain.from_iterable(fields_of(view.amounts).items()), "updated_at", now]
+            chosen[user_id, kind, label] = view
+            commands.append((redis_key(user_id, kind, label), fields))
+            fields_count += len(fields) // 2
+            if fields_count >= _FIELDS_AT_ONCE_MAX:
+                break
+        return chosen, commands
 
 
 def connect(url: str) -> Redis:

@@ -7,7 +7,7 @@ from typing import Final
 
 from costledger.schemas.periods import Period, PeriodKind, period_of_label
 from costledger.streams.domain.buckets import QUARTERS_PER_HOUR, Buckets, buckets_of, quarter_of
-from costledger.streams.domain.totals import DayTotals, HourTotals, MonthTotals, add_amounts
+from costledger.streams.domain.totals import DayTotals, HourTotals, MonthTotals
 
 _WEEK_QUARTERS: Final = 7 * 24 * QUARTERS_PER_HOUR
 
@@ -51,6 +51,10 @@ class Calendar:
         day = self.days.get(self.buckets(hour_key).day.label)
         return None if day is None else day.hours.get(hour_key)
 
+    def hour_before(self, hour_key: int) -> int:
+        """The key of the hour that ends where this one begins: where a zone changes its offset, not always 60 minutes."""
+        return self.buckets(hour_key - 1).hour_key
+
     def hours(self) -> Iterator[tuple[int, HourTotals]]:
         """Every hour with its key, in no particular order."""
         for day in self.days.values():
@@ -75,7 +79,8 @@ class Calendar:
         """Put the hours into the days and months of another zone.
 
         An hour of the old zone that lies across a boundary of the new one (zones half an hour apart) counts
-        where it begins. A boundary whose hours were dropped already stays where it was: it is history.
+        where it begins, and is one with the hour of the new zone that it falls into. A boundary whose hours
+        were dropped already stays where it was: it is history.
         """
         before = self.labels()
         hours = dict(self.hours())
@@ -84,15 +89,12 @@ class Calendar:
         self.time_zone = time_zone
         self.changed_days |= set(self.days)
         self.days = {}
-        for key, hour in hours.items():
+        for key, hour in sorted(hours.items()):
             buckets = self.buckets(key)
-            day = self.day(buckets.day.label)
-            day.hours[key] = hour
-            add_amounts(day.amounts, hour.amounts)
-            day.total += hour.total
+            self.day(buckets.day.label).take_over(buckets.hour_key, hour)
         for label, told in unpriced.items():
-            if label in self.days:
-                self.days[label].unpriced |= told
+            if told:
+                self.day(label).unpriced |= told
         self.changed_days |= set(self.days)
         self._move_months(hours, months_before)
         for hour in hours.values():

@@ -14,7 +14,7 @@ from statistics import median_low
 from typing import TYPE_CHECKING, NamedTuple
 
 from costledger.schemas.alerts import TOTAL_SCOPE, AlertKind, AlertState, CostAlert, Severity
-from costledger.schemas.budgets import Budget
+from costledger.schemas.budgets import THRESHOLD_PERCENT_LIMIT, Budget
 from costledger.schemas.money import usd_text
 from costledger.schemas.periods import Period
 from costledger.streams.domain.rules import Rules
@@ -104,7 +104,7 @@ def spike_alert(
         scope=TOTAL_SCOPE,
         period_start=hour.start_us,
         period_end=hour.end_us,
-        threshold_percent=None if absolute else Decimal(100 * rules.usual_factor),
+        threshold_percent=None if absolute else _usual_percent(rules),
         actual=total,
         limit=limit,
         budget_version=budget.version,
@@ -125,13 +125,18 @@ def spike_over(budget: Budget, hour: Period, total: int, flag: int, rules: Rules
         scope=TOTAL_SCOPE,
         period_start=hour.start_us,
         period_end=hour.end_us,
-        threshold_percent=None if flag == OVER_LIMIT else Decimal(100 * rules.usual_factor),
+        threshold_percent=None if flag == OVER_LIMIT else _usual_percent(rules),
         actual=total,
         budget_version=budget.version,
         occurred_at=cause.occurred_at,
         raised_at=cause.received_at,
         message=f"The spike of {budget.user_id} in the hour {hour.label} is over.",
     )
+
+
+def _usual_percent(rules: Rules) -> Decimal:
+    """The factor of the relative rule in percent, as far as the published schema can say it."""
+    return min(Decimal(100 * rules.usual_factor), THRESHOLD_PERCENT_LIMIT)
 
 
 def unpriced_alert(user_id: str, day: Period, operation: Operation, cause: Cause) -> CostAlert:

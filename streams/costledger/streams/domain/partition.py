@@ -8,7 +8,7 @@ says "the state holds every event up to here", and that must be true of all of i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
@@ -20,7 +20,7 @@ from costledger.schemas.events import EventRecord
 from costledger.streams.domain.buckets import quarter_of
 from costledger.streams.domain.decisions import Cause
 from costledger.streams.domain.recent import RecentEvents
-from costledger.streams.domain.rules import Rules
+from costledger.streams.domain.rules import DAY_MICROSECONDS, Rules
 from costledger.streams.domain.totals import DayTotals, MonthTotals
 from costledger.streams.domain.user import UserTotals
 from costledger.streams.domain.views import PeriodView, all_views, changed_views
@@ -33,6 +33,9 @@ _MONTH: Final = b"m"
 _RECENT: Final = b"i"
 #: How many users without new events are looked at for old periods in each flush.
 _PRUNED_USERS_MAX: Final = 50
+#: How much longer than the horizon periods are kept: a broker's clock that is set back would otherwise let
+#: events in whose periods, and what was told of them, are gone.
+_KEPT_BEYOND_US: Final = 2 * DAY_MICROSECONDS
 
 
 class Outcome(Enum):
@@ -137,28 +140,35 @@ class PartitionTotals:
     def flush(self) -> PartitionFlush:
         """Settle what waits and list everything that must be written; afterwards nothing waits."""
         result = PartitionFlush(self._last_offset)
-        for user in (*self._touched.values(), *self._users_to_prune()):
-            user.settle(self._cause)
-            result.alerts += user.alerts
-            user.alerts.clear()
-            user.calendar.forget_before(self._clock_us - self._rules.horizon_us)
-            result.views += changed_views(user)
-            changes = self._changes(user)
-            if changes:
-                # Every event up to the last one is in it; so is what an earlier life of this partition applied.
-                user.fence = max(user.fence, self._last_offset)
-                result.groups.append(changes)
-            if user.is_empty:
-                self.users.pop(user.user_id, None)
+        for user in self._touched.values():
+            self._flush_user(user, result, self._changes)
+        for user in self._users_to_prune():
+            self._flush_user(user, result, self._last_changes)
         self._touched.clear()
         for slot, data in self._recent.changed_chunks():
             result.groups.append([(_key(_RECENT, f"{slot:05d}"), data)])
         return result
 
-    def views(self) -> Iterator[PeriodView]:
-        """Every period of every user."""
+    def views(self) -> Iterator[list[PeriodView]]:
+        """Every period of every user: one list a user, made when it is asked for."""
         for user in list(self.users.values()):
-            yield from all_views(user)
+            yield list(all_views(user))
+
+    def _flush_user(
+        self, user: UserTotals, result: PartitionFlush, changes_of: Callable[[UserTotals], list[StateChange]]
+    ) -> None:
+        user.settle(self._cause)
+        result.alerts += user.alerts
+        user.alerts.clear()
+        user.calendar.forget_before(self._clock_us - self._rules.horizon_us - _KEPT_BEYOND_US)
+        result.views += changed_views(user)
+        changes = changes_of(user)
+        if changes:
+            # Every event up to the last one is in it; so is what an earlier life of this partition applied.
+            user.fence = max(user.fence, self._last_offset)
+            result.groups.append(changes)
+        if user.is_empty:
+            self.users.pop(user.user_id, None)
 
     def _user(self, user_id: str) -> UserTotals:
         user = self.users.get(user_id)
@@ -172,6 +182,17 @@ class PartitionTotals:
             self._to_prune = list(self.users)
         names, self._to_prune = self._to_prune[-_PRUNED_USERS_MAX:], self._to_prune[:-_PRUNED_USERS_MAX]
         return [self.users[name] for name in names if name in self.users and name not in self._touched]
+
+    def _last_changes(self, user: UserTotals) -> list[StateChange]:
+        """The changes of a user without new events; the place of a deleted budget goes with the last period.
+
+        Not at once: a record that guards against older budgets must outlast a replay of them.
+        """
+        if user.is_forgettable and user.budget_offset >= 0:
+            user.budget_offset = -1
+            user.profile_changed = False
+            return [*self._changes(user), (_key(_PROFILE, user.user_id), None)]
+        return self._changes(user)
 
     def _changes(self, user: UserTotals) -> list[StateChange]:
         calendar, name = user.calendar, user.user_id

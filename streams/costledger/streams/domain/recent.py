@@ -5,7 +5,8 @@ run twice. The ledger refuses such repeats for ever; the stream remembers the la
 each partition. With each id goes its offset: the same event read again from the same offset (a replay after
 a crash) is not a repeat, the state's fence takes care of it.
 
-The ids are stored in a ring of chunks, each a state record of its own.
+The ids are stored in a ring of chunks, each a state record of its own. Chunks land one by one, so after a crash,
+or after the ring was made larger, an id may stand in two of them: the higher offset holds.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class RecentEvents:
 
     def __init__(self, events_max: int) -> None:
         self._slots = max(2, -(-events_max // CHUNK_EVENTS))
-        self._chunks: list[list[str]] = [[] for _ in range(self._slots)]
+        self._chunks: list[dict[str, int]] = [{} for _ in range(self._slots)]
         self._slot = 0
         self._offset_of: dict[str, int] = {}
         self._dirty: set[int] = set()
@@ -39,13 +40,13 @@ class RecentEvents:
         chunk = self._chunks[self._slot]
         if len(chunk) >= CHUNK_EVENTS:
             chunk = self._next_chunk()
-        chunk.append(event_id)
+        chunk[event_id] = offset
         self._dirty.add(self._slot)
         return False
 
     def changed_chunks(self) -> list[tuple[int, bytes]]:
         """(slot, stored form) of the chunks that changed since the last call."""
-        changed = [(slot, self._stored(slot)) for slot in sorted(self._dirty)]
+        changed = [(slot, _stored(self._chunks[slot])) for slot in sorted(self._dirty)]
         self._dirty.clear()
         return changed
 
@@ -57,23 +58,26 @@ class RecentEvents:
         text = data[: count * _ID_CHARACTERS].decode("ascii")
         offsets = struct.unpack(f">{count}q", data[count * _ID_CHARACTERS :])
         ids = [text[start : start + _ID_CHARACTERS] for start in range(0, len(text), _ID_CHARACTERS)]
-        self._chunks[slot] = ids
-        self._offset_of.update(zip(ids, offsets, strict=True))
+        chunk = self._chunks[slot] = dict(zip(ids, offsets, strict=True))
+        for event_id, offset in chunk.items():
+            if offset > self._offset_of.get(event_id, -1):
+                self._offset_of[event_id] = offset
 
     def restored(self) -> None:
         """After the last `restore`: go on in the slot that holds the newest event."""
-        newest = [max((self._offset_of[event_id] for event_id in chunk), default=-1) for chunk in self._chunks]
+        newest = [max(chunk.values(), default=-1) for chunk in self._chunks]
         self._slot = newest.index(max(newest))
 
-    def _next_chunk(self) -> list[str]:
+    def _next_chunk(self) -> dict[str, int]:
         self._slot = (self._slot + 1) % self._slots
-        for event_id in self._chunks[self._slot]:
-            self._offset_of.pop(event_id, None)
-        chunk: list[str] = []
+        for event_id, offset in self._chunks[self._slot].items():
+            # Another chunk may hold it with a later offset.
+            if self._offset_of.get(event_id) == offset:
+                del self._offset_of[event_id]
+        chunk: dict[str, int] = {}
         self._chunks[self._slot] = chunk
         return chunk
 
-    def _stored(self, slot: int) -> bytes:
-        ids = self._chunks[slot]
-        offsets = [self._offset_of[event_id] for event_id in ids]
-        return "".join(ids).encode("ascii") + struct.pack(f">{len(ids)}q", *offsets)
+
+def _stored(chunk: dict[str, int]) -> bytes:
+    return "".join(chunk).encode("ascii") + struct.pack(f">{len(chunk)}q", *chunk.values())

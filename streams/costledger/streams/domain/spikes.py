@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from costledger.schemas.alerts import CostAlert
 from costledger.schemas.budgets import Budget, BudgetLimits
 from costledger.streams.domain import decisions
-from costledger.streams.domain.buckets import QUARTERS_PER_HOUR, Buckets
+from costledger.streams.domain.buckets import Buckets
 from costledger.streams.domain.calendar import Calendar
 from costledger.streams.domain.decisions import Cause
 from costledger.streams.domain.rules import Rules
@@ -28,7 +28,8 @@ class SpikeWatch:
         self._open: dict[int, int] = {}
 
     def take_back(self) -> None:
-        """After recovery: find the spikes whose end was not told."""
+        """After recovery, or when the hours have moved: find the spikes whose end was not told."""
+        self._open.clear()
         for key, hour in self._calendar.hours():
             for flag in (OVER_LIMIT, OVER_USUAL):
                 if hour.flags & flag and not hour.flags & (flag << END_TOLD_SHIFT):
@@ -51,7 +52,7 @@ class SpikeWatch:
         for flag, least in self._least(hour, limits):
             if hour.flags & flag or hour.total < least:
                 continue
-            if not self._goes_on(buckets.hour_key - QUARTERS_PER_HOUR, flag, limits):
+            if not self._goes_on(self._calendar.hour_before(buckets.hour_key), flag, limits):
                 limit = least - 1 if flag == OVER_LIMIT else least
                 yield decisions.spike_alert(budget, buckets.hour, hour.total, limit, flag, self._rules, cause)
             hour.mark(flag)
@@ -60,7 +61,7 @@ class SpikeWatch:
     def ends(self, new_hour_key: int, limits: BudgetLimits, budget: Budget, cause: Cause) -> Iterator[CostAlert]:
         """With the first event of a new hour: the alerts that say that the spikes before it are over."""
         for flag, spike_key in list(self._open.items()):
-            before = new_hour_key - QUARTERS_PER_HOUR
+            before = self._calendar.hour_before(new_hour_key)
             if spike_key >= before or self._goes_on(before, flag, limits):
                 continue
             del self._open[flag]
@@ -89,6 +90,6 @@ class SpikeWatch:
             least = dict(self._least(hour, limits)).get(flag)
             if least is None or hour.total < decisions.clearing_level(least, self._rules):
                 return False
-            hour_key -= QUARTERS_PER_HOUR
+            hour_key = self._calendar.hour_before(hour_key)
             hour = self._calendar.hour(hour_key)
         return False

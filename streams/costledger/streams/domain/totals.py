@@ -13,11 +13,16 @@ from typing import Any, Final
 
 import msgpack
 
+from costledger.schemas.budgets import THRESHOLDS_MAX
+
 Operation = tuple[str, str]
 Amounts = dict[Operation, int]
 
 _INT64_MIN: Final = -(2**63)
 _INT64_MAX: Final = 2**63 - 1
+
+#: Thresholds of a month that are remembered as told: many times what one budget may have.
+TOLD_MAX: Final = 16 * THRESHOLDS_MAX
 
 #: Flags of an hour: which rule it broke, and for which rule the end of the spike was told.
 OVER_LIMIT: Final = 1
@@ -47,6 +52,13 @@ class HourTotals:
         """Set a flag."""
         self.flags |= flag
         self._stored = None
+
+    def merge(self, other: HourTotals) -> None:
+        """Take in another hour that turned out to be the same one."""
+        self.add(other.amounts)
+        self.flags |= other.flags
+        if self.usual is None:
+            self.usual = other.usual
 
     def touch(self) -> None:
         """Count the hour as changed, though its totals are not."""
@@ -91,6 +103,16 @@ class DayTotals:
         add_amounts(self.amounts, added)
         self.total += sum(added.values())
 
+    def take_over(self, hour_key: int, hour: HourTotals) -> None:
+        """Put an hour with its totals into this day; two of one key become one."""
+        held = self.hours.get(hour_key)
+        if held is None:
+            self.hours[hour_key] = hour
+        else:
+            held.merge(hour)
+        add_amounts(self.amounts, hour.amounts)
+        self.total += hour.total
+
     def stored(self) -> bytes:
         """The stored form."""
         hours = {key: hour.stored() for key, hour in self.hours.items()}
@@ -126,6 +148,17 @@ class MonthTotals:
         """Add amounts by (service, operation)."""
         add_amounts(self.amounts, added)
         self.total += sum(added.values())
+
+    def tell(self, percent: Decimal, amount: int) -> None:
+        """Note that a threshold was told at an amount.
+
+        A user may set ever new thresholds: of those no longer in force, the oldest are forgotten.
+        """
+        self.told.pop(percent, None)
+        self.told[percent] = amount
+        if len(self.told) > TOLD_MAX:
+            in_force = {each for each, _ in self.thresholds}
+            del self.told[next(each for each in self.told if each not in in_force)]
 
     def stored(self) -> bytes:
         """The stored form."""

@@ -100,6 +100,7 @@ class UserTotals:
         self._set_budget(Budget(user_id=self.user_id) if budget is None else budget)
         if self.budget.time_zone != self.calendar.time_zone:
             self.calendar.move_to_zone(self.budget.time_zone)
+            self._spikes.take_back()
         for label in sorted(self.calendar.months):
             period = self.calendar.period(PeriodKind.MONTH, label)
             if cause.received_at < period.end_us:
@@ -117,10 +118,15 @@ class UserTotals:
         self._spikes.take_back()
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing is left that is worth keeping."""
+    def is_forgettable(self) -> bool:
+        """Whether no total and no budget is left."""
         nothing_held = not self.calendar.days and not self.calendar.months and not self._pending
         return nothing_held and self.budget.version == 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left, not even the place of a deleted budget."""
+        return self.is_forgettable and self.budget_offset < 0
 
     def _set_budget(self, budget: Budget) -> None:
         self.budget = budget
@@ -163,6 +169,6 @@ class UserTotals:
     def _decide_budget(self, period: Period, cause: Cause) -> None:
         month = self.calendar.months[period.label]
         for percent, amount in decisions.thresholds_reached(month):
-            month.told[percent] = amount
+            month.tell(percent, amount)
             self.calendar.changed_months.add(period.label)
             self.alerts.append(decisions.budget_alert(self.user_id, period, month, percent, amount, cause))

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from costledger.schemas.periods import PeriodKind
-from costledger.streams.domain.totals import Amounts
+from costledger.streams.domain.rules import DAY_MICROSECONDS
+from costledger.streams.domain.totals import Amounts, DayTotals, add_amounts
 from costledger.streams.domain.user import UserTotals
 
 
@@ -14,7 +15,7 @@ from costledger.streams.domain.user import UserTotals
 class PeriodView:
     """The totals of one user and period, in 1e-12 USD by (service, operation).
 
-    `amounts` is the live dictionary of the state, and None where the period no longer exists.
+    `amounts` is None where the period no longer exists; else mostly the live dictionary of the state.
     """
 
     user_id: str
@@ -33,7 +34,7 @@ def changed_views(user: UserTotals) -> Iterator[PeriodView]:
         yield PeriodView(name, PeriodKind.DAY, label, day.amounts)
         for key, hour in day.hours.items():
             if hour.is_changed:
-                yield PeriodView(name, PeriodKind.HOUR, calendar.buckets(key).hour.label, hour.amounts)
+                yield _hour_view(user, day, key)
     for label in calendar.changed_months:
         month = calendar.months.get(label)
         if month is not None:
@@ -47,7 +48,19 @@ def all_views(user: UserTotals) -> Iterator[PeriodView]:
     calendar, name = user.calendar, user.user_id
     for label, day in calendar.days.items():
         yield PeriodView(name, PeriodKind.DAY, label, day.amounts)
-    for key, hour in calendar.hours():
-        yield PeriodView(name, PeriodKind.HOUR, calendar.buckets(key).hour.label, hour.amounts)
+        for key in day.hours:
+            yield _hour_view(user, day, key)
     for label, month in calendar.months.items():
         yield PeriodView(name, PeriodKind.MONTH, label, month.amounts)
+
+
+def _hour_view(user: UserTotals, day: DayTotals, hour_key: int) -> PeriodView:
+    """An hour by its label. Where clocks go back, two hours of a day have one label and are shown as one."""
+    buckets = user.calendar.buckets(hour_key)
+    label, amounts = buckets.hour.label, day.hours[hour_key].amounts
+    if buckets.day.end_us - buckets.day.start_us > DAY_MICROSECONDS:
+        amounts = {}
+        for key, hour in day.hours.items():
+            if user.calendar.buckets(key).hour.label == label:
+                add_amounts(amounts, hour.amounts)
+    return PeriodView(user.user_id, PeriodKind.HOUR, label, amounts)

@@ -1,0 +1,164 @@
+"""The Redis view on a real Redis: large states, foreign keys, data that is lost in part."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+import redis
+
+from costledger.schemas.periods import PeriodKind
+from costledger.streams import view as view_module
+from costledger.streams.domain.views import PeriodView
+from costledger.streams.view import PartitionView, connect, fields_of, redis_key
+
+EPOCH_KEY = "costledger:view:app:0:epoch"
+DAY = "2026-11-18"
+
+State = dict[str, dict[tuple[str, str], int]]
+
+
+def views_of(state: State, *users: str) -> list[PeriodView]:
+    """The day of each user."""
+    return [PeriodView(user, PeriodKind.DAY, DAY, state[user]) for user in users]
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    """A client of the test's own."""
+    made = redis.Redis.from_url(redis_url, decode_responses=True)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def run(redis_url: str) -> Callable[[State, Callable[[PartitionView], Awaitable[None]]], None]:
+    """Run a coroutine with the view of a partition that has this state."""
+
+    def go(state: State, work: Callable[[PartitionView], Awaitable[None]]) -> None:
+        async def main() -> None:
+            connection = connect(redis_url)
+            try:
+                await work(PartitionView(connection, EPOCH_KEY, 100, lambda: (views_of(state, user) for user in state)))
+            finally:
+                await connection.aclose()
+
+        asyncio.run(main())
+
+    return go
+
+
+def totals(client: redis.Redis) -> dict[str, int]:
+    """The total of each user's day."""
+    keys = sorted(client.scan_iter("costledger:{*", count=1000))
+    return {key[len("costledger:{") : key.rindex("}:total:")]: int(client.hget(key, "total")) for key in keys}
+
+
+def test_a_state_larger_than_what_is_remembered_is_written(run, client, monkeypatch) -> None:
+    """How many changes may wait does not bound how much a partition may hold."""
+    monkeypatch.setattr(view_module, "_REMEMBERED_MAX", 700)
+    monkeypatch.setattr(view_module, "_WRITING_SECONDS_MAX", 0)
+    state = {f"user-{number}": {("openai", "tokens"): number} for number in range(3000)}
+
+    async def work(view: PartitionView) -> None:
+        for _ in range(7):
+            await view.write()
+
+    run(state, work)
+    assert totals(client) == {user: sum(amounts.values()) for user, amounts in state.items()}
+
+
+def test_too_many_changes_at_once_are_all_written(run, client, monkeypatch) -> None:
+    """When more changes wait than are remembered, everything is written again, and what is gone is deleted."""
+    monkeypatch.setattr(view_module, "_REMEMBERED_MAX", 700)
+    state = {f"user-{number}": {("openai", "tokens"): number} for number in range(1000)}
+    gone = redis_key("gone", PeriodKind.DAY, DAY)
+    client.hset(gone, mapping={"total": "1"})
+
+    async def work(view: PartitionView) -> None:
+        await view.write()
+        state["user-1"]["openai", "tokens"] = 77
+        view.changed([PeriodView("gone", PeriodKind.DAY, DAY, None), *views_of(state, *state)])
+        await view.write()
+
+    run(state, work)
+    assert totals(client) == {user: sum(amounts.values()) for user, amounts in state.items()}
+    assert totals(client)["user-1"] == 77
+
+
+@pytest.mark.parametrize("key", [redis_key("user-1", PeriodKind.DAY, DAY), f"{EPOCH_KEY}:round"])
+def test_a_key_of_another_type_makes_way(run, client, key: str) -> None:
+    """A key that somebody has set to something else does not keep the others from being written."""
+    state = {f"user-{number}": {("openai", "tokens"): number} for number in range(3)}
+
+    async def work(view: PartitionView) -> None:
+        await view.write()
+        client.delete(key)
+        client.set(key, "not a hash")
+        view.changed(views_of(state, *state))
+        await view.check()
+
+    run(state, work)
+    assert totals(client) == {"user-0": 0, "user-1": 1, "user-2": 2}
+
+
+def test_a_redis_that_came_back_with_older_data_is_written_again(run, client, redis_url) -> None:
+    """After a restart from a snapshot, what came after the snapshot is written again without a new event."""
+    state = {"ann": {("openai", "tokens"): 1}, "bob": {("openai", "tokens"): 1}}
+    raw = redis.Redis.from_url(redis_url)
+
+    async def work(view: PartitionView) -> None:
+        await view.write()
+        snapshot = {key: raw.dump(key) for key in raw.scan_iter("*")}
+        state["ann"]["openai", "tokens"] = 5
+        view.changed(views_of(state, "ann"))
+        await view.write()
+        client.flushdb()
+        for key, data in snapshot.items():
+            raw.restore(key, 0, data)
+        assert totals(client) == {"ann": 1, "bob": 1}
+        await view.check()
+
+    run(state, work)
+    raw.close()
+    assert totals(client) == {"ann": 5, "bob": 1}
+
+
+def test_an_owner_that_was_thought_dead_changes_nothing(run, client, redis_url) -> None:
+    """Its writes and its checks leave a later owner's totals as they are."""
+    old, new = {"ann": {("openai", "tokens"): 1}}, {"ann": {("openai", "tokens"): 2}}
+
+    async def work(first: PartitionView) -> None:
+        await first.write()
+        second = connect(redis_url)
+        await PartitionView(second, EPOCH_KEY, 100, lambda: iter([views_of(new, "ann")])).write()
+        await second.aclose()
+        first.changed(views_of(old, "ann"))
+        await first.check()
+        await first.check()
+
+    run(old, work)
+    assert totals(client) == {"ann": 2}
+
+
+def test_a_user_of_many_operations_is_written_in_pieces(run, client, monkeypatch) -> None:
+    """Few large periods go into one round trip, so that the worker is not held up."""
+    monkeypatch.setattr(view_module, "_FIELDS_AT_ONCE_MAX", 2000)
+    state = {f"user-{number}": {("openai", f"o-{each}"): 1 for each in range(1500)} for number in range(5)}
+    sizes: list[int] = []
+
+    async def work(view: PartitionView) -> None:
+        next_periods = view._next_periods
+        monkeypatch.setattr(view, "_next_periods", lambda: sizes.append(len((found := next_periods())[1])) or found)
+        await view.write()
+
+    run(state, work)
+    assert totals(client) == dict.fromkeys(state, 1500)
+    assert sizes == [2, 2, 1, 0]
+
+
+def test_names_with_a_slash_share_a_field() -> None:
+    """Two operations that come to the same field are added up in it."""
+    fields = fields_of({("a", "b/c"): 1, ("a/b", "c"): 2})
+    assert fields == {"total": "3", "service:a": "1", "service:a/b": "2", "operation:a/b/c": "3"}
