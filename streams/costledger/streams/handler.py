@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Iterable
 from redis.asyncio import Redis
 
 from costledger.schemas.alerts import CostAlert
+from costledger.schemas.budgets import Budget
 from costledger.schemas.codec import decode_budget, decode_event, encode_alert
 from costledger.schemas.dead_letters import dead_letter_headers
 from costledger.schemas.errors import DecodeError, InvalidEvent, InvalidValue
@@ -24,6 +25,12 @@ from costledger.streams.transport.records import ConsumerRecord
 from costledger.streams.view import PASSING_FAILURES, PartitionView
 
 log = logging.getLogger(__name__)
+
+#: What a dead letter may carry; a larger message is named by its place alone. Below what a producer may send.
+DEAD_LETTER_BYTES_MAX = 800_000
+
+
+Refused = tuple[ConsumerRecord, DecodeError | InvalidValue]
 
 
 class CostHandler:
@@ -122,49 +129,77 @@ class CostHandler:
         add_event = self._partitions[partition].add_event
         outcomes = dict.fromkeys(Outcome, 0)
         late = 0
+        refused: list[Refused] = []
         for message in batch.records:
             received_at_us = message.timestamp * 1000
             try:
                 record = decode_event(message.value or b"")
                 check_event(record, received_at_us)
             except (DecodeError, InvalidEvent) as error:
-                self._refuse(batch, message, error)
+                self._partitions[partition].skip_event(message.offset)
+                refused.append((message, error))
                 continue
             outcomes[add_event(record, message.offset, received_at_us)] += 1
             # A day that was over in UTC: cheap, and what "late" means to an operator.
             late += record["occurred_at"] // DAY_MICROSECONDS < received_at_us // DAY_MICROSECONDS
         self._instruments.count_batch(partition, len(batch.records), outcomes, late)
+        self._refuse(batch, refused)
 
     def _apply_budgets(self, batch: Batch) -> None:
         totals = self._partitions[batch.partition]
+        refused: list[Refused] = []
         for message in batch.records:
-            user_id = (message.key or b"").decode("utf-8", "replace")
             try:
-                budget = None if message.value is None else decode_budget(message.value)
-                if not user_id or (budget is not None and budget.user_id != user_id):
-                    raise InvalidValue("key", user_id, "the user_id of the budget")
+                user_id, budget = _budget_of(message)
             except (DecodeError, InvalidValue) as error:
                 # The budget before it stays in force. Budgets come through our own API, which checks them.
-                self._refuse(batch, message, error)
+                refused.append((message, error))
                 continue
             totals.apply_budget(user_id, budget, message.offset, message.timestamp * 1000)
+        self._refuse(batch, refused)
 
-    def _refuse(self, batch: Batch, message: ConsumerRecord, error: DecodeError | InvalidValue) -> None:
-        """Send a record that will never be valid to the dead-letter topic, as it came."""
-        reason = getattr(error, "reason", "invalid_budget")
-        offset: int = message.offset
-        headers = dead_letter_headers(reason, str(error), batch.topic, batch.partition, offset)
-        key, value = message.key, message.value
-        self._dead_letters[batch.partition].append(
-            Output(self._topics.dead_letters, key, value, headers, partition=batch.partition)
-        )
-        if batch.topic == self._topics.events:
-            self._partitions[batch.partition].skip_event(offset)
-        self._instruments.refused.labels(reason).inc()
-        log.warning("refused %s/%d/%d: %s", batch.topic, batch.partition, offset, error)
+    def _refuse(self, batch: Batch, refused: list[Refused]) -> None:
+        """Send records that will never be valid to the dead-letter topic, as they came."""
+        if not refused:
+            return
+        for message, error in refused:
+            reason = getattr(error, "reason", "invalid_budget")
+            self._dead_letters[batch.partition].append(
+                _dead_letter(self._topics.dead_letters, batch, message, reason, str(error))
+            )
+            self._instruments.refused.labels(reason).inc()
+        # One line a batch: a flood of bad records must not become a flood of lines.
+        message, error = refused[0]
+        place = f"{batch.topic}/{batch.partition}/{message.offset}"
+        log.warning("refused %d of %d records, the first at %s: %s", len(refused), len(batch.records), place, error)
 
     def _count_users(self) -> None:
         self._instruments.users.set(sum(len(totals.users) for totals in self._partitions.values()))
+
+
+def _budget_of(message: ConsumerRecord) -> tuple[str, Budget | None]:
+    """The user and the budget of a record, None for a deletion; raises `DecodeError` or `InvalidValue`."""
+    try:
+        user_id = (message.key or b"").decode()
+    except UnicodeDecodeError:
+        raise InvalidValue("key", message.key, "the user_id of the budget, in UTF-8") from None
+    if message.value is None:
+        # A deletion has a key alone, whose bounds nobody else checks.
+        return Budget(user_id=user_id).user_id, None
+    budget = decode_budget(message.value)
+    if budget.user_id != user_id:
+        raise InvalidValue("key", user_id, "the user_id of the budget")
+    return user_id, budget
+
+
+def _dead_letter(topic: str, batch: Batch, message: ConsumerRecord, reason: str, error: str) -> Output:
+    key, value = message.key, message.value
+    size = len(key or b"") + len(value or b"")
+    if size > DEAD_LETTER_BYTES_MAX:
+        key = value = None
+        error = f"{error} (not repeated here: key and value have {size} bytes)"
+    headers = dead_letter_headers(reason, error, batch.topic, batch.partition, message.offset)
+    return Output(topic, key, value, headers, partition=batch.partition)
 
 
 def _alert_output(topic: str, alert: CostAlert) -> Output:
