@@ -2,8 +2,8 @@
 
 Pure. The format is described in the PostgreSQL manual under COPY, "Binary Format"; the types are in the
 server's `recv` functions: text is UTF-8, uuid 16 bytes, timestamptz microseconds since 2000-01-01, jsonb a
-version byte and text, numeric a header and digits in base 10,000 (`numeric_recv`). Packing by hand costs a
-third of `psycopg`'s `write_row`, because the fields that repeat from event to event are packed once.
+version byte and text, numeric a header and digits in base 10,000 (`numeric_recv`). By hand, because the
+fields that repeat from event to event are then packed once, not once for each row.
 """
 
 from __future__ import annotations
