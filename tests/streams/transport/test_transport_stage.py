@@ -137,10 +137,29 @@ def test_deleted_key_is_not_restored(cluster: Cluster) -> None:
     assert handler.calls["process"] == 0
 
 
-def test_group_too_large_for_a_batch_stops_the_stage(cluster: Cluster) -> None:
-    """A state larger than a record batch is an error that names the limit; nothing is committed."""
+def test_values_larger_than_a_batch_come_back(cluster: Cluster) -> None:
+    """A value of any size is restored as it was, its successor replaces it, and nothing of it stays behind."""
     running = Running(cluster, LastValue(), batch_bytes_max=2_000)
-    send(cluster, (b"a", b"x" * 3_000))
+    large = bytes(range(256)) * 40
+    send(cluster, (b"a", large), (b"b", large), (b"c", b"1"))
+    wait_until(cluster.all_committed, 20, "the first values are committed")
+    send(cluster, (b"a", large[1:]), (b"b", b"small"))
+    wait_until(cluster.all_committed, 20, "the second values are committed")
+    assert running.stop() == 0
+    handler = LastValue()
+    running = Running(cluster, handler, batch_bytes_max=2_000)
+    wait_until(lambda: running.stage.health().ready, 20, "the stage is ready")
+    send(cluster, (b"a", b"drop"))
+    wait_until(cluster.all_committed, 20, "the deletion is committed")
+    assert running.stop() == 0
+    assert {key: value for key, (_, value) in handler.restored.items()} == {b"a": large[1:], b"b": b"small", b"c": b"1"}
+    assert [table.parts for table in cluster.recovered().values() if table.parts] == []
+
+
+def test_group_too_large_for_a_batch_stops_the_stage(cluster: Cluster) -> None:
+    """Keys larger than a record batch are an error that names the limit; nothing is committed."""
+    running = Running(cluster, LastValue(), batch_bytes_max=2_000)
+    send(cluster, (b"x" * 3_000, b"a"))
     running.thread.join(20)
     assert running.code == 1
     assert "batch_bytes_max is 2000" in (running.stage.health().reason or "")

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from costledger.streams.transport.records import Flush
+from costledger.streams.transport.parts import cut, too_large
+from costledger.streams.transport.producer import BATCH_OVERHEAD_BYTES, Row, row_bytes
+from costledger.streams.transport.records import Change, Flush
 from costledger.streams.transport.table import encode_change
 
 if TYPE_CHECKING:
@@ -62,17 +65,36 @@ class Flusher:
 
     async def _write(self, partition: int, flush: Flush) -> None:
         runtime = self._runtime
-        fences = runtime.fences[partition]
-        fences.pass_by(flush.source_offset)
-        groups = [
-            [(change.key, *encode_change(fences.stored_offset(change.key), change.value)) for change in group]
-            for group in flush.changes
-            if group
-        ]
+        runtime.fences[partition].pass_by(flush.source_offset)
+        stages = self._laid_out(partition, flush.changes)
         if flush.outputs:
             await runtime.app.producer.send_outputs(flush.outputs)
-        if groups:
-            await runtime.app.producer.write_groups(runtime.changelog, partition, groups)
+        # One after another: a record must not be there before its parts, nor lose them before it is replaced.
+        for groups in stages:
+            if groups:
+                await runtime.app.producer.write_groups(runtime.changelog, partition, groups)
+
+    def _laid_out(self, partition: int, changes: Iterable[Sequence[Change]]) -> tuple[list[list[Row]], ...]:
+        """The parts of values that do not fit into a batch, the groups, and deletions of parts now useless."""
+        fences, held = self._runtime.fences[partition], self._runtime.parts[partition]
+        limit = self._runtime.config.batch_bytes_max
+        room = limit - BATCH_OVERHEAD_BYTES
+        parts: list[list[Row]] = []
+        groups: list[list[Row]] = []
+        useless: list[list[Row]] = []
+        for group in filter(None, changes):
+            rows: list[Row] = [
+                (change.key, *encode_change(fences.stored_offset(change.key), change.value)) for change in group
+            ]
+            useless += [[(part, None, [])] for row in rows if row[0] in held for part in held.pop(row[0]).part_keys()]
+            sizes = [row_bytes(row) for row in rows]
+            for index in too_large(sizes, [len(change.value or b"") for change in group], room):
+                key = group[index].key
+                held[key], pieces = cut(group[index].value or b"", limit // 2)
+                parts += [[(name, piece, [])] for name, piece in pieces]
+                rows[index] = (key, *encode_change(fences.stored_offset(key), held[key]))
+            groups.append(rows)
+        return parts, groups, useless
 
     async def _commit(self) -> None:
         runtime = self._runtime

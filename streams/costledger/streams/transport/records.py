@@ -26,7 +26,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A state record to write; `value` None deletes the key."""
+    """A state record to write; `value` None deletes the key. Keys do not begin with 0xFF.
+
+    Its size has no limit: what does not fit into a batch is stored in parts.
+    """
 
     key: bytes
     value: bytes | None

@@ -18,6 +18,7 @@ from costledger.streams.transport.acks import Fences, Progress
 from costledger.streams.transport.config import StageConfig
 from costledger.streams.transport.consumer import Fetched
 from costledger.streams.transport.flusher import Flusher
+from costledger.streams.transport.parts import Parts
 from costledger.streams.transport.records import Batch, Handler
 from costledger.streams.transport.table import RecoveredPartition, changelog_topic, encode_change
 
@@ -37,6 +38,8 @@ class Runtime:
         self.progress = Progress()
         self.fences: dict[int, Fences] = {}
         """By partition held in memory: `holds(p)` is `p in fences`."""
+        self.parts: dict[int, dict[bytes, Parts]] = {}
+        """By partition held in memory: the keys whose values the changelog has in parts."""
         self.partitions: frozenset[int] = frozenset()
         self.writable = False
         self.reason: str | None = "starting"
@@ -170,7 +173,7 @@ class Runtime:
             repairs = self._adopt(committed, earliest, ends)
             epoch = self.epoch
             for partition, groups in repairs.items():
-                log.warning("Partition %d: writing %d overtaken keys again.", partition, len(groups))
+                log.warning("Partition %d: writing %d overtaken or superfluous keys.", partition, len(groups))
                 await self.app.producer.write_groups(self.changelog, partition, groups)
             await consumer.seek_wait({tp: self.progress.position(tp) for tp in tps})
         except Exception as exc:  # noqa: BLE001  (Faust would go on without the positions)
@@ -205,6 +208,7 @@ class Runtime:
             self.handler.restore(partition, recovered.state())
             start = starts[TP(self.config.main_topic, partition)]
             self.fences[partition] = Fences(start, recovered.offsets())
+            self.parts[partition] = recovered.in_parts()
             if groups := _repair_groups(recovered):
                 repairs[partition] = groups
         self.progress.assign(starts, committed)
@@ -250,7 +254,7 @@ class Runtime:
 
     def _forget(self, partitions: set[int]) -> None:
         for partition in sorted(partitions):
-            del self.fences[partition]
+            del self.fences[partition], self.parts[partition]
             try:
                 self.handler.revoke(partition)
             except Exception as exc:  # noqa: BLE001  (any failure of the domain ends the worker)
@@ -258,5 +262,6 @@ class Runtime:
 
 
 def _repair_groups(recovered: RecoveredPartition) -> list[list[Any]]:
-    """The overtaken keys as changelog groups of one row."""
-    return [[(key, *encode_change(offset, value))] for key, offset, value in recovered.repairs()]
+    """The overtaken keys, and parts that nothing needs, as changelog groups of one row."""
+    overtaken = [[(key, *encode_change(offset, value))] for key, offset, value in recovered.repairs()]
+    return overtaken + [[(key, None, [])] for key in recovered.orphans()]

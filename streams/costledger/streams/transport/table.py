@@ -3,6 +3,7 @@
 A changelog value is 8 bytes, big-endian and signed: the main-topic offset up to which the key is
 applied, then the handler's bytes. A deletion is a null value that carries the same 8 bytes in the
 header `source-offset`, so that it can be compared like any other record until compaction removes it.
+A value in parts (see `parts`) leaves its record with the offset alone, and the header `parts`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import faust
 
+from costledger.streams.transport.parts import PART_PREFIX, PARTS_HEADER, Parts, Value
 from costledger.streams.transport.records import ConsumerRecord, StateRecord
 
 OFFSET_HEADER = "source-offset"
@@ -25,15 +27,17 @@ def changelog_topic(app_id: str, table_name: str) -> str:
     return f"{app_id}-{table_name}-changelog"
 
 
-def encode_change(source_offset: int, value: bytes | None) -> tuple[bytes | None, list[tuple[str, bytes]]]:
+def encode_change(source_offset: int, value: Value) -> tuple[bytes | None, list[tuple[str, bytes]]]:
     """Return the value and headers of a changelog record."""
     prefix = _OFFSET.pack(source_offset)
     if value is None:
         return None, [(OFFSET_HEADER, prefix)]
+    if isinstance(value, Parts):
+        return prefix, [value.header()]
     return prefix + value, []
 
 
-def decode_change(record: ConsumerRecord) -> tuple[int | None, bytes | None]:
+def decode_change(record: ConsumerRecord) -> tuple[int | None, Value]:
     """Return (source offset, value) of a changelog record.
 
     The offset is None for a deletion without our header: such a one wins over what precedes it.
@@ -47,7 +51,9 @@ def decode_change(record: ConsumerRecord) -> tuple[int | None, bytes | None]:
             f"{record.topic}[{record.partition}] offset {record.offset}: a changelog value has "
             f"{len(record.value)} bytes, at least {_OFFSET.size} are needed"
         )
-    return _OFFSET.unpack_from(record.value)[0], record.value[_OFFSET.size :]
+    parts = dict(record.headers).get(PARTS_HEADER)
+    value = record.value[_OFFSET.size :] if parts is None else Parts.of_header(parts)
+    return _OFFSET.unpack_from(record.value)[0], value
 
 
 @dataclass(slots=True)
@@ -56,20 +62,28 @@ class RecoveredPartition:
 
     `overtaken` holds the keys for which an older state followed a newer one in the log: a worker that
     had lost the partition wrote late. Compaction would keep the wrong one, so they are written again.
+    The same holds for a record whose parts are not there: a later one replaced it and deleted them.
     """
 
-    entries: dict[bytes, tuple[int, bytes | None]] = field(default_factory=dict)
+    entries: dict[bytes, tuple[int, Value]] = field(default_factory=dict)
     overtaken: set[bytes] = field(default_factory=set)
+    parts: dict[bytes, bytes] = field(default_factory=dict)
 
     def apply(self, records: Iterable[ConsumerRecord]) -> None:
         """Apply changelog records in order; the higher source offset wins, at a tie the later record."""
         entries = self.entries
         for record in records:
             key = record.key
+            if key.startswith(PART_PREFIX):
+                self._apply_part(key, record.value)
+                continue
             offset, value = decode_change(record)
             held = entries.get(key)
-            if held is None:
+            if isinstance(value, Parts) and not self.parts.keys() >= set(value.part_keys()):
+                self.overtaken.add(key)
+            elif held is None:
                 entries[key] = (-1 if offset is None else offset, value)
+                self.overtaken.discard(key)
             elif offset is None or offset >= held[0]:
                 entries[key] = (held[0] if offset is None else offset, value)
                 self.overtaken.discard(key)
@@ -77,18 +91,37 @@ class RecoveredPartition:
                 self.overtaken.add(key)
 
     def state(self) -> Iterator[StateRecord]:
-        """The keys that are not deleted."""
+        """The keys that are not deleted. Raises ValueError where the parts of a value are nowhere."""
+        if lost := sorted(self.overtaken - self.entries.keys()):
+            raise ValueError(f"the parts of {len(lost)} keys are missing from the changelog, the first is {lost[0]!r}")
         for key, (offset, value) in self.entries.items():
-            if value is not None:
+            if isinstance(value, Parts):
+                yield StateRecord(key, offset, b"".join(self.parts[part] for part in value.part_keys()))
+            elif value is not None:
                 yield StateRecord(key, offset, value)
+
+    def in_parts(self) -> dict[bytes, Parts]:
+        """The keys whose values are stored in parts."""
+        return {key: value for key, (_, value) in self.entries.items() if isinstance(value, Parts)}
+
+    def orphans(self) -> list[bytes]:
+        """The keys of parts that no record names."""
+        named = {part for parts in self.in_parts().values() for part in parts.part_keys()}
+        return sorted(self.parts.keys() - named)
 
     def offsets(self) -> dict[bytes, int]:
         """The stored source offset of each key, deleted ones included."""
         return {key: offset for key, (offset, _) in self.entries.items()}
 
-    def repairs(self) -> list[tuple[bytes, int, bytes | None]]:
+    def repairs(self) -> list[tuple[bytes, int, Value]]:
         """The overtaken keys with the offset and value that must stand last in the log."""
         return [(key, *self.entries[key]) for key in sorted(self.overtaken)]
+
+    def _apply_part(self, key: bytes, value: bytes | None) -> None:
+        if value is None:
+            self.parts.pop(key, None)
+        else:
+            self.parts[key] = value
 
 
 class ChangelogTable(faust.Table[bytes, bytes]):
