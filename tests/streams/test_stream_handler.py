@@ -105,3 +105,18 @@ def test_a_flood_of_bad_records_is_one_line_a_batch(process, caplog: pytest.LogC
     assert len(flush.outputs) == 1000
     (line,) = caplog.messages
     assert line.startswith(f"refused 1000 of 1000 records, the first at {TOPICS.events}/0/0: ")
+
+
+def test_the_lag_of_a_partition_that_went_away_is_no_longer_told() -> None:
+    """After a rebalance only the partitions that are here have a lag."""
+    registry = CollectorRegistry()
+    instruments = Instruments(registry)
+    instruments.set_lag({(TOPICS.events, "0"): 5, (TOPICS.events, "1"): 7})
+    instruments.set_lag({(TOPICS.events, "1"): 3})
+    lags = {
+        sample.labels["partition"]: sample.value
+        for metric in registry.collect()
+        for sample in metric.samples
+        if sample.name == "costledger_stream_lag_events"
+    }
+    assert lags == {"1": 3}

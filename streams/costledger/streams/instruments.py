@@ -24,8 +24,17 @@ class Instruments:
         self.alerts = metrics.create(metrics.STREAM_ALERTS, registry)
         self.batch_rows = metrics.create(metrics.STREAM_BATCH_ROWS, registry)
         self.lag = metrics.create(metrics.STREAM_LAG, registry)
+        self._lagging: set[tuple[str, str]] = set()
         self.users = metrics.create(metrics.STREAM_USERS, registry)
         self.view_failures = metrics.create(metrics.STREAM_VIEW_FAILURES, registry)
+
+    def set_lag(self, lags: Mapping[tuple[str, str], int]) -> None:
+        """Set the lag by (topic, partition); partitions that are another worker's now have none here."""
+        for gone in self._lagging - lags.keys():
+            self.lag.remove(*gone)
+        for place, lag in lags.items():
+            self.lag.labels(*place).set(lag)
+        self._lagging = set(lags)
 
     def count_batch(self, partition: int, rows: int, outcomes: Mapping[Outcome, int], late: int) -> None:
         """Count one batch."""

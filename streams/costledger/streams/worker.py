@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from prometheus_client import CollectorRegistry
 
 from costledger.schemas.money import to_picodollars
@@ -15,6 +17,7 @@ from costledger.streams.view import connect
 
 TABLE_NAME = "totals"
 _SECONDS_PER_DAY = 86_400
+_GC_THRESHOLDS = (100_000, 50, 1000)
 
 
 def changelog_topic(settings: Settings) -> str:
@@ -51,7 +54,13 @@ class StreamWorker:
         self._stage = Stage(stage_config(settings), handler)
 
     def run(self) -> int:
-        """Work until SIGTERM or SIGINT (0: drained) or until something unexpected happens (1)."""
+        """Work until SIGTERM or SIGINT (0: drained) or until something unexpected happens (1).
+
+        Sets the garbage collector of the process to collect less often.
+        """
+        # Millions of totals live for weeks and hold no cycles: walking them again and again is three quarters of
+        # the CPU time of a recovery.
+        gc.set_threshold(*_GC_THRESHOLDS)
         return self._stage.run()
 
     def stop(self) -> None:
@@ -66,9 +75,7 @@ class StreamWorker:
     def stats(self) -> list[PartitionStats]:
         """Positions and lag of the assigned partitions; updates the lag metric."""
         stats = self._stage.stats()
-        for each in stats:
-            if each.lag is not None:
-                self._instruments.lag.labels(each.topic, str(each.partition)).set(each.lag)
+        self._instruments.set_lag({(each.topic, str(each.partition)): each.lag for each in stats})
         return stats
 
 
