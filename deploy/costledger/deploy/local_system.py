@@ -13,7 +13,7 @@ from costledger.deploy.stack import BrokerChoice, Stack, StackError
 from costledger.deploy.stack.ports import LOOPBACK, free_port, is_free
 from costledger.deploy.stack.service import Service
 from costledger.deploy.supervisor import BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN, Report, Supervisor, WorkerSpec
-from costledger.schemas.errors import Unavailable
+from costledger.schemas.errors import SettingsError, Unavailable
 from costledger.schemas.settings import PREFIX, Settings, load_settings
 
 #: In the order in which they are started. (The HTTP API is to be started after them.)
@@ -39,6 +39,12 @@ class LocalSystem:
         self._before_workers = before_workers
         probe = Stack(data_dir, broker)
         self.durable = probe.broker_kind == "apache"
+        if broker == "auto" and not self.durable and (data_dir / "kafka").exists():
+            # An empty system in place of the one that is kept here would look like a loss of all data.
+            raise SettingsError(
+                f"{data_dir} holds the data of a run with Apache Kafka, which cannot run here now: install Java 17 "
+                "(Debian: apt install default-jre-headless), or say --broker embedded for a system that begins empty"
+            )
         self.stack = Stack(services_dir(data_dir, durable=self.durable), probe.broker_kind, on_progress=report)
         self.environment: dict[str, str] = {}
         self._logs = data_dir / "logs"
@@ -75,14 +81,13 @@ class LocalSystem:
             if not service.alive():
                 self._restart(name, service)
 
-    def stop(self) -> bool:
-        """Drain the workers, then stop the services. True when every worker ended with 0."""
+    def stop(self) -> None:
+        """Drain the workers, then stop the services."""
         supervisor, self._supervisor = self._supervisor, None
         try:
-            if supervisor is None:
-                return True
-            self._report("draining the workers")
-            return supervisor.stop()
+            if supervisor is not None:
+                self._report("draining the workers")
+                supervisor.stop()
         finally:
             self.stack.stop()
 

@@ -11,8 +11,12 @@ from typing import Any
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
-class Terminated(BaseException):
-    """The process was asked to end. Like KeyboardInterrupt, no `except Exception` stops it."""
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end by SIGTERM or SIGHUP.
+
+    A KeyboardInterrupt, because libraries clean up after that one wherever it strikes (psycopg cancels the
+    running statement).
+    """
 
 
 @contextmanager

@@ -28,6 +28,8 @@ KILL_TIMEOUT_SECONDS: Final = 5.0
 LOG_BYTES_MAX: Final = 20 * 2**20
 _READY_TIMEOUT_SECONDS: Final = 2.0
 _POLL_SECONDS: Final = 0.05
+#: Drained, or asked to end before it had begun.
+_ORDERLY: Final = (0, -signal.SIGTERM)
 
 Report = Callable[[str], None]
 
@@ -63,15 +65,15 @@ class Supervisor:
         reasons = {worker.spec.name: worker.not_ready() for worker in self._workers}
         return {name: reason for name, reason in reasons.items() if reason is not None}
 
-    def stop(self, timeout_seconds: float = STOP_TIMEOUT_SECONDS) -> bool:
-        """Drain all workers side by side; those that take longer are killed. True when all ended with 0."""
+    def stop(self, timeout_seconds: float = STOP_TIMEOUT_SECONDS) -> None:
+        """Drain all workers side by side; those that take longer are killed. What was not orderly is reported."""
         for worker in self._workers:
             worker.ask_to_stop()
         deadline = time.monotonic() + timeout_seconds
         while any(worker.alive() for worker in self._workers) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
-        ended_well = [worker.end() for worker in self._workers]  # each, also after one that did not
-        return all(ended_well)
+        for worker in self._workers:
+            worker.end()
 
 
 class _Worker:
@@ -140,17 +142,16 @@ class _Worker:
             self._process.send_signal(signal.SIGTERM)
             self._process.send_signal(signal.SIGCONT)  # a stopped process would sit out the time
 
-    def end(self) -> bool:
+    def end(self) -> None:
         process, self._process = self._process, None
         if process is None:
-            return False
+            return
         if process.poll() is None:
             self._report(f"{self.spec.name} did not drain in time: killing it")
             process.kill()
             process.wait(KILL_TIMEOUT_SECONDS)
-        elif process.returncode != 0:
+        elif process.returncode not in _ORDERLY:
             self._report(f"{self.spec.name} ended ({_ending(process.returncode)}); its log is {self.spec.log_path}")
-        return process.returncode == 0
 
 
 def _ending(code: int) -> str:
