@@ -21,6 +21,7 @@ from tests.fixtures.wait import wait_until
 COMMAND = (sys.executable, "-P", "-m", "costledger")
 READY_SECONDS_MAX = 180.0
 STOP_SECONDS_MAX = 60.0
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def clean_environment(**settings: str) -> dict[str, str]:
@@ -93,7 +94,7 @@ class Up:
         """Whether the worker says that it does its work."""
         port = self.environment[f"COSTLEDGER_{name.upper()}_METRICS_PORT"]
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
+            with DIRECT.open(f"http://127.0.0.1:{port}/readyz", timeout=5):
                 return True
         except OSError:
             return False

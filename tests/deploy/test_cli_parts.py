@@ -7,15 +7,15 @@ import logging
 import subprocess
 import sys
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
-from tests.deploy.conftest import clean_environment
+from tests.deploy.conftest import DIRECT, clean_environment
 
 from costledger.deploy.data_directory import claimed, services_dir, write_env_file
+from costledger.deploy.local_system import LocalSystem
 from costledger.deploy.observe import ObserveServer
 from costledger.schemas.errors import SettingsError
 
@@ -47,7 +47,7 @@ class Answers:
 
     def get(self, path: str) -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.server.port}{path}", timeout=10) as response:
+            with DIRECT.open(f"http://127.0.0.1:{self.server.port}{path}", timeout=10) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -121,6 +121,16 @@ def test_the_embedded_broker_begins_empty(tmp_path: Path) -> None:
     assert services_dir(tmp_path, durable=False) == old
     assert not old.exists()
     assert kept.exists()
+
+
+def test_kept_data_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Apache Kafka kept data and cannot run any more, `auto` refuses to begin with an empty system."""
+    monkeypatch.setattr("costledger.deploy.stack.stack.apache_kafka_available", lambda: False)
+    assert not LocalSystem(tmp_path, "auto", print).durable
+    (tmp_path / "kafka").mkdir()
+    with pytest.raises(SettingsError, match="--broker embedded"):
+        LocalSystem(tmp_path, "auto", print)
+    assert not LocalSystem(tmp_path, "embedded", print).durable
 
 
 def test_an_environment_file_is_whole_or_absent(tmp_path: Path) -> None:

@@ -129,6 +129,7 @@ def test_a_killed_service_is_started_again(embedded_up: Up) -> None:
     [postmaster] = [p for p in embedded_up.descendants() if p.name() == "postgres" and "-D" in p.cmdline()]
     postmaster.kill()
     wait_until(lambda: "postgres died" in embedded_up.errors, HEAL_SECONDS_MAX, "the crash is noticed")
+    wait_until(lambda: embedded_up.cli("doctor").returncode == 0, HEAL_SECONDS_MAX, "PostgreSQL answers again")
     wait_until(lambda: all(map(embedded_up.is_ready, WORKERS)), HEAL_SECONDS_MAX, "all workers are ready again")
     report = embedded_up.cli.json("reconcile", "--wait", "60")
     assert report["ok"]

@@ -30,6 +30,8 @@ _READY_TIMEOUT_SECONDS: Final = 2.0
 _POLL_SECONDS: Final = 0.05
 #: Drained, or asked to end before it had begun.
 _ORDERLY: Final = (0, -signal.SIGTERM)
+#: Loopback is never reached through a proxy, whatever http_proxy says.
+_DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 Report = Callable[[str], None]
 
@@ -129,7 +131,7 @@ class _Worker:
         if not self.alive():
             return "not running"
         try:
-            with urllib.request.urlopen(self.spec.ready_url, timeout=_READY_TIMEOUT_SECONDS):  # noqa: S310 - our own
+            with _DIRECT.open(self.spec.ready_url, timeout=_READY_TIMEOUT_SECONDS):
                 return None
         except urllib.error.HTTPError as error:
             with error:
