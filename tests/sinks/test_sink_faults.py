@@ -72,7 +72,11 @@ def test_a_sink_killed_at_random_moments_loses_and_doubles_nothing(
         process.kill()
         ledger.assert_consistent()
     producing.join()
+    epochs = "SELECT coalesce(sum(epoch), 0) FROM ledger.sink_offsets"
+    ((before,),) = ledger.connection.execute(epochs).fetchall()
     start_process(settings)
+    # It may have nothing left to do: it is to be at work all the same before it is asked to stop.
+    wait_until(lambda: ledger.connection.execute(epochs).fetchall()[0][0] > before, 60, "the last sink has begun")
     wait_until(lambda: ledger.consumed() == topic.produced, 60, "all offsets are in the ledger")
     ledger.assert_holds(events)
     ledger.assert_consistent()

@@ -62,7 +62,8 @@ class ApacheKafka(ProcessService):
         config = self._write_config(port=free_port(), controller_port=free_port())
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         argv = [*self._java("-XX:TieredStopAtLevel=1"), "kafka.tools.StorageTool"]
-        argv += ["format", "--ignore-formatted", "--cluster-id", cluster_id, "--config", str(config)]
+        # With "=": one id in 64 begins with a hyphen and would be taken for an option.
+        argv += ["format", "--ignore-formatted", f"--cluster-id={cluster_id}", "--config", str(config)]
         result = subprocess.run(
             argv,
             stdin=subprocess.DEVNULL,

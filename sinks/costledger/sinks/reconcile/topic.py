@@ -65,7 +65,9 @@ class TopicReader:
         self._consumer.assign([TopicPartition(self._topic, partition, low)])
         position = low
         while position < end:
-            messages = self._consumer.consume(_MESSAGES_AT_ONCE, 0.5) or self._consumer.consume(1, _SILENCE_SECONDS_MAX)
+            # No more than there are: waiting for further ones would only take time.
+            wanted = min(_MESSAGES_AT_ONCE, end - position)
+            messages = self._consumer.consume(wanted, 0.5) or self._consumer.consume(1, _SILENCE_SECONDS_MAX)
             if not messages:
                 raise Unavailable(f"nothing came from partition {partition} at offset {position} of {end}")
             for message in messages:
