@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from typing import get_args
@@ -61,17 +60,16 @@ def test_a_sink_killed_at_random_moments_loses_and_doubles_nothing(
     rng = random.Random(seed)
     settings = static(settings, sink_batch_rows_max=500)
     events = random_events(seed, 12_000)
-    producing = threading.Thread(target=lambda: [topic.send(events[at : at + 500]) for at in range(0, 12_000, 500)])
-    producing.start()
-    for _ in range(4):
-        process = start_process(settings)
+    for at in range(0, 12_000, 3_000):
+        # New events for each life of the sink, so that each has something to be killed in.
         before = ledger.consumed()
+        topic.send(events[at : at + 3_000])
+        process = start_process(settings)
         wait_until(lambda before=before: ledger.consumed() > before, 60, "the sink has begun")
         deadline = time.monotonic() + rng.uniform(0, 0.5)
         wait_until(lambda deadline=deadline: time.monotonic() > deadline, 5, "a random moment")
         process.kill()
         ledger.assert_consistent()
-    producing.join()
     epochs = "SELECT coalesce(sum(epoch), 0) FROM ledger.sink_offsets"
     ((before,),) = ledger.connection.execute(epochs).fetchall()
     start_process(settings)
