@@ -64,7 +64,8 @@ def test_a_deleted_budget_under_an_impossible_key_is_refused(process, key: bytes
         for offset, name in ((0, "ann"), (2, "bob"))
     ]
     flush = process(TOPICS.budgets, good[0], record(1, key, None), good[1])
-    assert [(output.topic, output.key, output.value) for output in flush.outputs] == [(TOPICS.dead_letters, key, None)]
+    value = b"" if key is None else None
+    assert [(output.topic, output.key, output.value) for output in flush.outputs] == [(TOPICS.dead_letters, key, value)]
     assert sorted(change.key for group in flush.changes for change in group) == [b"u\x00ann", b"u\x00bob"]
 
 
@@ -91,11 +92,17 @@ def test_a_record_too_large_for_a_dead_letter_is_named_by_its_place(process) -> 
     flush = process(TOPICS.events, record(0, b"k", fits), record(1, b"k", too_large))
     kept, cut = flush.outputs
     assert (kept.key, kept.value) == (b"k", fits)
-    assert (cut.key, cut.value) == (None, None)
+    assert (cut.key, cut.value) == (b"k", None)
     headers = dict(cut.headers)
     assert headers["reason"] == b"oversize"
     assert headers["offset"] == b"1"
     assert b"key and value have 800001 bytes" in headers["error"]
+
+
+def test_a_record_without_key_and_value_becomes_an_empty_dead_letter(process) -> None:
+    """The Kafka client refuses to send a record that has neither."""
+    flush = process(TOPICS.events, record(0, None, None), record(1, bytes(DEAD_LETTER_BYTES_MAX + 1), None))
+    assert [(output.key, output.value) for output in flush.outputs] == [(None, b""), (None, b"")]
 
 
 def test_a_flood_of_bad_records_is_one_line_a_batch(process, caplog: pytest.LogCaptureFixture) -> None:

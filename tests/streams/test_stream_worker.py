@@ -54,6 +54,7 @@ class StreamSystem:
                 "partitioner": "murmur2_random",
                 "acks": "all",
                 "linger.ms": 5,
+                "message.max.bytes": 1_048_576,
                 "log_level": 0,
             }
         )
@@ -79,7 +80,9 @@ class StreamSystem:
         return worker
 
     def stop(self, worker: subprocess.Popen[bytes]) -> int:
-        """End a worker in an orderly way; its exit code."""
+        """End a worker in an orderly way; its exit code. Before it joins the group it has nothing to end in order."""
+        log = self._folder / f"worker-{self._workers.index(worker)}.log"
+        self.wait_until(lambda: b"Assigned partitions" in log.read_bytes(), 30, "the worker has joined the group")
         worker.send_signal(signal.SIGTERM)
         return worker.wait(20)
 
@@ -88,13 +91,15 @@ class StreamSystem:
         worker.kill()
         worker.wait(10)
 
-    def emit(self, user: str, amount: int | None, occurred_at: int, *, event_id=None, service="openai") -> dict:
+    def emit(
+        self, user: str, amount: int | None, occurred_at: int, *, event_id=None, service="openai", operation="tokens"
+    ) -> dict:
         """Produce one event; its record."""
         record = {
             "event_id": str(event_id or new_event_id(occurred_at)),
             "user_id": user,
             "service": service,
-            "operation": "tokens",
+            "operation": operation,
             "category": "USAGE",
             "quantity": 10**9,
             "unit": "token",
@@ -245,6 +250,30 @@ def test_refused_events_go_to_the_dead_letter_topic_and_their_neighbours_count(s
     assert len(system.read(system.settings.topics.dead_letters)) == 3
     assert b"10 minutes ahead" in letters[ahead]["error"]
     assert letters[ahead]["topic"] == system.settings.topics.events.encode()
+
+
+def test_neither_impossible_records_nor_a_user_of_many_operations_stop_the_worker(system: StreamSystem) -> None:
+    """Records that are huge or empty are refused, 25,000 operations of one user are counted, also after a restart."""
+    at = now_us()
+    system.produce(b"\xc3\x01" + os.urandom(1_000_000), "ann")
+    system.produce(os.urandom(750_000), "ann")
+    system.producer.produce(system.settings.topics.events)
+    system.producer.produce(system.settings.topics.budgets, None, b"\xff")
+    for number in range(25_000):
+        system.emit("ann", 10**6, at, operation=f"operation-{number:05d}-of-a-name-of-usual-length")
+    assert system.producer.flush(20) == 0
+    worker = system.start()
+    month = ("ann", "month", period_at(PeriodKind.MONTH, at).label)
+    system.wait_until(lambda: system.redis_totals().get(month) == 25_000 * 10**6, 60, "the month's total in Redis")
+    system.kill(worker)
+    system.redis.flushdb()
+    system.emit("ann", 1, at)
+    assert system.producer.flush(20) == 0
+    worker = system.start()
+    system.wait_until(lambda: system.redis_totals().get(month) == 25_000 * 10**6 + 1, 60, "the month's total again")
+    assert system.stop(worker) == 0
+    sizes = sorted(len(letter.value() or b"") for letter in system.read(system.settings.topics.dead_letters))
+    assert set(sizes) == {0, 750_000}
 
 
 @pytest.mark.fault

@@ -196,8 +196,10 @@ def _dead_letter(topic: str, batch: Batch, message: ConsumerRecord, reason: str,
     key, value = message.key, message.value
     size = len(key or b"") + len(value or b"")
     if size > DEAD_LETTER_BYTES_MAX:
-        key = value = None
+        key, value = (key if size - len(value or b"") <= DEAD_LETTER_BYTES_MAX else None), None
         error = f"{error} (not repeated here: key and value have {size} bytes)"
+    if key is None and value is None:
+        value = b""  # the Kafka client sends no record without both
     headers = dead_letter_headers(reason, error, batch.topic, batch.partition, message.offset)
     return Output(topic, key, value, headers, partition=batch.partition)
 

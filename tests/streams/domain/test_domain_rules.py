@@ -181,7 +181,7 @@ def test_a_late_event_before_a_spike_does_not_end_it() -> None:
 def test_the_end_of_a_spike_is_told_once_across_restarts() -> None:
     """Neither the alarm nor its end is told again by a new process."""
     broker, partition = Broker(), PartitionTotals(RULES)
-    for number, (hour, usd) in enumerate([(0, 25), (3, 1), (30, 1), (31, 1)]):
+    for number, (hour, usd) in enumerate([(0, 25), (20, 1), (30, 1), (31, 1)]):
         spend(partition, (hour, usd * USD), first=number)
         broker.write(partition)
         partition = broker.recovered()
