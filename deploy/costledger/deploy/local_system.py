@@ -16,7 +16,7 @@ from costledger.deploy.supervisor import BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MI
 from costledger.schemas.errors import SettingsError, Unavailable
 from costledger.schemas.settings import PREFIX, Settings, load_settings
 
-#: In the order in which they are started. (The HTTP API is to be started after them.)
+#: In the order in which they are started.
 WORKERS: Final = ("stream", "sink", "notifier")
 READY_TIMEOUT_SECONDS: Final = 60.0
 _TICK_SECONDS: Final = 0.1

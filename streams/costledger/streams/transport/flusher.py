@@ -1,4 +1,4 @@
-"""The flusher: outputs, then state, then offsets, then views.
+"""The flusher: outputs, then state, then offsets; views as soon as the state is acknowledged.
 
 One flush at a time. What is processed while a flush awaits its acknowledgements belongs to the next one:
 the positions are noted in the same step in which the handler hands over its changes.
