@@ -21,7 +21,7 @@ CLOUDEVENTS_TYPE_PREFIX: Final = "costledger.v1.alert."
 
 
 class AlertKind(StrEnum):
-    """What an alert is about."""
+    """What an alert is about. Nothing raises `ANOMALY` and `FORECAST_EXCEEDED` yet: the names are reserved."""
 
     BUDGET_THRESHOLD = "BUDGET_THRESHOLD"
     HOURLY_SPIKE = "HOURLY_SPIKE"

@@ -47,7 +47,7 @@ CREATE TABLE IF NOT EXISTS ledger.quarantine (
 );
 CREATE INDEX IF NOT EXISTS quarantine_pending ON ledger.quarantine (id) WHERE dead_letter_pending;
 
-COMMENT ON TABLE ledger.quarantine IS 'Messages that could not become entries, each once, with the bytes as they came.';
+COMMENT ON TABLE ledger.quarantine IS 'Messages that could not become entries (or alerts), each once, with the bytes as they came.';
 COMMENT ON COLUMN ledger.quarantine.reason IS 'stable code: undecodable, unknown_schema, oversize, invalid_<field>, id_conflict, data_error';
 COMMENT ON COLUMN ledger.quarantine.error IS 'one sentence for people: the field, the value and the limit';
 COMMENT ON COLUMN ledger.quarantine.replayed_at IS 'when the message was produced again, after a fix';

@@ -223,7 +223,7 @@ COMMENT ON COLUMN analyst.alerts.user_id IS 'whose cost';
 COMMENT ON COLUMN analyst.alerts.scope IS 'total, service:<service> or operation:<service>/<operation>';
 COMMENT ON COLUMN analyst.alerts.period_start IS 'start of the period, UTC';
 COMMENT ON COLUMN analyst.alerts.period_end IS 'end of the period, exclusive, UTC';
-COMMENT ON COLUMN analyst.alerts.threshold_percent IS 'percent of the budget that was reached';
+COMMENT ON COLUMN analyst.alerts.threshold_percent IS 'percent of the budget that was reached; of a spike, percent of the usual hour, or null for the hourly limit';
 COMMENT ON COLUMN analyst.alerts.actual IS 'USD spent in the period when the alert was raised';
 COMMENT ON COLUMN analyst.alerts.limit_amount IS 'USD that was reached or passed';
 COMMENT ON COLUMN analyst.alerts.currency IS 'always USD';
@@ -233,9 +233,9 @@ COMMENT ON COLUMN analyst.alerts.raised_at IS 'when the broker received that eve
 COMMENT ON COLUMN analyst.alerts.late IS 'true: the period was closed already';
 COMMENT ON COLUMN analyst.alerts.message IS 'one sentence';
 COMMENT ON COLUMN analyst.alerts.recorded_at IS 'when the ledger got the alert, UTC';
-COMMENT ON COLUMN analyst.alerts.acknowledged_at IS 'when somebody took note, UTC';
-COMMENT ON COLUMN analyst.alerts.acknowledged_by IS 'who took note';
-COMMENT ON COLUMN analyst.alerts.snoozed_until IS 'silent until then, UTC';
+COMMENT ON COLUMN analyst.alerts.acknowledged_at IS 'when somebody took note, UTC; not written in this release';
+COMMENT ON COLUMN analyst.alerts.acknowledged_by IS 'who took note; not written in this release';
+COMMENT ON COLUMN analyst.alerts.snoozed_until IS 'silent until then, UTC; not written in this release';
 
 COMMENT ON VIEW analyst.completeness IS 'How far the ledger is, by partition of the topic: everything below next_offset is accounted for.';
 COMMENT ON COLUMN analyst.completeness.topic IS 'Kafka topic';
