@@ -3,8 +3,8 @@
 Periods of one kind follow each other without gap or overlap. A day in a zone with daylight saving has 23 to
 25 hours. An hour begins on the zone's own full hour and has 3600 seconds, or less where the zone changes its
 offset by a part of an hour (Australia/Lord_Howe: 30 minutes). Where clocks go back over midnight, the day
-begins at the first of the two. Weeks begin on Monday (ISO 8601). Labels are those of the Redis keys: `2026-11-23T09`,
-`2026-11-23`, `2026-W48`, `2026-11`.
+begins at the first of the two. Weeks begin on Monday (ISO 8601). Labels are `2026-11-23T09`, `2026-11-23`, `2026-W48`
+and `2026-11`; those of hours, days and months are in the Redis keys.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ USERS_MAX: Final = 1_000_000
 class LlmTrace:
     """A trace that was read through once and found right; `events` reads it again.
 
-    `rows`, `unpriced` (events without a known price) and `latest_us` (before shifting) are of the whole file.
+    `rows` and `unpriced` (events without a known price) are of the whole file; `shift_us` is added to every time.
     """
 
     path: Path
