@@ -20,7 +20,6 @@ from costledger.schemas.times import to_microseconds
 from costledger.sinks.budgets import save_budget
 from costledger.sinks.reconcile import Report, reconcile
 from costledger.sinks.reconcile import run as reconcile_run
-from costledger.sinks.reconcile.realtime import parse_key
 
 
 @pytest.fixture
@@ -218,14 +217,3 @@ def test_redis_reconciles_in_every_zone(
         found = differing(reconcile(settings))
         assert list(found) == ["redis"]
         assert found["redis"][0] == 1
-
-
-def test_keys_of_odd_users_are_understood() -> None:
-    """A user may be called anything."""
-    assert parse_key("costledger:{a}:total:day:b}:total:hour:2026-11-23T09") == (
-        "a}:total:day:b",
-        "hour",
-        "2026-11-23T09",
-    )
-    assert parse_key("costledger:{u}:total:week:2026-W48") is None
-    assert parse_key("costledger:epoch") is None

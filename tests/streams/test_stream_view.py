@@ -9,9 +9,10 @@ import pytest
 import redis
 
 from costledger.schemas.periods import PeriodKind
+from costledger.schemas.redis_keys import totals_key
 from costledger.streams import view as view_module
 from costledger.streams.domain.views import PeriodView
-from costledger.streams.view import PartitionView, connect, fields_of, redis_key
+from costledger.streams.view import PartitionView, connect, fields_of
 
 EPOCH_KEY = "costledger:view:app:0:epoch"
 DAY = "2026-11-18"
@@ -73,7 +74,7 @@ def test_too_many_changes_at_once_are_all_written(run, client, monkeypatch) -> N
     """When more changes wait than are remembered, everything is written again, and what is gone is deleted."""
     monkeypatch.setattr(view_module, "_REMEMBERED_MAX", 700)
     state = {f"user-{number}": {("openai", "tokens"): number} for number in range(1000)}
-    gone = redis_key("gone", PeriodKind.DAY, DAY)
+    gone = totals_key("gone", PeriodKind.DAY, DAY)
     client.hset(gone, mapping={"total": "1"})
 
     async def work(view: PartitionView) -> None:
@@ -87,7 +88,7 @@ def test_too_many_changes_at_once_are_all_written(run, client, monkeypatch) -> N
     assert totals(client)["user-1"] == 77
 
 
-@pytest.mark.parametrize("key", [redis_key("user-1", PeriodKind.DAY, DAY), f"{EPOCH_KEY}:round"])
+@pytest.mark.parametrize("key", [totals_key("user-1", PeriodKind.DAY, DAY), f"{EPOCH_KEY}:round"])
 def test_a_key_of_another_type_makes_way(run, client, key: str) -> None:
     """A key that somebody has set to something else does not keep the others from being written."""
     state = {f"user-{number}": {("openai", "tokens"): number} for number in range(3)}

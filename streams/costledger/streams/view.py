@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from costledger.schemas.periods import PeriodKind
+from costledger.schemas.redis_keys import totals_key
 from costledger.streams.domain.totals import Amounts
 from costledger.streams.domain.views import PeriodView
 
@@ -61,11 +62,6 @@ redis.call('HSET', KEYS[1], 'epoch', ARGV[1])
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1
 """
-
-
-def redis_key(user_id: str, kind: PeriodKind, label: str) -> str:
-    """The key of a user's totals in a period. The braces keep a user on one cluster slot."""
-    return f"costledger:{{{user_id}}}:total:{kind}:{label}"
 
 
 def fields_of(amounts: Amounts) -> dict[str, str]:
@@ -184,7 +180,7 @@ class PartitionView:
             if view.amounts is not None:
                 fields = [*chain.from_iterable(fields_of(view.amounts).items()), "updated_at", now]
             chosen[user_id, kind, label] = view
-            commands.append((redis_key(user_id, kind, label), fields))
+            commands.append((totals_key(user_id, kind, label), fields))
             fields_count += len(fields) // 2
             if fields_count >= _FIELDS_AT_ONCE_MAX:
                 break

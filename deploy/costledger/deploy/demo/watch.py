@@ -14,9 +14,9 @@ from costledger.schemas.alerts import AlertRecord
 from costledger.schemas.codec import decode_alert
 from costledger.schemas.kafka_config import client_config
 from costledger.schemas.periods import PeriodKind, period_at
+from costledger.schemas.redis_keys import totals_key
 from costledger.schemas.settings import Settings
 from costledger.sinks.database import connect
-from costledger.streams.view import redis_key
 
 _MESSAGES_MAX: Final = 1000
 _LAST_ALERTS_SECONDS_MAX: Final = 10.0
@@ -92,7 +92,7 @@ class Watch:
         label = period_at(PeriodKind.MONTH, time.time_ns() // 1000).label
         with self._redis.pipeline(transaction=False) as pipeline:
             for user_id in self._budgets:
-                pipeline.hget(redis_key(user_id, PeriodKind.MONTH, label), "total")
+                pipeline.hget(totals_key(user_id, PeriodKind.MONTH, label), "total")
             found = pipeline.execute()
         return [
             UserTotal(user_id, int(total or 0), budget)

@@ -14,16 +14,14 @@ from typing import Any, Final
 import redis
 
 from costledger.schemas.money import PICODOLLARS_PER_USD
-from costledger.schemas.periods import PeriodKind, period_at
+from costledger.schemas.periods import period_at
+from costledger.schemas.redis_keys import TOTAL_KINDS, TOTALS_PATTERN, parse_totals_key
 from costledger.schemas.times import MICROSECONDS_PER_SECOND, to_microseconds
 from costledger.sinks.database import Connection
 from costledger.sinks.queries import query
 from costledger.sinks.reconcile.report import Check
 
-KINDS: Final = (PeriodKind.HOUR, PeriodKind.DAY, PeriodKind.MONTH)
 _KEYS_AT_ONCE: Final = 500
-_PREFIX: Final = "costledger:{"
-_INFIX: Final = "}:total:"
 
 #: user, kind of period, label
 PeriodKey = tuple[str, str, str]
@@ -51,7 +49,7 @@ def expected_totals(connection: Connection, now: datetime, horizon_days: int, tt
     rows = connection.execute(query("realtime_totals"), {"horizon_days": horizon_days, "since": since})
     for user, time_zone, service, operation, quarter_seconds, usd in rows:
         picodollars = int(usd * PICODOLLARS_PER_USD)
-        for kind in KINDS:
+        for kind in TOTAL_KINDS:
             period = period_at(kind, quarter_seconds * MICROSECONDS_PER_SECOND, time_zone)
             key = (user, str(kind), period.label)
             fields = expected.periods[key]
@@ -68,7 +66,7 @@ def compare(client: redis.Redis, expected: Expected) -> Check:
     check = Check("redis", "real-time totals in Redis against the ledger")
     seen: set[PeriodKey] = set()
     keys: list[bytes] = []
-    for raw in client.scan_iter(match=f"{_PREFIX}*{_INFIX}*", count=1_000):
+    for raw in client.scan_iter(match=TOTALS_PATTERN, count=1_000):
         keys.append(raw)
         if len(keys) >= _KEYS_AT_ONCE:
             _compare_some(client, keys, expected, check, seen)
@@ -90,7 +88,7 @@ def _compare_some(
             pipeline.hgetall(raw)
         found: list[dict[bytes, bytes]] = pipeline.execute()
     for raw, hash_fields in zip(chosen, found, strict=True):
-        key = parse_key(raw.decode())
+        key = parse_totals_key(raw.decode())
         # An empty hash expired between the two commands.
         if key is None or key in seen or not hash_fields:
             continue
@@ -109,15 +107,6 @@ def _compare_one(key: PeriodKey, hash_fields: dict[bytes, bytes], wanted: Fields
     if differing:
         shown = ", ".join(f"{name} {held.get(name, 0)} for {wanted.get(name, 0)}" for name in sorted(differing)[:3])
         check.differs(f"{' '.join(key)}: {shown}", held.get("total", 0) - wanted.get("total", 0))
-
-
-def parse_key(key: str) -> PeriodKey | None:
-    """User, kind and label of a key of the totals; None for any other key."""
-    if not key.startswith(_PREFIX):
-        return None
-    user, infix, rest = key[len(_PREFIX) :].rpartition(_INFIX)
-    kind, colon, label = rest.partition(":")
-    return (user, kind, label) if infix and colon and kind in KINDS else None
 
 
 def open_redis(url: str, timeout_seconds: float = 10.0) -> Any:
