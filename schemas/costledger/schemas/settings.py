@@ -26,10 +26,17 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as PydanticSettingsError
 
-from costledger.schemas.budgets import DEFAULT_TIER, BudgetDefaults, parse_thresholds
+from costledger.schemas.budgets import (
+    DEFAULT_THRESHOLDS,
+    DEFAULT_TIER,
+    THRESHOLD_PERCENT_LIMIT,
+    THRESHOLD_PERCENT_MAX,
+    BudgetDefaults,
+    parse_thresholds,
+)
 from costledger.schemas.errors import InvalidValue, SettingsError
 from costledger.schemas.money import to_picodollars
-from costledger.schemas.topics import TopicNames
+from costledger.schemas.topics import DEFAULT_PARTITIONS, TopicNames
 
 PREFIX: Final = "COSTLEDGER_"
 ENV_FILE_VARIABLE: Final = "COSTLEDGER_ENV_FILE"
@@ -65,7 +72,9 @@ class Settings(BaseSettings):
     sasl_username: str | None = Field(None, description="SASL user name")
     sasl_password: SecretStr | None = Field(None, description="SASL password")
     ssl_ca_file: Path | None = Field(None, description="PEM file of the certificate authorities to trust")
-    partitions: int = Field(12, ge=1, le=1024, description="partitions of cost.events and of all topics beside it")
+    partitions: int = Field(
+        DEFAULT_PARTITIONS, ge=1, le=1024, description="partitions of cost.events and of all topics beside it"
+    )
     topic_retention_days: int = Field(
         90, ge=1, le=3650, description="days that events, alerts and dead letters stay on Kafka"
     )
@@ -125,11 +134,9 @@ class Settings(BaseSettings):
         },
         description="monthly budget in USD by tier (JSON); default is for every other tier",
     )
-    alert_thresholds: tuple[Decimal, ...] = Field(
-        (Decimal(75), Decimal(90), Decimal(100)), description="percent of the budget (JSON list)"
-    )
+    alert_thresholds: tuple[Decimal, ...] = Field(DEFAULT_THRESHOLDS, description="percent of the budget (JSON list)")
     threshold_percent_max: Decimal = Field(
-        Decimal(100), gt=0, le=99_999, description="highest threshold a user may set, percent"
+        THRESHOLD_PERCENT_MAX, gt=0, le=THRESHOLD_PERCENT_LIMIT, description="highest threshold a user may set, percent"
     )
     hourly_spike_limit_usd: Decimal = Field(
         Decimal(20), ge=0, description="more within an hour raises a spike alert, USD"
