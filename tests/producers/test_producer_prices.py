@@ -155,8 +155,7 @@ def test_gpt_4_in_2023_costs_30_and_60_dollars_a_million() -> None:
     assert prompt.priced.amount_picodollars == 4808 * 30 * 10**6
     assert completion.priced.amount_picodollars == 10 * 60 * 10**6
     assert prompt.priced.price_version == f"genai-prices-{genai_prices.__version__}/openai/gpt-4"
-    assert BOOK.llm_unit_price("openai", "gpt-4", "input", TRACE_DAY) == "0.00003"
-    assert BOOK.llm_unit_price("openai", "gpt-4", "output", TRACE_DAY) == "0.00006"
+    assert (prompt.priced.unit_price, completion.priced.unit_price) == ("0.00003", "0.00006")
 
 
 def test_cached_tokens_are_charged_once() -> None:

@@ -182,13 +182,6 @@ class PriceBook:
             metadata[REQUEST_INPUT_TOKENS_KEY] = str(input_tokens)
         return metadata
 
-    def llm_unit_price(
-        self, provider: str, model: str, kind: str, occurred_at: datetime, request_input_tokens: int | None = None
-    ) -> str | None:
-        """USD per token (`kind`: input, cached-input, output) as decimal text, None where it is not known."""
-        found = self.llm.rate(provider, model, kind, to_microseconds(occurred_at), request_input_tokens)
-        return None if found is None else found[0].text
-
     def entry_at(
         self, service: str, operation: str, day: date, unit: str | None = None, model: str | None = None
     ) -> PriceEntry | None:
