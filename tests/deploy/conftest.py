@@ -114,7 +114,10 @@ def running_up(directory: Path, broker: str) -> Iterator[Up]:
     with (directory / "up.out").open("w") as out, (directory / "up.err").open("w") as err:
         process = subprocess.Popen(
             [*COMMAND, "up", "--data-dir", str(data_dir), "--env-file", str(env_file), "--broker", broker],
-            env=clean_environment(),
+            # Free ports: another system on this machine may be taking the usual ones at this moment.
+            env=clean_environment(
+                **{f"COSTLEDGER_{name}_METRICS_PORT": "0" for name in ("STREAM", "SINK", "NOTIFIER")}
+            ),
             cwd=directory,
             stdout=out,
             stderr=err,
