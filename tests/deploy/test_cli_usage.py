@@ -139,6 +139,14 @@ def test_a_missing_service_is_one_line(
     assert "hidden" not in done.stderr
 
 
+def test_reconcile_asks_a_configured_registry(cli: Cli, nowhere: dict[str, str]) -> None:
+    """Without it, messages in the Confluent wire format could not be read and would be told as differences."""
+    registry = f"http://{nowhere['COSTLEDGER_BOOTSTRAP_SERVERS']}"
+    done = cli("reconcile", **nowhere, COSTLEDGER_SCHEMA_REGISTRY_URL=registry)
+    assert done.returncode == 1
+    assert f"the schema registry at {registry} cannot be reached" in done.stderr
+
+
 def test_debug_shows_the_traceback(cli: Cli, nowhere: dict[str, str]) -> None:
     """With --debug the traceback comes too."""
     done = cli("--debug", "migrate", **nowhere)

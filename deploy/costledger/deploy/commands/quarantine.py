@@ -11,6 +11,7 @@ from costledger.deploy.console import JsonOption, print_json, print_table
 from costledger.deploy.context import command_settings, ledger_connection
 
 if TYPE_CHECKING:
+    from costledger.schemas.settings import Settings
     from costledger.sinks.quarantine import Quarantined
 
 
@@ -61,11 +62,12 @@ def show(
     from costledger.schemas.errors import CostledgerError
     from costledger.sinks.quarantine import get_quarantined
 
-    with ledger_connection(command_settings(), "quarantine") as connection:
+    settings = command_settings()
+    with ledger_connection(settings, "quarantine") as connection:
         message = get_quarantined(connection, message_id)
     if message is None:
         raise CostledgerError(f"no message {message_id} is in quarantine; `costledger quarantine list` shows the ids")
-    document = _document(message) | {"event": _readable(message.payload)}
+    document = _document(message) | {"event": _readable(settings, message.payload)}
     if json:
         print_json(document)
         return
@@ -129,12 +131,14 @@ def _document(message: Quarantined) -> dict[str, Any]:
     }
 
 
-def _readable(payload: bytes | None) -> dict[str, Any] | None:
-    """The event's fields, where the bytes are an event at all."""
+def _readable(settings: Settings, payload: bytes | None) -> dict[str, Any] | None:
+    """The event's fields, where the bytes are an event at all, and the registry that knows its schema can be asked."""
     from costledger.schemas.codec import decode_event
-    from costledger.schemas.errors import DecodeError
+    from costledger.schemas.errors import DecodeError, Unavailable
+    from costledger.schemas.registry import use_registry
 
     try:
+        use_registry(settings)
         return decode_event(payload or b"")
-    except DecodeError:
+    except (DecodeError, Unavailable):
         return None

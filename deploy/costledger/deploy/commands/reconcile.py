@@ -30,9 +30,12 @@ def reconcile(
     Exit code 1 on any difference, and when --wait was given and the sink has still not caught up. What the
     sink has not read yet is lag, not a difference.
     """
+    from costledger.schemas.registry import use_registry
     from costledger.sinks.reconcile import reconcile as compare
 
-    report = compare(command_settings(), say, wait_seconds=wait)
+    settings = command_settings()
+    use_registry(settings)
+    report = compare(settings, say, wait_seconds=wait)
     behind = wait > 0 and report.total("lag") > 0
     if json:
         print_json(report.to_dict())
