@@ -61,7 +61,7 @@ def check_topics(settings: Settings, specs: Iterable[TopicSpec], *, create: bool
     """
     specs = list(specs)
     admin = AdminClient(client_config(settings, "costledger-topics"), logger=_logger)
-    cluster = _cluster(admin, settings)
+    cluster = cluster_metadata(admin, settings)
     missing = [spec for spec in specs if spec.name not in cluster.topics]
     if create and missing:
         _create(admin, cluster, missing)
@@ -72,7 +72,8 @@ def check_topics(settings: Settings, specs: Iterable[TopicSpec], *, create: bool
     return [_report(spec, cluster, configs.get(spec.name, {}), spec.name in created) for spec in specs]
 
 
-def _cluster(admin: AdminClient, settings: Settings) -> ClusterMetadata:
+def cluster_metadata(admin: AdminClient, settings: Settings) -> ClusterMetadata:
+    """Brokers and topics as they are now; `Unavailable` when no broker answers."""
     try:
         return admin.list_topics(timeout=_METADATA_TIMEOUT_SECONDS)
     except KafkaException as error:
@@ -109,7 +110,7 @@ def _await_topics(admin: AdminClient, settings: Settings, specs: list[TopicSpec]
     """A new topic takes a moment until every partition has a leader."""
     deadline = time.monotonic() + _TIMEOUT_SECONDS
     while True:
-        cluster = _cluster(admin, settings)
+        cluster = cluster_metadata(admin, settings)
         waiting = [spec.name for spec in specs if not _has_leaders(cluster, spec.name)]
         if not waiting:
             return cluster

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from costledger.deploy.console import err
+from costledger.deploy.kafka_topics import cluster_metadata
 from costledger.schemas.errors import Unavailable
 from costledger.schemas.kafka_config import client_config
 from costledger.schemas.money import usd_text
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from costledger.producers import EventDropped, Stats
     from costledger.schemas.events import CostEvent
 
-_METADATA_TIMEOUT_SECONDS: Final = 5.0
 _FLUSH_STEP_SECONDS: Final = 0.5
 _PROGRESS_EVERY_EVENTS: Final = 500
 
@@ -95,14 +94,7 @@ def publish(settings: Settings, events: Iterable[CostEvent], expected: int | Non
 def require_topic(settings: Settings, topic: str) -> None:
     """Raise `Unavailable` when Kafka cannot be reached or lacks the topic."""
     admin = AdminClient({**client_config(settings, "costledger-cli"), "log_level": 0})
-    try:
-        topics = admin.list_topics(timeout=_METADATA_TIMEOUT_SECONDS).topics
-    except KafkaException as error:
-        raise Unavailable(
-            f"no Kafka broker answers at {settings.bootstrap_servers} ({error.args[0].str()}): "
-            "is it running, and is COSTLEDGER_BOOTSTRAP_SERVERS right?"
-        ) from error
-    if topic not in topics:
+    if topic not in cluster_metadata(admin, settings).topics:
         raise Unavailable(
             f"Kafka at {settings.bootstrap_servers} has no topic {topic}: create it with `costledger topics`"
         )
