@@ -29,7 +29,7 @@ from costledger.schemas import (
     encode_event,
     load_settings,
 )
-from costledger.schemas.codec import configure_registry, current_schema
+from costledger.schemas.codec import configure_registry, current_schema, encode_stored_budget
 from costledger.schemas.registry import HttpSchemaRegistry, use_registry
 
 
@@ -359,3 +359,13 @@ def test_only_http_is_a_registry(url: str) -> None:
     """Another scheme, or no host, is a wrong setting."""
     with pytest.raises(SettingsError, match="COSTLEDGER_SCHEMA_REGISTRY_URL"):
         HttpSchemaRegistry(url)
+
+
+def test_stored_budgets_outlive_the_registry(registry: Registry) -> None:
+    """What a process keeps as its own state is read again after the registry was switched off."""
+    budget = Budget(user_id="ann", version=1, tier="free")
+    use_registry(load_settings(schema_registry_url=f"http://{registry.address}"))
+    assert encode_budget(budget)[:1] == b"\x00"
+    stored = encode_stored_budget(budget)
+    configure_registry(None)
+    assert decode_budget(stored) == budget

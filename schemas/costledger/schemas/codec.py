@@ -88,8 +88,15 @@ class Codec:
 
     def encode(self, record: dict[str, Any]) -> bytes:
         """A record in the encoding that the process uses. A record that does not fit the schema raises ValueError or TypeError."""
+        return self._written(self._prefix, record)
+
+    def encode_single_object(self, record: dict[str, Any]) -> bytes:
+        """The same in single-object encoding, whatever the process uses: what can be read without any registry."""
+        return self._written(self._single_object_prefix, record)
+
+    def _written(self, prefix: bytes, record: dict[str, Any]) -> bytes:
         out = BytesIO()
-        out.write(self._prefix)
+        out.write(prefix)
         fastavro.schemaless_writer(out, self._reader, record)
         return out.getvalue()
 
@@ -223,6 +230,11 @@ def decode_alert(data: bytes) -> AlertRecord:
 def encode_budget(budget: Budget) -> bytes:
     """A budget as bytes."""
     return _BUDGETS.encode(budget.to_record())
+
+
+def encode_stored_budget(budget: Budget) -> bytes:
+    """A budget as bytes of a process's own state: in single-object encoding, so that it outlives a registry."""
+    return _BUDGETS.encode_single_object(budget.to_record())
 
 
 def decode_budget(data: bytes) -> Budget:

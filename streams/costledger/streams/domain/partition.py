@@ -15,7 +15,7 @@ from typing import Final
 
 from costledger.schemas.alerts import CostAlert
 from costledger.schemas.budgets import Budget
-from costledger.schemas.codec import decode_budget, encode_budget
+from costledger.schemas.codec import decode_budget, encode_stored_budget
 from costledger.schemas.events import EventRecord
 from costledger.streams.domain.buckets import quarter_of
 from costledger.streams.domain.decisions import Cause
@@ -198,7 +198,7 @@ class PartitionTotals:
         calendar, name = user.calendar, user.user_id
         changes: list[StateChange] = []
         if user.profile_changed:
-            stored = encode_budget(user.budget) if user.budget.version else b""
+            stored = encode_stored_budget(user.budget) if user.budget.version else b""
             changes.append((_key(_PROFILE, name), user.budget_offset.to_bytes(8, "big", signed=True) + stored))
             user.profile_changed = False
         for label in sorted(calendar.changed_days):
