@@ -196,21 +196,20 @@ class Gatherer:
         partition, offset = message.partition(), message.offset()
         if partition is None or offset is None or not self._reach(partition, offset):
             return
-        kind, milliseconds = message.timestamp()
-        received_us = None if kind == _NO_TIMESTAMP else milliseconds * _MICROSECONDS_PER_MILLISECOND
+        stored_us = received_us(message)
         # A message without a value is an empty one: both consumers of the topic refuse it alike.
         payload = message.value() or b""
         batch = self._batch
         try:
             record = decode_event(payload)
-            check_event(record, received_us)
+            check_event(record, stored_us)
         except (DecodeError, InvalidEvent) as error:
             batch.rejected.append(rejected(message, error.reason, str(error)))
         except Unavailable:
             self._positions[partition].sync = _Sync.ASTRAY
             raise
         else:
-            packed = pack_event(self.topic, partition, offset, received_us, record)
+            packed = pack_event(self.topic, partition, offset, stored_us, record)
             batch.rows.append(Row(partition, offset, record, packed, message))
         batch.payload_bytes += len(payload)
         batch.spans[partition].next_offset = self._positions[partition].next_offset = offset + 1
@@ -244,14 +243,18 @@ class Gatherer:
         return True
 
 
+def received_us(message: Message) -> int | None:
+    """When the broker stored the message (Unix microseconds); None where it carries no time."""
+    kind, milliseconds = message.timestamp()
+    return None if kind == _NO_TIMESTAMP else milliseconds * _MICROSECONDS_PER_MILLISECOND
+
+
 def rejected(message: Message, reason: str, error: str) -> Rejected:
     """The message as one to be put aside."""
     partition, offset = message.partition(), message.offset()
     if partition is None or offset is None:
         raise ValueError("a message from a topic has a partition and an offset")
-    kind, milliseconds = message.timestamp()
-    received_us = None if kind == _NO_TIMESTAMP else milliseconds * _MICROSECONDS_PER_MILLISECOND
-    return Rejected(partition, offset, reason, error, message.key(), message.value(), received_us)
+    return Rejected(partition, offset, reason, error, message.key(), message.value(), received_us(message))
 
 
 class TooManyBad(CostledgerError):

@@ -10,16 +10,16 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from costledger.schemas.errors import CostledgerError, Unavailable
-from costledger.schemas.kafka_config import client_config
+from costledger.schemas.kafka_config import ClientConfig
 from costledger.schemas.settings import Settings
 from costledger.sinks.batch import Gatherer
+from costledger.sinks.consuming import member_config
 
 logger = logging.getLogger(__name__)
 
 _CONSUME_MESSAGES_MAX: Final = 5_000
 _WATERMARK_TIMEOUT_SECONDS: Final = 5.0
 _QUEUED_KILOBYTES_MAX: Final = 64 * 1024
-_SESSION_TIMEOUT_MS: Final = 10_000
 #: How long consumption rests when the schema registry cannot be asked.
 _REGISTRY_WAIT_SECONDS: Final = 1.0
 
@@ -30,20 +30,10 @@ class TopicShrunk(CostledgerError):
     """The topic ends before the ledger's position: it was made anew or truncated."""
 
 
-def consumer_config(settings: Settings) -> dict[str, str | int | float | bool]:
+def consumer_config(settings: Settings) -> ClientConfig:
     """The consumer's configuration; what differs from librdkafka's defaults is there for a reason of its own."""
     config = {
-        **client_config(settings, "costledger-sink"),
-        "group.id": settings.sink_group,
-        # Positions come from the ledger; nothing may be committed behind its back.
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        # librdkafka's default is latest: it would skip what was never read.
-        "auto.offset.reset": "earliest",
-        "isolation.level": "read_committed",
-        "check.crcs": True,
-        "partition.assignment.strategy": "cooperative-sticky",
-        "session.timeout.ms": _SESSION_TIMEOUT_MS,
+        **member_config(settings, "costledger-sink", settings.sink_group),
         "queued.max.messages.kbytes": _QUEUED_KILOBYTES_MAX,
         "fetch.wait.max.ms": 100,
         # Tells where a partition ends, beyond transaction markers that are no messages.

@@ -14,11 +14,11 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from prometheus_client import CollectorRegistry
 
-from costledger.schemas.kafka_config import client_config
 from costledger.schemas.settings import Settings
 from costledger.sinks.alerts import store_alerts
 from costledger.sinks.background import in_background
 from costledger.sinks.budgets import relay_budgets
+from costledger.sinks.consuming import member_config
 from costledger.sinks.database import Connection, connect
 from costledger.sinks.delivery import Deliverer
 from costledger.sinks.observation import NotifierMetrics
@@ -31,7 +31,6 @@ _CONSUME_MESSAGES_MAX: Final = 500
 _CONSUME_SECONDS: Final = 0.25
 _CLOSE_SECONDS_MAX: Final = 3.0
 _RELAY_SECONDS_MAX: Final = 3.0
-_SESSION_TIMEOUT_MS: Final = 10_000
 #: The main loop turns at least as often as this, else the notifier is not healthy.
 TURN_SECONDS_MAX: Final = 60.0
 
@@ -77,7 +76,9 @@ class Notifier:
 
     def run(self) -> int:
         """Store alerts and relay budgets until stopped. Returns 0 after an orderly end, 1 after anything else."""
-        consumer = Consumer(self._consumer_config(), logger=logger)
+        consumer = Consumer(
+            member_config(self._settings, "costledger-notifier", self._settings.notifier_group), logger=logger
+        )
         try:
             consumer.subscribe([self._topic])
             self._relay.start()
@@ -131,19 +132,6 @@ class Notifier:
             low_high = consumer.get_watermark_offsets(one, cached=True)
             if low_high is not None:
                 self._metrics.lag(one.partition, max(0, low_high[1] - one.offset))
-
-    def _consumer_config(self) -> dict[str, str | int | float | bool]:
-        return {
-            **client_config(self._settings, "costledger-notifier"),
-            "group.id": self._settings.notifier_group,
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed",
-            "check.crcs": True,
-            "partition.assignment.strategy": "cooperative-sticky",
-            "session.timeout.ms": _SESSION_TIMEOUT_MS,
-        }
 
     def _connect(self) -> Connection:
         settings = self._settings

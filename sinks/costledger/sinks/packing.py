@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Final
 
 from costledger.schemas.events import EventRecord
+from costledger.schemas.money import QUANTITY_DECIMALS, USD_DECIMALS
 
 #: The order of the fields in a packed row: those of `COPY ledger.entries (...)`.
 COPY_COLUMNS: Final = (
@@ -41,8 +42,6 @@ COPY_COLUMNS: Final = (
 COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 COPY_TRAILER: Final = b"\xff\xff"
 
-AMOUNT_DECIMALS: Final = 12
-QUANTITY_DECIMALS: Final = 9
 _NULL: Final = b"\xff\xff\xff\xff"
 _EMPTY_METADATA: Final = b"\x00\x00\x00\x03\x01{}"
 _POSTGRES_EPOCH_US: Final = 946_684_800_000_000
@@ -78,7 +77,7 @@ def pack_event(topic: str, partition: int, offset: int, received_us: int | None,
             head,
             _text(record["user_id"]),
             pack_numeric(record["quantity"] * _QUANTITY_TO_TWELVE_DECIMALS, QUANTITY_DECIMALS),
-            _NULL if amount is None else pack_numeric(amount, AMOUNT_DECIMALS),
+            _NULL if amount is None else pack_numeric(amount, USD_DECIMALS),
             _NULL if reverses is None else b"\x00\x00\x00\x10" + bytes.fromhex(reverses.replace("-", "")),
             _pack_metadata(metadata) if metadata else _EMPTY_METADATA,
             _repeating(

@@ -9,22 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from costledger.schemas.codec import decode_event
 from costledger.schemas.errors import DecodeError, InvalidEvent, Unavailable, shown
 from costledger.schemas.events import EventRecord, check_event
-from costledger.schemas.kafka_config import client_config
 from costledger.schemas.settings import Settings
+from costledger.sinks.batch import Message, received_us
+from costledger.sinks.consuming import reader_config
 from costledger.sinks.reconcile.entries import Entry, same_content
 from costledger.sinks.reconcile.report import EXAMPLES_MAX, Check, PartitionReport
 
 _MESSAGES_AT_ONCE: Final = 5_000
 _SILENCE_SECONDS_MAX: Final = 30.0
 _REPEATS_AT_ONCE: Final = 1_000
-_NO_TIMESTAMP: Final = 0
 
 #: An offset and its record, or the reason why it holds none.
 Stored = tuple[int, EventRecord | str]
@@ -37,13 +37,7 @@ class TopicReader:
         self._topic = topic
         self._consumer = Consumer(
             {
-                **client_config(settings, "costledger-reconcile"),
-                "group.id": f"{settings.sink_group}-reconcile",
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "auto.offset.reset": "earliest",
-                "isolation.level": "read_committed",
-                "check.crcs": True,
+                **reader_config(settings, "costledger-reconcile", f"{settings.sink_group}-reconcile"),
                 "enable.partition.eof": True,
             }
         )
@@ -86,11 +80,10 @@ class TopicReader:
         self._consumer.close()
 
 
-def _record(message: Any) -> EventRecord | str:
-    kind, milliseconds = message.timestamp()
+def _record(message: Message) -> EventRecord | str:
     try:
         record = decode_event(message.value() or b"")
-        check_event(record, None if kind == _NO_TIMESTAMP else milliseconds * 1000)
+        check_event(record, received_us(message))
     except (DecodeError, InvalidEvent) as error:
         return str(error)
     return record

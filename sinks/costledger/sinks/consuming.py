@@ -1,0 +1,34 @@
+"""What the consumers of the ledger have in common."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from costledger.schemas.kafka_config import ClientConfig, client_config
+from costledger.schemas.settings import Settings
+
+_SESSION_TIMEOUT_MS: Final = 10_000
+
+
+def reader_config(settings: Settings, client_id: str, group_id: str) -> ClientConfig:
+    """A consumer that reads everything there is, and of which Kafka remembers nothing by itself."""
+    return {
+        **client_config(settings, client_id),
+        "group.id": group_id,
+        # What was read is decided by what was stored; nothing may be committed behind its back.
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        # librdkafka's default is latest: it would skip what was never read.
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+        "check.crcs": True,
+    }
+
+
+def member_config(settings: Settings, client_id: str, group_id: str) -> ClientConfig:
+    """The same as a member of its group: partitions stay where they are over a rebalance, as far as may be."""
+    return {
+        **reader_config(settings, client_id, group_id),
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": _SESSION_TIMEOUT_MS,
+    }
