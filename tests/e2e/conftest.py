@@ -112,11 +112,11 @@ class System:
         )
 
     def await_reconciled(self, timeout_seconds: float = 60) -> dict[str, Any]:
-        """Wait until reconcile finds no difference; its report."""
+        """Wait until the sink has caught up and reconcile finds no difference; its report."""
         reports = []
 
         def reconciled() -> bool:
-            done = self.run("reconcile", "--json", check=False)
+            done = self.run("reconcile", "--wait", "30", "--json", check=False)
             reports[:] = [done]
             return done.returncode == 0
 
