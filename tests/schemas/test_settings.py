@@ -226,6 +226,8 @@ def test_plaintext_to_another_host_is_refused(monkeypatch: pytest.MonkeyPatch, s
     """Unencrypted Kafka is for this machine, unless the network is said to be trusted."""
     monkeypatch.setenv("COSTLEDGER_BOOTSTRAP_SERVERS", servers)
     monkeypatch.setenv("COSTLEDGER_SECURITY_PROTOCOL", protocol)
+    monkeypatch.setenv("COSTLEDGER_SASL_USERNAME", "ann")
+    monkeypatch.setenv("COSTLEDGER_SASL_PASSWORD", "hunter2")
     message = refusal()
     assert protocol in message
     assert "COSTLEDGER_ALLOW_PLAINTEXT=true" in message
@@ -258,6 +260,23 @@ def test_encrypted_goes_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
         "hunter2",
     )
     assert config["ssl.ca.location"] == "ca.pem"
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"SECURITY_PROTOCOL": "SASL_SSL"}, "COSTLEDGER_SASL_USERNAME is missing"),
+        ({"SECURITY_PROTOCOL": "SASL_SSL", "SASL_USERNAME": "ann"}, "COSTLEDGER_SASL_PASSWORD is missing"),
+        ({"STREAM_SESSION_TIMEOUT_SECONDS": "120"}, "COSTLEDGER_STREAM_STALL_TIMEOUT_SECONDS is 120"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, str], named: str
+) -> None:
+    """Said when the settings are read, by their own names, not by the client that fails over them later."""
+    for name, value in values.items():
+        monkeypatch.setenv(f"COSTLEDGER_{name}", value)
+    assert named in refusal()
 
 
 def test_plaintext_client_has_no_credentials() -> None:

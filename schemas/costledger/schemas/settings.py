@@ -86,9 +86,11 @@ class Settings(BaseSettings):
     # SDK
     source: str = Field("unknown", min_length=1, max_length=128, description="name of the emitting service")
     durability: Literal["memory", "spool", "outbox"] = Field(
-        "memory", description="how events survive until Kafka has them"
+        "memory", description="how events survive until Kafka has them; in this release memory alone"
     )
-    spool_dir: Path | None = Field(None, description="directory of the spool, for durability spool")
+    spool_dir: Path | None = Field(
+        None, description="directory of the spool, for durability spool; not used in this release"
+    )
     queue_events_max: int = Field(
         100_000, ge=1, le=10_000_000, description="events waiting in memory; more are dropped and counted"
     )
@@ -235,6 +237,7 @@ def load_settings(**overrides: Any) -> Settings:
     except (InvalidValue, PydanticSettingsError) as error:
         raise SettingsError(str(error)) from error
     _refuse_plaintext(settings)
+    _refuse_contradictions(settings)
     return settings
 
 
@@ -295,6 +298,19 @@ def _refuse_plaintext(settings: Settings) -> None:
                 f"{PREFIX}SECURITY_PROTOCOL is {settings.security_protocol}, and {host} is not this machine: "
                 f"use SASL_SSL or SSL, or set {PREFIX}ALLOW_PLAINTEXT=true if the network is trusted"
             )
+
+
+def _refuse_contradictions(settings: Settings) -> None:
+    if settings.security_protocol.startswith("SASL"):
+        for name, value in (("SASL_USERNAME", settings.sasl_username), ("SASL_PASSWORD", settings.sasl_password)):
+            if not value:
+                raise SettingsError(f"{PREFIX}{name} is missing: {settings.security_protocol} needs it")
+    stall, session = settings.stream_stall_timeout_seconds, settings.stream_session_timeout_seconds
+    if stall <= session:
+        raise SettingsError(
+            f"{PREFIX}STREAM_STALL_TIMEOUT_SECONDS is {stall:g}; "
+            f"it must be above {PREFIX}STREAM_SESSION_TIMEOUT_SECONDS ({session:g})"
+        )
 
 
 def _is_this_machine(host: str) -> bool:
