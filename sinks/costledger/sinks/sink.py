@@ -106,7 +106,7 @@ class Sink:
         Sets the garbage collector of the process to collect less often.
         """
         # A batch is tens of thousands of live objects that die together: collecting at every 700 new ones only walks
-        # them again and again (a sixth of the sink's CPU time).
+        # them again and again.
         gc.set_threshold(*_GC_THRESHOLDS)
         try:
             self._intake.open(self._on_assign, self._on_revoke, self._on_lost)

@@ -58,8 +58,8 @@ class StreamWorker:
 
         Sets the garbage collector of the process to collect less often.
         """
-        # Millions of totals live for weeks and hold no cycles: walking them again and again is three quarters of
-        # the CPU time of a recovery.
+        # Millions of totals live for weeks and hold no cycles: walking them again and again would be most of
+        # the work of a recovery.
         gc.set_threshold(*_GC_THRESHOLDS)
         return self._stage.run()
 

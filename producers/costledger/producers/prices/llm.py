@@ -46,7 +46,7 @@ VersionedRate = tuple[Rate, str]
 
 
 class LlmPrices:
-    """Rates of models by kind of token; a few hundred nanoseconds once a model has been seen.
+    """Rates of models by kind of token; one look into a dictionary or two once a model has been seen.
 
     Only the data bundled with the library is used, also where the host program has given the library newer
     data: a price then depends on versions alone, not on what else ran in the process.

@@ -138,7 +138,7 @@ COMMENT ON COLUMN analyst.costs.source IS 'the service that emitted the event';
 COMMENT ON COLUMN analyst.costs.reverses_event_id IS 'the event that this entry takes back';
 COMMENT ON COLUMN analyst.costs.metadata IS 'what the emitter added, a flat object of strings';
 
-COMMENT ON VIEW analyst.costs_hourly IS 'Costs by user, service, operation and hour (UTC): use this or costs_daily for sums, it is a thousand times smaller.';
+COMMENT ON VIEW analyst.costs_hourly IS 'Costs by user, service, operation and hour (UTC): use this or costs_daily for sums: they have far fewer rows.';
 COMMENT ON COLUMN analyst.costs_hourly.user_id IS 'who is charged';
 COMMENT ON COLUMN analyst.costs_hourly.tier IS 'subscription tier of the user as it is now';
 COMMENT ON COLUMN analyst.costs_hourly.service IS 'the paid service';
