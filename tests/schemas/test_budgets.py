@@ -130,10 +130,14 @@ def test_more_than_a_hundred_percent_where_allowed() -> None:
 
 
 def test_typed_budget_is_exact() -> None:
-    """USD with up to 12 decimals; the field is named."""
+    """USD with up to 12 decimals; the field is named, and its bounds in the unit that was typed."""
     assert parse_monthly("12.345678901234") == 12_345_678_901_234
     with pytest.raises(InvalidValue, match=r"monthly_budget is 0\.1; .*floats"):
         parse_monthly(0.1)  # type: ignore[arg-type]  # what must be refused
+    with pytest.raises(InvalidValue, match=r"^monthly_budget is 10000\.5; it must be from 0 to 10000 USD$"):
+        parse_monthly(Decimal("10000.5"))
+    with pytest.raises(InvalidValue, match=r"^hourly_spike_limit is -1; it must be from 0 to 10000 USD$"):
+        parse_monthly(-1, "hourly_spike_limit")
 
 
 @pytest.mark.parametrize(

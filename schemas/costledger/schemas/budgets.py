@@ -163,8 +163,11 @@ def parse_thresholds(
 
 
 def parse_monthly(value: Decimal | int | str, field_name: str = "monthly_budget") -> int:
-    """A monthly budget typed in USD, as 1e-12 USD."""
-    return to_picodollars(value, field_name)
+    """A monthly budget typed in USD, as 1e-12 USD; outside 0 to 10000 USD raises `InvalidValue`, in USD."""
+    amount = to_picodollars(value, field_name)
+    if not 0 <= amount <= MONTHLY_BUDGET_MAX:
+        raise InvalidValue(field_name, value, f"from 0 to {MONTHLY_BUDGET_MAX // PICODOLLARS_PER_USD} USD")
+    return amount
 
 
 def _check_thresholds(thresholds: tuple[Decimal, ...]) -> None:

@@ -19,13 +19,15 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 _SHOWN_CHARACTERS_MAX = 120
 
 
 def shown(value: object) -> str:
-    """`repr` of a value, cut to a length that fits in a log line and a header."""
+    """`repr` of a value (a Decimal as its number), cut to a length that fits in a log line and a header."""
     try:
-        text = repr(value)
+        text = str(value) if isinstance(value, Decimal) else repr(value)
     except ValueError:  # Python writes out no integer of more than 4300 digits
         return f"a value of type {type(value).__name__} too long to show"
     return text if len(text) <= _SHOWN_CHARACTERS_MAX else f"{text[:_SHOWN_CHARACTERS_MAX]}… ({len(text)} characters)"
