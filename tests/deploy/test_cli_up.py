@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,21 @@ def test_an_emitted_event_is_in_the_ledger(embedded_up: Up) -> None:
     report = embedded_up.cli.json("reconcile", "--wait", "30")
     assert report["ok"]
     assert report["lag"] == report["missing"] == report["difference_picodollars"] == 0
+
+
+def test_an_event_of_the_future_is_announced(embedded_up: Up) -> None:
+    """`emit` says of an event too far ahead of the clock that it will be put aside, and so it is."""
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    arguments = ("emit", "--user", "early", "--service", "aws-s3", "--operation", "get", "--quantity", "1")
+    emitted = embedded_up.cli.json(*arguments, "--occurred-at", tomorrow)
+    assert (emitted["ok"], emitted["ahead"]) == (True, 1)
+    refused = wait_until(
+        lambda: embedded_up.cli.json("quarantine", "list", "--reason", "invalid_occurred_at")["messages"],
+        60,
+        "the event is in quarantine",
+    )
+    assert [message["key"] for message in refused] == ["early"]
+    assert embedded_up.cli.json(*arguments)["ahead"] == 0
 
 
 def test_a_second_import_adds_nothing(embedded_up: Up) -> None:
@@ -92,13 +108,14 @@ def test_a_bad_event_is_in_quarantine_and_can_be_replayed(embedded_up: Up) -> No
     producer.produce("cost.events", b"no event", b"nobody")
     assert producer.flush(30) == 0
     cli = embedded_up.cli
-    waiting = wait_until(lambda: cli.json("quarantine", "list")["messages"], 60, "the message is in quarantine")
+    listing = ("quarantine", "list", "--reason", "undecodable")
+    waiting = wait_until(lambda: cli.json(*listing)["messages"], 60, "the message is in quarantine")
     assert [message["reason"] for message in waiting] == ["undecodable"]
     shown = cli.json("quarantine", "show", str(waiting[0]["id"]))
     assert (shown["key"], shown["payload_base64"], shown["event"]) == ("nobody", "bm8gZXZlbnQ=", None)
     assert cli.json("quarantine", "replay", str(waiting[0]["id"])) == {"replayed": 1, "asked": 1}
     wait_until(
-        lambda: [m["id"] for m in cli.json("quarantine", "list")["messages"]] not in ([], [waiting[0]["id"]]),
+        lambda: [m["id"] for m in cli.json(*listing)["messages"]] not in ([], [waiting[0]["id"]]),
         60,
         "the replayed message is put aside anew",
     )

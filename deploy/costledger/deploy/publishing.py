@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka.admin import AdminClient
@@ -12,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 from costledger.deploy.console import err
 from costledger.deploy.kafka_topics import cluster_metadata
 from costledger.schemas.errors import Unavailable
+from costledger.schemas.events import AHEAD_MICROSECONDS_MAX
 from costledger.schemas.kafka_config import client_config
 from costledger.schemas.money import usd_text
 from costledger.schemas.settings import Settings
@@ -20,17 +22,23 @@ if TYPE_CHECKING:
     from costledger.producers import EventDropped, Stats
     from costledger.schemas.events import CostEvent
 
+#: How far ahead of the clock an event may be.
+AHEAD_MAX: Final = timedelta(microseconds=AHEAD_MICROSECONDS_MAX)
 _FLUSH_STEP_SECONDS: Final = 0.5
 _PROGRESS_EVERY_EVENTS: Final = 500
 
 
 @dataclass(slots=True)
 class Published:
-    """What came of it. `amount` is the exact sum in 1e-12 USD of all events that have a price."""
+    """What came of it. `amount` is the exact sum in 1e-12 USD of all events that have a price.
+
+    `ahead` counts the events that the sink will refuse, if this machine's clock and the broker's agree.
+    """
 
     events: int = 0
     amount: int = 0
     unpriced: int = 0
+    ahead: int = 0
     acknowledged: int = 0
     errors: list[str] = field(default_factory=list)
 
@@ -39,6 +47,7 @@ class Published:
         self.events += 1
         self.amount += event.amount or 0
         self.unpriced += event.amount is None
+        self.ahead += event.occurred_at - datetime.now(UTC) > AHEAD_MAX
 
     @property
     def ok(self) -> bool:
@@ -52,6 +61,7 @@ class Published:
             "events": self.events,
             "acknowledged": self.acknowledged,
             "unpriced": self.unpriced,
+            "ahead": self.ahead,
             "total_usd": usd_text(self.amount),
             "errors": self.errors,
         }
@@ -61,6 +71,12 @@ class Published:
         lines = [f"{self.acknowledged} of {self.events} events acknowledged, {usd_text(self.amount)} USD"]
         if self.unpriced:
             lines.append(f"{self.unpriced} events are unpriced: no price is known for them")
+        if self.ahead:
+            minutes = AHEAD_MAX // timedelta(minutes=1)
+            lines.append(
+                f"{self.ahead} events are more than {minutes} minutes ahead of this machine's clock: "
+                "they go to quarantine, not to the ledger"
+            )
         lines += [f"not published: {error}" for error in self.errors]
         return "\n".join(lines)
 
