@@ -6,6 +6,8 @@ Progress and complaints go to stderr.
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, is_dataclass
@@ -37,9 +39,15 @@ def err() -> Console:
     return _console(stderr=True)
 
 
+def program() -> str:
+    """What to type for this command: `costledger`, or the path it was called by where PATH has no such command."""
+    return "costledger" if shutil.which("costledger") else shlex.quote(sys.argv[0])
+
+
 def say(text: str) -> None:
     """A line of progress on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{text}\n")  # in one piece: services are started by several threads
+    sys.stderr.flush()
 
 
 def print_json(document: object) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from costledger.deploy.console import JsonOption, out, print_json, say
+from costledger.deploy.console import JsonOption, out, print_json, program, say
 from costledger.deploy.context import command_settings
 
 if TYPE_CHECKING:
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 _NEXT = """\
 Try next:
-  costledger up                      the same system, to stay (with Apache Kafka, where Java is there)
+  {program} up   (the same system, to stay; with Apache Kafka, where Java is there)
 and beside it, in another terminal:
   export COSTLEDGER_ENV_FILE={env_file}
-  costledger emit --user you --service aws-rekognition --operation detectLabels --quantity 5
-  costledger budget set you --monthly 20
-  costledger reconcile"""
+  {program} emit --user you --service aws-rekognition --operation detectLabels --quantity 5
+  {program} budget set you --monthly 20
+  {program} reconcile"""
 
 
 def register(app: typer.Typer) -> None:
@@ -82,4 +82,4 @@ def _summarise(result: DemoResult) -> None:
     print(f"{result.published.to_text()} in {result.seconds:.1f} s; {len(result.alerts)} alerts")
     print(verdict(result.report))
     print()
-    print(_NEXT.format(env_file=default_data_dir() / "costledger.env"))
+    print(_NEXT.format(program=program(), env_file=default_data_dir() / "costledger.env"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from costledger.deploy.console import say
+from costledger.deploy.console import program, say
 from costledger.deploy.context import command_settings
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _announce(system: LocalSystem, env_file: Path) -> None:
     for name, service in stack.services.items():
         print(f"{name:<10} {service.address}")
     print(f"{'settings':<10} {env_file}")
-    print(f"{'try':<10} COSTLEDGER_ENV_FILE={env_file} costledger reconcile")
+    print(f"{'try':<10} COSTLEDGER_ENV_FILE={env_file} {program()} reconcile")
     print(stack.durability)
     if not system.durable:
         print("With the embedded broker the ledger too begins empty at every start.")
