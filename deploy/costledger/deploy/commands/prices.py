@@ -61,6 +61,10 @@ def show(
         print_json({"price": None if row is None else _document(row)})
     elif row is None:
         print(f"unpriced: no price is known for {service} {operation}{f' of {model}' if model else ''}")
+        if model is None:
+            print(
+                "the operation of a language model is input-tokens or output-tokens, and the model an option: --model"
+            )
     else:
         _print([row])
         print(f"source: {row.source}")

@@ -102,6 +102,8 @@ def replay(
         print_json({"replayed": replayed, "asked": len(wanted)})
     else:
         print(f"{replayed} of {len(wanted)} messages replayed")
+        if replayed < len(set(wanted)):
+            print("the others were replayed before or do not exist: see `quarantine list --include-replayed`")
     raise typer.Exit(0 if replayed == len(set(wanted)) else 1)
 
 
