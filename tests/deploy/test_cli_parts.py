@@ -17,6 +17,7 @@ from tests.deploy.conftest import DIRECT, clean_environment
 from costledger.deploy.data_directory import claimed, services_dir, write_env_file
 from costledger.deploy.local_system import LocalSystem
 from costledger.deploy.observe import ObserveServer
+from costledger.deploy.stack.ports import listen_on
 from costledger.schemas.errors import SettingsError
 
 LOGGING = """
@@ -97,6 +98,15 @@ def test_a_port_in_use_names_the_setting(answers: Answers) -> None:
             lambda: (True, ""),
             port_setting="COSTLEDGER_SINK_METRICS_PORT",
         )
+
+
+def test_a_port_is_kept_while_its_worker_is_away() -> None:
+    """A socket that the supervisor holds: nobody else gets the port, and the worker that comes answers on it."""
+    with listen_on(0) as held, listen_on(held.getsockname()[1]) as other:
+        assert held.getsockname() != other.getsockname()
+        worker = ObserveServer("", 0, CollectorRegistry(), lambda: (True, "ok"), listener=held.dup())
+        with worker, DIRECT.open(f"http://127.0.0.1:{held.getsockname()[1]}/readyz", timeout=10) as response:
+            assert response.read() == b"ok\n"
 
 
 def test_a_data_directory_has_one_owner(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Final
 from costledger.deploy.data_directory import services_dir
 from costledger.deploy.failures import explain
 from costledger.deploy.stack import BrokerChoice, Stack, StackError
-from costledger.deploy.stack.ports import LOOPBACK, free_port, is_free
+from costledger.deploy.stack.ports import LOOPBACK, listen_on
 from costledger.deploy.stack.service import Service
 from costledger.deploy.supervisor import BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN, Report, Supervisor, WorkerSpec
 from costledger.schemas.errors import SettingsError, Unavailable
@@ -50,6 +51,8 @@ class LocalSystem:
         self._logs = data_dir / "logs"
         self._supervisor: Supervisor | None = None
         self._restarts: dict[str, tuple[float, float]] = {}
+        #: The sockets of the workers' metrics, ours for as long as the system runs.
+        self._listeners: dict[str, socket.socket] = {}
 
     @property
     def settings(self) -> Settings:
@@ -89,6 +92,8 @@ class LocalSystem:
                 self._report("draining the workers")
                 supervisor.stop()
         finally:
+            for listener in self._listeners.values():
+                listener.close()
             self.stack.stop()
 
     def _make_environment(self) -> dict[str, str]:
@@ -99,10 +104,8 @@ class LocalSystem:
         configured = load_settings()
         environment[f"{PREFIX}METRICS_HOST"] = LOOPBACK
         for name in WORKERS:
-            port: int = getattr(configured, f"{name}_metrics_port")
-            if port == 0 or not is_free(port):
-                port = free_port()
-            environment[f"{PREFIX}{name.upper()}_METRICS_PORT"] = str(port)
+            self._listeners[name] = listener = listen_on(getattr(configured, f"{name}_metrics_port"))
+            environment[f"{PREFIX}{name.upper()}_METRICS_PORT"] = str(listener.getsockname()[1])
         return environment
 
     def _start_workers(self, settings: Settings) -> None:
@@ -111,6 +114,7 @@ class LocalSystem:
                 name=name,
                 ready_url=f"http://{LOOPBACK}:{getattr(settings, f'{name}_metrics_port')}/readyz",
                 log_path=self._logs / f"{name}.log",
+                listener=self._listeners[name],
             )
             for name in WORKERS
         ]

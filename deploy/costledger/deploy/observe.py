@@ -6,6 +6,7 @@ A small HTTP server in a daemon thread; it answers while the process is busy, an
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
@@ -31,6 +32,7 @@ class ObserveServer:
 
     `health` says whether the worker does its work, and why not; `before_scrape` brings gauges up to date. Both
     are called from the server's threads. `port_setting` names the setting to change when the port is taken.
+    With `listener`, a socket that listens already, host and port are not used.
     """
 
     def __init__(
@@ -42,12 +44,13 @@ class ObserveServer:
         *,
         before_scrape: Callable[[], object] | None = None,
         port_setting: str = "the port",
+        listener: socket.socket | None = None,
     ) -> None:
         self._registry = registry
         self._health = health
         self._before_scrape = before_scrape
         try:
-            self._server = _Server((host, port), self)
+            self._server = _Server((host, port), self, listener)
         except OSError as error:
             raise SettingsError(
                 f"cannot serve metrics on {host}:{port} ({error.strerror}): set {port_setting} to a free port, or to 0"
@@ -98,9 +101,13 @@ class ObserveServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], observed: ObserveServer) -> None:
+    def __init__(self, address: tuple[str, int], observed: ObserveServer, listener: socket.socket | None) -> None:
         self.observed = observed
-        super().__init__(address, _Handler)
+        super().__init__(address, _Handler, bind_and_activate=listener is None)
+        if listener is not None:
+            self.socket.close()
+            self.socket = listener
+            self.server_address = listener.getsockname()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -38,11 +39,15 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """A worker: the name of its command, the URL that says whether it is ready, and where its log goes."""
+    """A worker: the name of its command, the URL that says whether it is ready, and where its log goes.
+
+    `listener` is the socket of its metrics: held open here, the port cannot be taken while the worker is away.
+    """
 
     name: str
     ready_url: str
     log_path: Path
+    listener: socket.socket | None = None
 
 
 class Supervisor:
@@ -92,9 +97,13 @@ class _Worker:
         # "costledger stream" is in the command line, so that ps and pgrep find it by its name. -P: the
         # directory in which `up` was called must not shadow the package.
         argv = [sys.executable, "-P", "-m", "costledger", self.spec.name, "--supervisor", str(os.getpid())]
+        listener = self.spec.listener
+        if listener is not None:
+            argv += ["--listener", str(listener.fileno())]
         with _opened_log(self.spec.log_path) as log:
             self._process = subprocess.Popen(
                 argv,
+                pass_fds=() if listener is None else (listener.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

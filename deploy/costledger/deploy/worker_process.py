@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NoReturn, Protocol
 
@@ -37,12 +38,18 @@ class Build(Protocol):
 
 
 def run_worker(
-    name: WorkerName, build: Callable[[], Build], supervisor_pid: int | None, *, takes_signals: bool = False
+    name: WorkerName,
+    build: Callable[[], Build],
+    supervisor_pid: int | None,
+    listener_fd: int | None,
+    *,
+    takes_signals: bool = False,
 ) -> NoReturn:
     """Run the worker in this process, with its metrics on the port of the settings; ends with its exit code.
 
     `build` imports the worker's class; `takes_signals` says that its `run` handles SIGTERM and SIGINT itself.
-    With `supervisor_pid` the process is killed when that parent is gone.
+    With `supervisor_pid` the process is killed when that parent is gone. `listener_fd` is a socket that the parent
+    has opened for the metrics, so that their port stays ours while the worker is started again.
     """
     if supervisor_pid is not None:
         end_with_parent(supervisor_pid)
@@ -71,6 +78,7 @@ def run_worker(
         worker.health,
         before_scrape=getattr(worker, "stats", None),  # the stream worker sets its lag metric so
         port_setting=f"COSTLEDGER_{name.upper()}_METRICS_PORT",
+        listener=None if listener_fd is None else socket.socket(fileno=listener_fd),
     ):
         code = worker.run()
     raise typer.Exit(code)

@@ -12,6 +12,10 @@ SupervisorOption = Annotated[
     int | None,
     typer.Option("--supervisor", hidden=True, help="Process id of the parent; the worker ends when it does."),
 ]
+ListenerOption = Annotated[
+    int | None,
+    typer.Option("--listener", hidden=True, help="File descriptor of the socket for metrics, opened by the parent."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Processes")(notifier)
 
 
-def stream(supervisor: SupervisorOption = None) -> None:
+def stream(supervisor: SupervisorOption = None, listener: ListenerOption = None) -> None:
     """Keep every user's totals in real time and raise alerts.
 
     Reads the events and budgets, writes alerts to Kafka and current totals to Redis. SIGTERM or Ctrl-C drain
@@ -34,10 +38,10 @@ def stream(supervisor: SupervisorOption = None) -> None:
 
         return StreamWorker
 
-    run_worker("stream", build, supervisor, takes_signals=True)
+    run_worker("stream", build, supervisor, listener, takes_signals=True)
 
 
-def sink(supervisor: SupervisorOption = None) -> None:
+def sink(supervisor: SupervisorOption = None, listener: ListenerOption = None) -> None:
     """Write every event once to the ledger in PostgreSQL.
 
     Bad events go to quarantine. Waits while PostgreSQL is away. SIGTERM or Ctrl-C drain it within 10 seconds.
@@ -49,10 +53,10 @@ def sink(supervisor: SupervisorOption = None) -> None:
 
         return Sink
 
-    run_worker("sink", build, supervisor)
+    run_worker("sink", build, supervisor, listener)
 
 
-def notifier(supervisor: SupervisorOption = None) -> None:
+def notifier(supervisor: SupervisorOption = None, listener: ListenerOption = None) -> None:
     """Store the alerts in PostgreSQL, and bring budgets from there to Kafka.
 
     SIGTERM or Ctrl-C drain it within 10 seconds. Metrics and health: port 9103
@@ -64,4 +68,4 @@ def notifier(supervisor: SupervisorOption = None) -> None:
 
         return Notifier
 
-    run_worker("notifier", build, supervisor)
+    run_worker("notifier", build, supervisor, listener)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .errors import StackError
 
-__all__ = ["LOOPBACK", "free_port", "is_free", "is_listening"]
+__all__ = ["LOOPBACK", "free_port", "is_free", "is_listening", "listen_on"]
 
 LOOPBACK = "127.0.0.1"
 PORT_MIN = 15_000
@@ -56,3 +56,19 @@ def free_port() -> int:
         if is_free(port):
             return port
     raise StackError(f"no free port between {PORT_MIN} and {port_end - 1} in {PORT_TRIES_MAX} tries")
+
+
+def listen_on(port: int) -> socket.socket:
+    """A socket that listens on the loopback port, or on a free one where that is 0 or taken; StackError if none is."""
+    for _ in range(PORT_TRIES_MAX):
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((LOOPBACK, port or free_port()))
+            listener.listen()
+        except OSError:
+            listener.close()
+            port = 0
+        else:
+            return listener
+    raise StackError(f"no port could be listened on in {PORT_TRIES_MAX} tries")
