@@ -1,30 +1,19 @@
-"""All settings, from `COSTLEDGER_*` variables, a `.env` file or a TOML file.
-
-Order of precedence: arguments, environment, `.env` in the working directory (or the file named by
-`COSTLEDGER_ENV_FILE`), the TOML file named by `COSTLEDGER_CONFIG_FILE`, defaults. An unknown `COSTLEDGER_*`
-name is an error, so that a typo is never silent.
-"""
+"""Every setting: its name, default, bounds and meaning. How they are read is in `loading`."""
 
 from __future__ import annotations
 
-import difflib
 import os
-import tomllib
-from collections.abc import Iterable
 from decimal import Decimal
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
-from pydantic_settings import SettingsError as PydanticSettingsError
 
 from costledger.schemas.budgets import (
     DEFAULT_THRESHOLDS,
@@ -34,16 +23,12 @@ from costledger.schemas.budgets import (
     BudgetDefaults,
     parse_thresholds,
 )
-from costledger.schemas.errors import InvalidValue, SettingsError
 from costledger.schemas.money import to_picodollars
 from costledger.schemas.topics import DEFAULT_PARTITIONS, TopicNames
 
 PREFIX: Final = "COSTLEDGER_"
 ENV_FILE_VARIABLE: Final = "COSTLEDGER_ENV_FILE"
 CONFIG_FILE_VARIABLE: Final = "COSTLEDGER_CONFIG_FILE"
-#: Names under our prefix that are not settings of the running system.
-_OTHER_NAMES: Final = frozenset({ENV_FILE_VARIABLE, CONFIG_FILE_VARIABLE, "COSTLEDGER_REAL_DATA", "COSTLEDGER_API_URL"})
-_OTHER_PREFIXES: Final = ("COSTLEDGER_TEST_", "COSTLEDGER_FAULT_", "COSTLEDGER_BENCH_")
 
 
 class Settings(BaseSettings):
@@ -86,10 +71,26 @@ class Settings(BaseSettings):
     # SDK
     source: str = Field("unknown", min_length=1, max_length=128, description="name of the emitting service")
     durability: Literal["memory", "spool", "outbox"] = Field(
-        "memory", description="how events survive until Kafka has them; in this release memory alone"
+        "memory",
+        description="where events wait for Kafka: memory (lost with the process), spool (on the local disk) or outbox "
+        "(a row in the caller's own PostgreSQL transaction)",
     )
     spool_dir: Path | None = Field(
-        None, description="directory of the spool, for durability spool; not used in this release"
+        None, description="directory of the spool; default: $XDG_STATE_HOME/costledger/spool or ~/.local/state/..."
+    )
+    spool_bytes_max: int = Field(
+        2**30,
+        ge=2**20,
+        le=2**40,
+        description="bytes that the spool of one process may take; more waits in memory, loudly",
+    )
+    spool_synchronous: Literal["normal", "full"] = Field(
+        "normal", description="normal survives a kill of the process; full also a loss of power, at one fsync per event"
+    )
+    outbox_table: str = Field(
+        "costledger_outbox",
+        pattern=r"^[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?$",
+        description="table of the outbox in the caller's database, with its schema where it has one",
     )
     queue_events_max: int = Field(
         100_000, ge=1, le=10_000_000, description="events waiting in memory; more are dropped and counted"
@@ -150,6 +151,34 @@ class Settings(BaseSettings):
     spike_usual_hours_min: int = Field(24, ge=1, le=960, description="hours with cost that make a usual hour")
     spike_usual_least_usd: Decimal = Field(Decimal(1), ge=0, description="an hour below this is no relative spike, USD")
 
+    # Plans and enforcement
+    plan_file: Path | None = Field(None, description="TOML file with processing plans by tier, over the shipped ones")
+    plan_shares: tuple[tuple[Decimal, str], ...] = Field(
+        ((Decimal(80), "default"), (Decimal(95), "free")),
+        description="from so many percent of the budget on, no more than that tier's plan (JSON list of pairs)",
+    )
+    guard_when_unavailable: Literal["skip", "allow"] = Field(
+        "skip", description="the decision while Redis or the budget cannot be read; zero-cost work is always allowed"
+    )
+    guard_single_share_percent: Decimal = Field(
+        Decimal(10), gt=0, le=100, description="one operation above this share of the budget is skipped, percent"
+    )
+    guard_warn_percent: Decimal = Field(
+        Decimal(90), gt=0, le=100, description="from this share of the budget on the decision is warn, percent"
+    )
+    guard_reservation_seconds: float = Field(
+        900, ge=1, le=7 * 86_400, description="a reservation neither settled nor released by then is freed"
+    )
+    guard_settled_hold_seconds: float = Field(
+        3600, ge=1, le=7 * 86_400, description="how long a settled amount is held until the totals are seen to have it"
+    )
+    guard_recovery_seconds: float = Field(
+        5, ge=0, le=3600, description="after Redis lost a user's reservations: time for their holders to renew them"
+    )
+    guard_budget_cache_seconds: float = Field(
+        5, ge=0, le=3600, description="how long the guard remembers a user's budget"
+    )
+
     # Sink and notifier
     sink_group: str = Field("costledger-sink", min_length=1, max_length=128, description="consumer group of the sink")
     sink_instance_id: str | None = Field(
@@ -201,7 +230,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library passes it by name
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, environment, `.env`, TOML: the first that has a value wins."""
-        toml = TomlConfigSettingsSource(settings_cls, toml_file=_toml_file())
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=config_file())
         return init_settings, env_settings, dotenv_settings, toml
 
     @property
@@ -218,103 +247,7 @@ class Settings(BaseSettings):
         )
 
 
-def load_settings(**overrides: Any) -> Settings:
-    """Read the settings; raises `SettingsError` naming each setting that is wrong or unknown."""
-    env_file = Path(os.environ.get(ENV_FILE_VARIABLE, ".env"))
-    _refuse_missing(ENV_FILE_VARIABLE, env_file)
-    _refuse_missing(CONFIG_FILE_VARIABLE, _toml_file())
-    _refuse_unknown("the environment", os.environ)
-    if env_file.is_file():
-        _refuse_unknown(str(env_file), dotenv_values(env_file))
-    _refuse_unknown("the arguments", _as_variables(overrides))
-    _refuse_unknown_toml()
-    try:
-        settings = Settings(_env_file=env_file, **overrides)
-        settings.budget_defaults()
-    except ValidationError as error:
-        # The library's own error holds the values, of secrets too: it must not follow into a log.
-        raise SettingsError(_explained(error)) from None
-    except (InvalidValue, PydanticSettingsError) as error:
-        raise SettingsError(str(error)) from error
-    _refuse_plaintext(settings)
-    _refuse_contradictions(settings)
-    return settings
-
-
-def _toml_file() -> Path | None:
+def config_file() -> Path | None:
+    """The TOML file of settings that the environment names, or None."""
     name = os.environ.get(CONFIG_FILE_VARIABLE)
     return Path(name) if name else None
-
-
-def _refuse_missing(variable: str, path: Path | None) -> None:
-    if variable in os.environ and path is not None and not path.is_file():
-        raise SettingsError(f"{variable} names {path}, which is not a file")
-
-
-def _refuse_unknown(where: str, names: Iterable[str]) -> None:
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | _OTHER_NAMES
-    for name in names:
-        # Names in lower case are read too.
-        upper = name.upper()
-        if upper.startswith(PREFIX) and upper not in known and not upper.startswith(_OTHER_PREFIXES):
-            near = difflib.get_close_matches(upper, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise SettingsError(f"{name} in {where} is no setting of costledger{hint}")
-
-
-def _refuse_unknown_toml() -> None:
-    path = _toml_file()
-    if path is None:
-        return
-    try:
-        names = tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SettingsError(f"{path} is not a TOML file: {error}") from error
-    _refuse_unknown(str(path), _as_variables(names))
-
-
-def _as_variables(names: Iterable[str]) -> list[str]:
-    return [PREFIX + name for name in names]
-
-
-def _explained(error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors(include_url=False):
-        name = ".".join(str(part) for part in problem["loc"])
-        # The value of a secret must not reach a log.
-        secret = any(part in name for part in ("password", "url"))
-        value = "" if secret else f" is {problem.get('input')!r}"
-        lines.append(f"{PREFIX}{name.upper()}{value}: {problem['msg']}")
-    return "\n".join(lines)
-
-
-def _refuse_plaintext(settings: Settings) -> None:
-    if settings.allow_plaintext or settings.security_protocol not in {"PLAINTEXT", "SASL_PLAINTEXT"}:
-        return
-    for server in settings.bootstrap_servers.split(","):
-        host = server.strip().rsplit(":", 1)[0].strip("[]")
-        if not _is_this_machine(host):
-            raise SettingsError(
-                f"{PREFIX}SECURITY_PROTOCOL is {settings.security_protocol}, and {host} is not this machine: "
-                f"use SASL_SSL or SSL, or set {PREFIX}ALLOW_PLAINTEXT=true if the network is trusted"
-            )
-
-
-def _refuse_contradictions(settings: Settings) -> None:
-    if settings.security_protocol.startswith("SASL"):
-        for name, value in (("SASL_USERNAME", settings.sasl_username), ("SASL_PASSWORD", settings.sasl_password)):
-            if not value:
-                raise SettingsError(f"{PREFIX}{name} is missing: {settings.security_protocol} needs it")
-    stall, session = settings.stream_stall_timeout_seconds, settings.stream_session_timeout_seconds
-    if stall <= session:
-        raise SettingsError(
-            f"{PREFIX}STREAM_STALL_TIMEOUT_SECONDS is {stall:g}; "
-            f"it must be above {PREFIX}STREAM_SESSION_TIMEOUT_SECONDS ({session:g})"
-        )
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:  # a name, and who answers to it is not known here
-        return False

@@ -1,0 +1,1 @@
+"""Knowing a cost before it is spent, and spending less: plans, estimates, processors, strategies."""
