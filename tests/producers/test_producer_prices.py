@@ -13,7 +13,7 @@ from genai_prices.data import providers
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from costledger.producers.prices import PriceBook, check_prices, list_prices, show_price
+from costledger.producers.prices import PriceBook, check_prices, installed_snapshot, list_prices, show_price
 from costledger.producers.prices.rates import decimal_text, divided_half_even
 from costledger.schemas.errors import InvalidValue, PriceError
 from costledger.schemas.times import to_microseconds
@@ -154,7 +154,7 @@ def test_gpt_4_in_2023_costs_30_and_60_dollars_a_million() -> None:
     assert (prompt.operation, completion.operation) == ("input-tokens", "output-tokens")
     assert prompt.priced.amount_picodollars == 4808 * 30 * 10**6
     assert completion.priced.amount_picodollars == 10 * 60 * 10**6
-    assert prompt.priced.price_version == f"genai-prices-{genai_prices.__version__}/openai/gpt-4"
+    assert prompt.priced.price_version == f"{installed_snapshot().label}/openai/gpt-4"
     assert (prompt.priced.unit_price, completion.priced.unit_price) == ("0.00003", "0.00006")
 
 
@@ -345,7 +345,7 @@ def test_a_wrong_entry_is_refused_by_name(tmp_path: Path, fields: dict[str, obje
     [
         ("version = 1", "version is 1; it must be text"),
         ('version = "x"\ncurrency = "EUR"', "currency is 'EUR'; it must be USD"),
-        ("= = =", "own.toml cannot be read as a price book"),
+        ("= = =", "own.toml: cannot be read as a price book"),
         ('version = "x"\nprice = [1]', "entry 1: 1 must be a table"),
         ('version = "x"\nprices = []', "a field is 'prices'"),
     ],
@@ -360,7 +360,7 @@ def test_a_wrong_file_is_refused_by_name(tmp_path: Path, text: str, message: str
 
 def test_a_missing_file_is_a_price_error(tmp_path: Path) -> None:
     """A file that is not there is named."""
-    with pytest.raises(PriceError, match=r"none\.toml cannot be read"):
+    with pytest.raises(PriceError, match=r"none\.toml: cannot be read"):
         PriceBook.load(tmp_path / "none.toml")
 
 

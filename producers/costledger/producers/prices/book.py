@@ -7,7 +7,8 @@ operation, then one for all operations (`*`) of the service.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from fractions import Fraction
@@ -17,16 +18,14 @@ from pathlib import Path
 from typing import Final
 
 from costledger.producers.prices import llm
-from costledger.producers.prices.entries import (
-    ANY_OPERATION,
-    BookFile,
-    PriceEntry,
-    read_book_file,
-    units_of,
-)
-from costledger.producers.prices.findings import Finding, find_gaps, find_overlaps, find_shadowed
+from costledger.producers.prices.entries import BookFile, PriceEntry, read_book_file, units_of
+from costledger.producers.prices.finding import PriceFileError
+from costledger.producers.prices.findings import Finding, find_gaps, find_held, find_overlaps, find_shadowed
+from costledger.producers.prices.index import EntryIndex
+from costledger.producers.prices.jumps import hold_jumps
 from costledger.producers.prices.rates import Priced, Rate, divided_half_even, rounded_up
-from costledger.schemas.errors import InvalidValue, PriceError
+from costledger.producers.prices.snapshot import find_unknown_snapshot, installed_snapshot
+from costledger.schemas.errors import InvalidValue
 from costledger.schemas.money import (
     NANOUNITS_PER_UNIT,
     PICODOLLARS_PER_USD,
@@ -58,10 +57,15 @@ _UNIT_OF_KIND: Final = {
     llm.OUTPUT: llm.TOKEN,
     llm.REQUEST: "request",
 }
+_EPOCH_DAY: Final = date(1970, 1, 1)
 _DAY_US: Final = 24 * 3600 * 1_000_000
 #: Distinct (service, operation, unit, model, day) remembered; a service uses a few dozen at a time.
 _RESOLVED_MAX: Final = 4096
 _NO_METADATA: Final[Mapping[str, str]] = {}
+#: Entries that one warning names.
+_HELD_NAMED_MAX: Final = 20
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,28 +78,55 @@ class Charge:
 
 
 class PriceBook:
-    """Prices by service, operation, unit, model and time. Immutable once loaded; safe to share between threads."""
+    """Prices by service, operation, unit, model and time. Immutable once loaded; safe to share between threads.
+
+    An entry whose price jumps is held until a person has reviewed it (see `jumps`): what it covers is unpriced.
+    """
 
     def __init__(self, book_files: Sequence[BookFile]) -> None:
-        self.files: Final = tuple(book_files)
         self.llm: Final = llm.LlmPrices()
-        self._by_file: Final = tuple(_indexed(book.entries) for book in reversed(self.files))
+        checked: list[BookFile] = []
+        for book in book_files:
+            checked.append(hold_jumps(book, EntryIndex(checked), self._model_price))
+        self.files: Final = tuple(checked)
+        self._entries: Final = EntryIndex(self.files)
         self._resolve = lru_cache(_RESOLVED_MAX)(self._find_entry)
 
     @classmethod
     def load(cls, *paths: Path | str) -> PriceBook:
         """The shipped prices with these files over them, the last one on top; raises `PriceError`.
 
-        An overlap within a file is an error; `check` tells what is merely doubtful.
+        An overlap within a file is an error; `check` tells what is merely doubtful. Entries held for review are
+        logged as a warning.
         """
+        book = cls.read(*paths)
+        if held := book.held:
+            named = "; ".join(f"{entry.file}, entry {entry.number}: {entry.label}" for entry in held[:_HELD_NAMED_MAX])
+            more = f"; and {len(held) - _HELD_NAMED_MAX} more" if len(held) > _HELD_NAMED_MAX else ""
+            logger.warning(
+                "%d price entries are held for review, and what they cover is unpriced (`costledger prices check` "
+                "says why): %s%s",
+                len(held),
+                named,
+                more,
+            )
+        return book
+
+    @classmethod
+    def read(cls, *paths: Path | str) -> PriceBook:
+        """The same without a word about entries held for review."""
         book_files = [read_book_file(files(__package__) / "shipped.toml")]
         for path in paths:
             known = frozenset(unit for book in book_files for unit in units_of(book))
             book_files.append(read_book_file(Path(path), known))
-        overlaps = [str(finding) for book in book_files for finding in find_overlaps(book)]
-        if overlaps:
-            raise PriceError("\n".join(overlaps))
+        if overlaps := [finding for book in book_files for finding in find_overlaps(book)]:
+            raise PriceFileError(overlaps)
         return cls(book_files)
+
+    @property
+    def held(self) -> list[PriceEntry]:
+        """The entries that wait for review."""
+        return [entry for book in self.files for entry in book.entries if entry.held is not None]
 
     @property
     def version(self) -> str:
@@ -112,7 +143,7 @@ class PriceBook:
         unit: str | None = None,
         metadata: Mapping[str, str] = _NO_METADATA,
     ) -> Priced:
-        """What `quantity` units cost at a time; unpriced (amount None) where no entry covers it.
+        """What `quantity` units cost at a time; unpriced (amount None) where no entry covers it, or a held one does.
 
         The quantity is rounded to 1e-9 units first, as the ledger records it, and the amount once, half to
         even, to 1e-12 USD. `unit` is what the caller counts: another unit than the entry's is another price,
@@ -185,25 +216,32 @@ class PriceBook:
     def entry_at(
         self, service: str, operation: str, day: date, unit: str | None = None, model: str | None = None
     ) -> PriceEntry | None:
-        """The entry in force on a UTC day, None where no file has one."""
-        for index in self._by_file:
-            for key in ((service, operation, model), (service, operation, None), (service, ANY_OPERATION, None)):
-                for entry in index.get(key, ()):
-                    if entry.covers(day) and (unit is None or unit == entry.unit or unit in entry.counted_in):
-                        return entry
-        return None
+        """The entry in force on a UTC day, None where no file has one. One that is `held` prices nothing."""
+        return self._entries.entry_at(service, operation, day, unit, model)
 
     def check(self) -> list[Finding]:
-        """What is doubtful: gaps between the prices of an operation, entries that another one hides."""
+        """What is doubtful: jumps held for review, gaps between the prices of an operation, entries that another
+        one hides, data of language models that is none of the known snapshots.
+        """
         return [
+            *(finding for book in self.files for finding in find_held(book)),
             *(finding for book in self.files for finding in find_gaps(book)),
             *find_shadowed(self.files),
+            *find_unknown_snapshot(installed_snapshot()),
         ]
 
     def _find_entry(
         self, service: str, operation: str, unit: str | None, model: str | None, day_number: int
     ) -> PriceEntry | None:
         return self.entry_at(service, operation, from_microseconds(day_number * _DAY_US).date(), unit, model)
+
+    def _model_price(
+        self, service: str, operation: str, unit: str, model: str | None, day: date
+    ) -> tuple[Rate, str] | None:
+        """What is known besides files, at the price for the shortest input."""
+        day_us = (day - _EPOCH_DAY).days * _DAY_US
+        found = self._llm_rate(service, operation, unit, model, day_us, {REQUEST_INPUT_TOKENS_KEY: "0"})
+        return None if found is None else found[:2]
 
     def _llm_rate(
         self,
@@ -225,14 +263,9 @@ class PriceBook:
         return None if found is None else (*found, _UNIT_OF_KIND[kind])
 
 
-def _indexed(entries: Iterable[PriceEntry]) -> dict[tuple[str, str, str | None], list[PriceEntry]]:
-    index: dict[tuple[str, str, str | None], list[PriceEntry]] = {}
-    for entry in entries:
-        index.setdefault((entry.service, entry.operation, entry.model), []).append(entry)
-    return index
-
-
 def _priced_by(entry: PriceEntry, counted: int, unit: str | None, metadata: Mapping[str, str]) -> Priced:
+    if entry.held is not None:  # as it was counted, so that it can be rated whatever the review decides
+        return Priced(None, None, None, unit or entry.unit, counted)
     quantity = _charged_quantity(entry, counted, unit)
     if quantity is None:
         return Priced(None, None, None, unit, counted)

@@ -1,30 +1,26 @@
-"""The entries of a price book, read from TOML: what they may hold, and errors that name what is wrong."""
+"""The entries of a price book, read from a file: what they may hold, and errors that name what is wrong."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal
+from dataclasses import dataclass, field
+from datetime import date
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final
 
-from costledger.producers.prices.rates import Rate, rate_of
-from costledger.schemas.errors import InvalidValue, PriceError, shown
-from costledger.schemas.events import NAME_CHARACTERS_MAX, PRICE_CHARACTERS_MAX, UNIT_CHARACTERS_MAX
-from costledger.schemas.money import exact_decimal
-
-T = TypeVar("T")
+from costledger.producers.prices.fields import FieldReader
+from costledger.producers.prices.finding import Finding, PriceFileError
+from costledger.producers.prices.formats import ReadableText, read_table
+from costledger.producers.prices.rates import Rate
+from costledger.schemas.events import NAME_CHARACTERS_MAX, UNIT_CHARACTERS_MAX
 
 ANY_OPERATION: Final = "*"
-#: USD for one unit; a price above this is a slip of the keyboard.
-PRICE_USD_MAX: Final = Decimal(1_000_000)
-PER_MAX: Final = 10**12
-ENTRIES_MAX: Final = 10_000
+ENTRIES_MAX: Final = 20_000
 VERSION_CHARACTERS_MAX: Final = 100
+SOURCE_CHARACTERS_MAX: Final = 1000
 
-_BOOK_FIELDS: Final = frozenset({"version", "currency", "units", "price"})
+_BOOK_FIELDS: Final = frozenset({"$schema", "version", "currency", "units", "price"})
 _ENTRY_FIELDS: Final = frozenset(
     {
         "service",
@@ -39,22 +35,10 @@ _ENTRY_FIELDS: Final = frozenset(
         "effective_from",
         "effective_to",
         "source",
+        "reviewed",
     }
 )
 _ADDITION_FIELDS: Final = frozenset({"metadata", "price", "required"})
-
-
-class ReadableText(Protocol):
-    """A path, or a file within a package."""
-
-    @property
-    def name(self) -> str:
-        """The last part of the path."""
-        ...
-
-    def read_text(self, encoding: str) -> str:
-        """The whole text."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +54,36 @@ class Addition:
 
 
 @dataclass(frozen=True, slots=True)
+class Followed:
+    """The price that an entry follows: USD for one `unit`, the same of each addition, and where it stands."""
+
+    unit: str
+    usd_per_unit: Fraction
+    additions: Mapping[str, Fraction]
+    place: str
+    counted_in: Mapping[str, int] = field(default_factory=dict)
+
+    def usd_per(self, unit: str) -> Fraction:
+        """USD for one of the units in which it counts."""
+        return self.usd_per_unit / self.counted_in.get(unit, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Why an entry waits for review: what is wrong with which field, and the price in force before it."""
+
+    field: str
+    reason: str
+    followed: Followed
+
+
+@dataclass(frozen=True, slots=True)
 class PriceEntry:
-    """One price of one operation: in force from `effective_from` up to but not on `effective_to` (UTC days)."""
+    """One price of one operation: in force from `effective_from` up to but not on `effective_to` (UTC days).
+
+    `file` and `number` say where it stands. `reviewed` is why a jump from the price before it is right. An entry
+    that is `held` waits for that: on its days nothing is priced by it, nor by what lies below it.
+    """
 
     service: str
     operation: str
@@ -85,10 +97,19 @@ class PriceEntry:
     effective_to: date | None
     source: str
     version: str
+    file: str
+    number: int
+    reviewed: str | None = None
+    held: Held | None = None
 
     def covers(self, day: date) -> bool:
         """Is the price in force on this UTC day?"""
         return self.effective_from <= day and (self.effective_to is None or day < self.effective_to)
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What prices that follow one another in time have in common."""
+        return self.service, self.operation, self.model or "", self.unit
 
     @property
     def label(self) -> str:
@@ -107,16 +128,16 @@ class BookFile:
 
 
 def read_book_file(path: ReadableText | Path, known_units: frozenset[str] = frozenset()) -> BookFile:
-    """Read one price file; raises `PriceError` naming file, entry, field, value and limit.
+    """Read one price file, TOML or (ending in `.json`) JSON; raises `PriceFileError` with all that is wrong in it.
 
-    `known_units` are the units of the files below it; a file names the further units it needs in `units`.
+    Each of its findings names file, entry, field, value and limit. `known_units` are the units of the files below
+    it; a file names the further units it needs in `units`.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise PriceError(f"{path.name} cannot be read as a price book: {error}") from error
-    reader = _Reader(path.name, table)
+    table = read_table(path)
+    reader = FieldReader(path.name, None)
+    table = reader.table(table)
     reader.refuse_unknown(table, _BOOK_FIELDS)
+    reader.optional(table, "$schema", str, "")
     version = reader.text(table, "version", VERSION_CHARACTERS_MAX)
     if reader.optional(table, "currency", str, "USD") != "USD":
         raise reader.error("currency", table["currency"], "USD")
@@ -124,11 +145,15 @@ def read_book_file(path: ReadableText | Path, known_units: frozenset[str] = froz
     rows = reader.optional(table, "price", list, [])
     if len(rows) > ENTRIES_MAX:
         raise reader.error("price", f"{len(rows)} entries", f"at most {ENTRIES_MAX} entries")
-    entries = [
-        entry
-        for number, row in enumerate(rows, start=1)
-        for entry in _entries(_Reader(f"{path.name}, entry {number}", row), row, version, units)
-    ]
+    entries: list[PriceEntry] = []
+    wrong: list[Finding] = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            entries += _entries(FieldReader(path.name, number), row, version, units)
+        except PriceFileError as error:
+            wrong += error.findings
+    if wrong:
+        raise PriceFileError(wrong)
     return BookFile(path.name, version, tuple(entries))
 
 
@@ -137,11 +162,14 @@ def units_of(book: BookFile) -> frozenset[str]:
     return frozenset(unit for entry in book.entries for unit in (entry.unit, *entry.counted_in))
 
 
-def _entries(reader: _Reader, row: dict[str, Any], version: str, units: frozenset[str]) -> list[PriceEntry]:
+def _entries(reader: FieldReader, row: object, version: str, units: frozenset[str]) -> list[PriceEntry]:
+    row = reader.table(row)
     reader.refuse_unknown(row, _ENTRY_FIELDS)
     operations = row.get("operations")
     if operations != ANY_OPERATION:
         operations = reader.texts(row, "operations", NAME_CHARACTERS_MAX)
+    if "model" in row and ANY_OPERATION in operations:
+        raise reader.error("model", row["model"], f'left out where operations has "{ANY_OPERATION}"')
     starts = reader.day(row, "effective_from")
     ends = reader.day(row, "effective_to") if "effective_to" in row else None
     if ends is not None and ends <= starts:
@@ -153,7 +181,6 @@ def _entries(reader: _Reader, row: dict[str, Any], version: str, units: frozense
             raise reader.error("unit", name, f"one of {', '.join(sorted(units))} (or named in the file's `units`)")
     for name in counted_in:
         reader.count(counted_in, name)
-    additions = tuple(_addition(reader, part) for part in reader.optional(row, "additions", list, []))
     shared: dict[str, Any] = {
         "service": reader.text(row, "service", NAME_CHARACTERS_MAX),
         "model": reader.text(row, "model", NAME_CHARACTERS_MAX) if "model" in row else None,
@@ -161,82 +188,31 @@ def _entries(reader: _Reader, row: dict[str, Any], version: str, units: frozense
         "counted_in": counted_in,
         "rate": reader.rate(row, reader.count(row, "per") if "per" in row else 1),
         "rounded_up": reader.optional(row, "rounded_up", bool, default=False),
-        "additions": additions,
+        "additions": _additions(reader, reader.optional(row, "additions", list, [])),
         "effective_from": starts,
         "effective_to": ends,
-        "source": reader.text(row, "source", 1000),
+        "source": reader.text(row, "source", SOURCE_CHARACTERS_MAX),
         "version": f"{version}@{starts}",
+        "file": reader.file,
+        "number": reader.number,
+        "reviewed": reader.text(row, "reviewed", SOURCE_CHARACTERS_MAX) if "reviewed" in row else None,
     }
     return [PriceEntry(operation=operation, **shared) for operation in operations]
 
 
-def _addition(reader: _Reader, part: object) -> Addition:
+def _additions(reader: FieldReader, parts: list[object]) -> tuple[Addition, ...]:
+    additions: dict[str, Addition] = {}
+    for part in parts:
+        addition = _addition(reader, part)
+        if addition.metadata in additions:
+            raise reader.error("additions", addition.metadata, "named once")
+        additions[addition.metadata] = addition
+    return tuple(additions.values())
+
+
+def _addition(reader: FieldReader, part: object) -> Addition:
     if not isinstance(part, dict):
         raise reader.error("additions", part, "tables with `metadata`, `price` and `required`")
     reader.refuse_unknown(part, _ADDITION_FIELDS)
     required = reader.optional(part, "required", bool, default=True)
     return Addition(reader.text(part, "metadata", NAME_CHARACTERS_MAX), reader.rate(part, 1), required)
-
-
-class _Reader:
-    """Takes typed fields out of a TOML table; every error names the place, the field, the value and the limit."""
-
-    def __init__(self, place: str, table: object) -> None:
-        self._place = place
-        if not isinstance(table, dict):
-            raise PriceError(f"{place}: {shown(table)} must be a table")
-
-    def error(self, field: str, value: object, limit: str) -> PriceError:
-        return PriceError(f"{self._place}: {field} is {shown(value)}; it must be {limit}")
-
-    def refuse_unknown(self, table: dict[str, Any], known: frozenset[str]) -> None:
-        for name in table:
-            if name not in known:
-                raise self.error("a field", name, f"one of {', '.join(sorted(known))}")
-
-    def text(self, table: dict[str, Any], field: str, characters_max: int) -> str:
-        value = table.get(field)
-        if not isinstance(value, str) or not 0 < len(value) <= characters_max or not value.isprintable():
-            raise self.error(field, value, f"text of 1 to {characters_max} printable characters")
-        return value
-
-    def texts(self, table: dict[str, Any], field: str, characters_max: int) -> list[str]:
-        values = table.get(field)
-        if not isinstance(values, list) or not values:
-            raise self.error(field, values, "a list of texts")
-        return [self.text({field: value}, field, characters_max) for value in values]
-
-    def optional(self, table: dict[str, Any], field: str, kind: type[T], default: T) -> T:
-        value = table.get(field, default)
-        if not isinstance(value, kind):
-            raise self.error(field, value, f"of type {kind.__name__}")
-        return value
-
-    def day(self, table: dict[str, Any], field: str) -> date:
-        value = table.get(field)
-        if not isinstance(value, date) or isinstance(value, datetime):
-            raise self.error(field, value, "a day such as 2026-11-23 (without quotes)")
-        return value
-
-    def count(self, table: dict[str, Any], field: str) -> int:
-        value = table[field]
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= PER_MAX:
-            raise self.error(field, value, f"a whole number from 1 to {PER_MAX}")
-        return value
-
-    def rate(self, table: dict[str, Any], per: int) -> Rate:
-        text = table.get("price")
-        limit = f"decimal text from 0 to {PRICE_USD_MAX} USD"
-        if not isinstance(text, str):
-            raise self.error("price", text, f"{limit}, in quotes")
-        try:
-            price = exact_decimal(text, "price")
-        except InvalidValue:
-            raise self.error("price", text, limit) from None
-        # Zero or a sensible number of digits: 1E-999999 would take for ever to write out.
-        if not 0 <= price <= PRICE_USD_MAX or (price and price.adjusted() < -30) or len(text) > PRICE_CHARACTERS_MAX:
-            raise self.error("price", text, limit)
-        rate = rate_of(price, per)
-        if rate is None or len(rate.text) > PRICE_CHARACTERS_MAX:
-            raise self.error("price", f"{text} per {per}", "USD per unit with an end as a decimal")
-        return rate

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from costledger.producers.prices.book import PriceBook
 from costledger.producers.prices.entries import PriceEntry
-from costledger.producers.prices.findings import Finding
-from costledger.schemas.errors import PriceError
+from costledger.producers.prices.finding import Finding, PriceFileError
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +17,7 @@ class PriceRow:
     """One price as it is shown. `unit_price` is USD per unit as decimal text; `effective_to` is excluded.
 
     `additions` is what is charged besides: the name of the number in the event's metadata -> USD for each.
+    `held` says why the entry waits for review and prices nothing; None where it is applied.
     """
 
     service: str
@@ -32,10 +32,14 @@ class PriceRow:
     effective_to: date | None
     price_version: str
     source: str
+    held: str | None = None
+    reviewed: str | None = None
 
 
 def list_prices(book: PriceBook, at: datetime) -> list[PriceRow]:
     """All entries of the files in force at a time, by service and operation, each as the book would apply it.
+
+    Entries that are held for review are among them, and marked: the book applies nothing in their place.
 
     The models that the genai-prices library knows are not listed (there are thousands); `show_price` finds them.
     """
@@ -52,7 +56,7 @@ def list_prices(book: PriceBook, at: datetime) -> list[PriceRow]:
 def show_price(
     book: PriceBook, service: str, operation: str, at: datetime, *, unit: str | None = None, model: str | None = None
 ) -> PriceRow | None:
-    """The price in force for one operation, also of a language model; None where it is unpriced.
+    """The price in force for one operation, also of a language model; None where it is unpriced, marked where held.
 
     A model whose price depends on the length of the input is shown at its base price.
     """
@@ -80,12 +84,14 @@ def show_price(
 
 
 def check_prices(paths: Sequence[Path | str]) -> list[Finding]:
-    """Everything that is wrong or doubtful in the shipped prices with these files over them; empty when all is well."""
+    """Everything that is wrong or doubtful in the shipped prices with these files over them; empty when all is well.
+
+    Of files that cannot be used, the first one's errors are told, all of them.
+    """
     try:
-        return PriceBook.load(*paths).check()
-    except PriceError as error:
-        names = ", ".join(str(path) for path in paths)
-        return [Finding("error", names, line) for line in str(error).splitlines()]
+        return PriceBook.read(*paths).check()
+    except PriceFileError as error:
+        return list(error.findings)
 
 
 def _row(entry: PriceEntry) -> PriceRow:
@@ -102,4 +108,6 @@ def _row(entry: PriceEntry) -> PriceRow:
         effective_to=entry.effective_to,
         price_version=entry.version,
         source=entry.source,
+        held=None if entry.held is None else entry.held.reason,
+        reviewed=entry.reviewed,
     )

@@ -4,6 +4,7 @@ Kinds of tokens are disjoint here: `input` counts the tokens that were *not* rea
 `cached-input` those that were. (The library counts cached tokens within the input.) A model without a price
 of its own for cached tokens charges them as input.
 
+The versions of these prices carry the hash of the library's data (see `snapshot`).
 The library's history is thin: a time before a model's first recorded price gets that first price. The
 `price_version` names what was used, and a price book laid over it wins.
 """
@@ -14,12 +15,12 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 
-import genai_prices
 from genai_prices.data import providers as bundled_providers
 from genai_prices.data_snapshot import find_provider_by_id
 from genai_prices.types import ModelInfo, ModelPrice, Provider, StartDateConstraint, TieredPrices, TimeOfDateConstraint
 
 from costledger.producers.prices.rates import Rate, rate_of
+from costledger.producers.prices.snapshot import installed_snapshot
 from costledger.schemas.events import NAME_CHARACTERS_MAX
 from costledger.schemas.times import from_microseconds
 
@@ -53,7 +54,7 @@ class LlmPrices:
     """
 
     def __init__(self) -> None:
-        self.version: Final = f"genai-prices-{genai_prices.__version__}"
+        self.version: Final = installed_snapshot().label
         self._find = lru_cache(_MODELS_MAX)(_find_model)
         # By the identity of the library's own price objects, which live as long as the process: as many at
         # most as the library has prices.
