@@ -1,4 +1,4 @@
-"""`costledger prices list|show|check`: the price book."""
+"""`costledger prices list|show|check|schema|import|record`: the price book."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from costledger.deploy.commands import price_import
 from costledger.deploy.console import JsonOption, print_json, print_table
 from costledger.deploy.context import command_settings, time_option
 
@@ -26,6 +27,8 @@ def register(app: typer.Typer) -> None:
     group.command("list")(list_)
     group.command()(show)
     group.command()(check)
+    group.command()(schema)
+    price_import.register(group)
     app.add_typer(group, name="prices", rich_help_panel="Prices and budgets")
 
 
@@ -34,12 +37,12 @@ def list_(at: AtOption = None, json: JsonOption = False) -> None:
 
     The prices of language models come from the genai-prices library; `prices show --model` finds them.
     """
-    from costledger.producers.prices import PriceBook, list_prices
+    from costledger.producers.prices import PriceBook, installed_snapshot, list_prices
 
     book = PriceBook.load(*command_settings().price_files)
     rows = list_prices(book, at or time_option("now"))
     if json:
-        print_json({"prices": [_document(row) for row in rows]})
+        print_json({"prices": [_document(row) for row in rows], "genai_prices": installed_snapshot()})
     else:
         _print(rows)
 
@@ -52,7 +55,7 @@ def show(
     at: AtOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show the price of one operation, USD per unit. Exit code 1 when it is unpriced."""
+    """Show the price of one operation, USD per unit. Exit code 1 when it is unpriced, or held for review."""
     from costledger.producers.prices import PriceBook, show_price
 
     book = PriceBook.load(*command_settings().price_files)
@@ -68,31 +71,49 @@ def show(
     else:
         _print([row])
         print(f"source: {row.source}")
-    raise typer.Exit(1 if row is None else 0)
+        if row.held is not None:
+            print(f"unpriced, since this price is held for review: {row.held}")
+    raise typer.Exit(1 if row is None or row.held is not None else 0)
 
 
 def check(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            exists=True, dir_okay=False, help="TOML price books to lay over the shipped one. Default: the setting's."
+            exists=True,
+            dir_okay=False,
+            help="Price files (TOML, or .json) to lay over the shipped one. Default: the setting's.",
         ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Check the price book: overlaps, gaps, wrong signs and units. Exit code 1 on an error."""
-    from costledger.producers.prices import check_prices
+    """Check the price book: overlaps, gaps, wrong signs and units, jumps, the data of language models.
+
+    A price more than 10 times the one before it, less than a tenth of it, or going to or from 0 is held for review:
+    what it covers is unpriced until the entry says `reviewed = "why this is right"`. Exit code 1 on an error or a
+    price held for review; warnings are for you to judge.
+    """
+    from costledger.producers.prices import check_prices, installed_snapshot
 
     findings = check_prices(files or command_settings().price_files)
-    bad = any(finding.severity == "error" for finding in findings)
+    bad = any(finding.severity != "warning" for finding in findings)
+    snapshot = installed_snapshot()
     if json:
-        print_json({"ok": not bad, "findings": findings})
+        print_json({"ok": not bad, "findings": findings, "genai_prices": snapshot})
     else:
         for finding in findings:
-            print(finding)
+            print(f"{finding.severity}: {finding}")
         if not findings:
             print("the price book is sound")
+        print(f"language models: genai-prices {snapshot.version}, SHA-256 {snapshot.sha256}")
     raise typer.Exit(1 if bad else 0)
+
+
+def schema() -> None:
+    """Print the JSON Schema of price files, for editors and other programs. In JSON files a day is text."""
+    from costledger.producers.prices import price_file_schema
+
+    print_json(price_file_schema())
 
 
 def _document(row: PriceRow) -> dict[str, object]:
@@ -100,7 +121,7 @@ def _document(row: PriceRow) -> dict[str, object]:
 
 
 def _print(rows: list[PriceRow]) -> None:
-    columns = ("service", "operation", "model", "USD per unit", "unit", "besides", "from", "to", "version")
+    columns = ("service", "operation", "model", "USD per unit", "unit", "besides", "from", "to", "version", "review")
     cells = [
         (
             row.service,
@@ -112,6 +133,7 @@ def _print(rows: list[PriceRow]) -> None:
             row.effective_from,
             row.effective_to,
             row.price_version,
+            None if row.held is None else "held",
         )
         for row in rows
     ]
