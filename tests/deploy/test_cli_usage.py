@@ -23,7 +23,18 @@ from costledger.schemas.settings import Settings
 
 COMMANDS = {
     *("budget delete", "budget get", "budget set", "demo", "doctor", "emit", "import focus", "import llm-trace"),
-    *("migrate", "notifier", "prices check", "prices list", "prices show", "quarantine list", "quarantine replay"),
+    *(
+        "migrate",
+        "notifier",
+        "prices check",
+        "prices import litellm",
+        "prices list",
+        "prices record",
+        "prices schema",
+        "prices show",
+        "quarantine list",
+        "quarantine replay",
+    ),
     *("quarantine show", "reconcile", "schemas check", "sink", "stream", "topics", "up"),
 }
 EMIT = ("emit", "--user", "u", "--service", "aws-rekognition", "--operation", "detectLabels", "--quantity", "1")
@@ -121,6 +132,7 @@ def test_a_value_out_of_bounds_is_named(
         (("migrate",), "COSTLEDGER_DATABASE_URL"),
         (("budget", "get", "u"), "COSTLEDGER_DATABASE_URL"),
         (("quarantine", "list"), "COSTLEDGER_DATABASE_URL"),
+        (("prices", "record"), "COSTLEDGER_DATABASE_URL"),
         (("reconcile",), "COSTLEDGER_"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else None,

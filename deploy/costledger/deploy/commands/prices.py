@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from costledger.deploy.commands import price_import
+from costledger.deploy.commands import price_import, price_record
 from costledger.deploy.console import JsonOption, print_json, print_table
 from costledger.deploy.context import command_settings, time_option
 
@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
     group.command()(check)
     group.command()(schema)
     price_import.register(group)
+    price_record.register(group)
     app.add_typer(group, name="prices", rich_help_panel="Prices and budgets")
 
 
