@@ -11,6 +11,9 @@ import pytest
 from tests.deploy.conftest import Cli
 from tests.fixtures.fix_postgres import PostgresServer
 
+from costledger.deploy.cli import run
+from costledger.sinks.migrations import migrate
+
 EXCERPT = Path(__file__).parent.parent / "producers" / "data" / "litellm_excerpt.json"
 JUMP = """version = "own-1"
 [[price]]
@@ -39,16 +42,10 @@ def test_a_held_price_fails_the_check_until_it_is_reviewed(cli: Cli, jump: Path)
     assert (finding["severity"], finding["file"], finding["entry"], finding["field"]) == (
         *("review", "own.toml", 1, "price"),
     )
-    text = cli("prices", "check", str(jump))
-    assert text.returncode == 1
-    assert "review: own.toml, entry 1: aws-s3/storage" in text.stdout
-    assert "price is 23 USD per GB-month; it must be from 0.0023 to 0.23" in text.stdout
+    assert "price is 23 USD per GB-month; it must be from 0.0023 to 0.23" in finding["message"]
     jump.write_text(f'{JUMP}reviewed = "per TB"\n')
-    assert cli.json("prices", "check", str(jump)) == {
-        "ok": True,
-        "findings": [],
-        "genai_prices": cli.json("prices", "list")["genai_prices"],
-    }
+    reviewed = cli("prices", "check", str(jump))
+    assert (reviewed.returncode, reviewed.stdout.splitlines()[0]) == (0, "the price book is sound")
 
 
 def test_a_held_price_is_marked_where_it_is_shown(cli: Cli, jump: Path) -> None:
@@ -70,7 +67,6 @@ def test_the_snapshot_of_language_models_is_told(cli: Cli) -> None:
     assert snapshot["known"]
     assert len(snapshot["sha256"]) == 64
     assert snapshot == cli.json("prices", "list")["genai_prices"]
-    assert f"genai-prices {snapshot['version']}, SHA-256 {snapshot['sha256']}" in cli("prices", "check").stdout
 
 
 def test_the_schema_is_printed(cli: Cli) -> None:
@@ -91,20 +87,18 @@ def test_a_map_of_prices_is_imported(cli: Cli) -> None:
     at = ("--at", "2026-11-02T00:00:00Z")
     shown = cli.json("prices", "show", "openai", "output-tokens", "--model", "gpt-4o", *at)["price"]
     assert (shown["unit_price"], shown["price_version"]) == ("0.00001", f"{answer['version']}@2026-11-01")
-    text = cli(*command, "--output", "again.toml", "--provider", "openai")
-    assert "again.toml: 6 prices of 3 of 5 models" in text.stdout
-    assert "left out 1 x mode audio_speech: not text tokens alone: tts-1" in text.stdout
 
 
 def test_an_import_is_repeatable_and_overwrites_nothing(cli: Cli) -> None:
     """The same arguments give the same bytes; a file that is there stays unless told otherwise."""
     command = ("prices", "import", "litellm", str(EXCERPT), "--effective-from", "2026-11-01", "--output", "a.toml")
-    assert cli(*command).returncode == 0
+    done = cli(*command, "--provider", "openai")
+    assert "a.toml: 6 prices of 3 of 5 models" in done.stdout
+    assert "left out 1 x mode audio_speech: not text tokens alone: tts-1" in done.stdout
     first = (cli.directory / "a.toml").read_bytes()
-    refused = cli(*command, "--provider", "openai")
-    assert refused.returncode == 2
+    assert run([*command[:-1], str(cli.directory / "a.toml")]) == 2
     assert (cli.directory / "a.toml").read_bytes() == first
-    assert cli(*command, "--force").returncode == 0
+    assert cli(*command, "--provider", "openai", "--force").returncode == 0
     assert (cli.directory / "a.toml").read_bytes() == first
 
 
@@ -113,11 +107,14 @@ def test_an_import_is_repeatable_and_overwrites_nothing(cli: Cli) -> None:
     [("--effective-from", "yesterday"), ("--service", "openai"), ("--service", "=x")],
     ids=" ".join,
 )
-def test_wrong_options_of_an_import_are_usage(cli: Cli, arguments: tuple[str, ...]) -> None:
+def test_wrong_options_of_an_import_are_usage(
+    tmp_path: Path, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     """Exit code 2, and no file."""
-    done = cli("prices", "import", "litellm", str(EXCERPT), "--output", "a.toml", *arguments)
-    assert done.returncode == 2
-    assert not (cli.directory / "a.toml").exists()
+    output = tmp_path / "a.toml"
+    assert run(["prices", "import", "litellm", str(EXCERPT), "--output", str(output), *arguments]) == 2
+    assert "Error" in capsys.readouterr().err
+    assert not output.exists()
 
 
 def test_a_wrong_map_is_one_line(cli: Cli) -> None:
@@ -136,7 +133,7 @@ def database(cli: Cli, postgres: PostgresServer) -> str:
     """A database with the ledger's tables, which `cli` uses."""
     url = postgres.create_database()
     cli.settings = {"COSTLEDGER_DATABASE_URL": url}
-    assert cli("migrate").returncode == 0
+    migrate(url)
     return url
 
 

@@ -12,7 +12,7 @@ from costledger.deploy.console import JsonOption, print_json, say
 from costledger.deploy.context import command_settings
 
 if TYPE_CHECKING:
-    from costledger.producers.prices.litellm import ImportedPrices, LeftOut
+    from costledger.producers.prices.litellm import ImportedPrices, LeftOut, PriceMapOptions
 
 #: Models named after each reason in the text for people; `--json` has them all.
 _EXAMPLES_MAX: Final = 3
@@ -79,11 +79,8 @@ def litellm(
     Prices are USD per token, given for a million. Imported are those of input, output and cached input tokens and
     of embeddings. The output is laid over the shipped prices with COSTLEDGER_PRICE_FILES.
     """
-    from costledger.producers.prices import check_prices
-    from costledger.producers.prices.litellm import PriceMapOptions, read_litellm
-    from costledger.producers.prices.writing import price_file_text
+    from costledger.producers.prices.litellm import PriceMapOptions
 
-    settings = command_settings()
     if output.exists() and not force:
         raise typer.BadParameter(f"{output} is there already; --force replaces it", param_hint="--output")
     options = PriceMapOptions(
@@ -93,6 +90,16 @@ def litellm(
         services=dict(_pair(text) for text in service or ()),
         zero_is_free=zero_is_free,
     )
+    _import(file, output, options, json)
+
+
+def _import(file: Path, output: Path, options: PriceMapOptions, json: bool) -> None:
+    """Read, convert, write, and check what was written as it would be used."""
+    from costledger.producers.prices import check_prices
+    from costledger.producers.prices.litellm import read_litellm
+    from costledger.producers.prices.writing import price_file_text
+
+    settings = command_settings()
     imported = read_litellm(file.read_bytes(), options)
     text = price_file_text(output.name, imported.version, imported.rows, _comments(imported))
     output.write_text(text, encoding="utf-8")
@@ -113,7 +120,7 @@ def litellm(
     else:
         _print(imported, output)
         for finding in findings:
-            print(finding)
+            print(f"{finding.severity}: {finding}")
     if any(finding.severity == "error" for finding in findings):
         say(f"costledger: {output} cannot be used as it is")
         raise typer.Exit(1)
