@@ -113,7 +113,7 @@ def test_a_wrong_price_neither_excuses_nor_accuses_the_next_one(tmp_path: Path) 
 def test_a_price_over_a_held_one_is_compared_with_what_that_one_follows(tmp_path: Path) -> None:
     """A file that puts a wrong price of a lower file right is not held for it."""
     wrong = price_file(tmp_path, storage(price="2"), name="wrong.json")
-    right = price_file(tmp_path, storage(price="0.024"), name="right.json")
+    right = price_file(tmp_path, storage(price="0.024", effective_from="2025-01-01"), name="right.json")
     book = PriceBook.load(wrong, right)
     assert [(entry.file, entry.number) for entry in book.held] == [("wrong.json", 1)]
     assert book.price("aws-s3", "storage", 1, YEAR_2026).unit_price == "0.024"
@@ -167,6 +167,11 @@ def test_other_units_are_compared_where_both_count_in_them(tmp_path: Path) -> No
     assert held(PriceBook.load(price_file(tmp_path, character))) == []
     slip = {**character, "price": "0.0001"}
     assert held(PriceBook.load(price_file(tmp_path, slip))) == [(1, "price")]
+    thousands = {**character, "unit": "1000 characters", "counted_in": {"character": 1000}}
+    lower = price_file(tmp_path, {**character, "price": "0.000001", "service": "own"}, name="lower.json")
+    for price, found in (("0.01", []), ("0.0101", [(1, "price")])):
+        entry = {**thousands, "service": "own", "price": price}
+        assert held(PriceBook.load(lower, price_file(tmp_path, entry, units=["1000 characters"]))) == found
     other = {**character, "unit": "page", "price": "5"}
     assert held(PriceBook.load(price_file(tmp_path, other, units=["page"]))) == []
 

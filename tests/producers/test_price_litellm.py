@@ -275,6 +275,14 @@ def test_keys_of_one_model_that_disagree_are_left_out() -> None:
     ]
 
 
+def test_a_price_beside_tiers_is_not_taken_for_all_lengths() -> None:
+    """Where a model has tiers, the flat price beside them holds for the first one alone."""
+    flat = {**CHAT, "input_cost_per_token": 1e-06}
+    result = imported({"tiered": {**flat, "tiered_pricing": [{"input_cost_per_token": 2e-06}]}, "flat": flat})
+    assert set(prices_of(result)) == {("openai", "input-tokens", "flat")}
+    assert reasons(result)["tiered", "input_cost_per_token"] == "the price depends on the length of the input"
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [

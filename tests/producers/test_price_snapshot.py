@@ -12,7 +12,7 @@ from genai_prices import data as genai_data
 from genai_prices.data import providers
 
 from costledger.producers.prices import PriceBook, check_prices, installed_snapshot
-from costledger.producers.prices.snapshot import Snapshot, find_unknown_snapshot, known_snapshots
+from costledger.producers.prices.snapshot import Snapshot, find_unknown_snapshot, known_snapshots, snapshot_of
 from costledger.schemas.events import NAME_CHARACTERS_MAX
 
 BOOK = PriceBook.load()
@@ -54,9 +54,13 @@ def test_no_version_of_a_price_is_cut() -> None:
     assert max(lengths.values()) <= NAME_CHARACTERS_MAX
 
 
-@pytest.mark.parametrize(
-    "snapshot", [Snapshot("0.2.3", "0" * 64, known=False), Snapshot("9.9.9", "unknown", known=False)]
-)
+@pytest.mark.parametrize(("version", "sha256"), [("0.2.3", "0" * 64), ("9.9.9", installed_snapshot().sha256)])
+def test_a_snapshot_is_known_by_version_and_hash(version: str, sha256: str) -> None:
+    """Other data under a known version is not known, nor known data under another version."""
+    assert not snapshot_of(version, sha256).known
+
+
+@pytest.mark.parametrize("snapshot", [snapshot_of("0.2.3", "0" * 64), snapshot_of("9.9.9", "unknown")])
 def test_unknown_data_is_a_warning(snapshot: Snapshot) -> None:
     """It names the hash that was found and those that are known, and does not make the book unusable."""
     (finding,) = find_unknown_snapshot(snapshot)

@@ -98,6 +98,9 @@ def test_the_first_unit_of_an_operation_is_meant_when_none_is_named() -> None:
 def test_a_stripe_charge_costs_a_share_and_a_fixed_fee() -> None:
     """100 USD cost 2.9 % and 0.30; without the charge's amount nothing is known, and nothing is guessed."""
     assert BOOK.price("stripe", "charge", 1, NOW, metadata={"charge_usd": "100"}).amount_picodollars == 32 * PICO // 10
+    assert (
+        BOOK.price("stripe", "charge", 1, NOW, metadata={"charge_usd": "1000"}).amount_picodollars == 293 * PICO // 10
+    )
     assert BOOK.price("stripe", "charge", 1, NOW).amount_picodollars is None
     assert BOOK.price("stripe", "charge", 1, NOW, metadata={"charge_usd": "much"}).amount_picodollars is None
 
@@ -140,6 +143,13 @@ def test_an_unknown_model_is_unpriced() -> None:
     """A chat with a model that nobody knows has events without amounts."""
     charges = BOOK.price_chat("openai", "no-such-model", 100, 10, 0, NOW_US)
     assert [charge.priced.amount_picodollars for charge in charges] == [None, None]
+
+
+def test_any_embedding_model_that_the_library_knows_has_its_price() -> None:
+    """text-embedding-ada-002, which no file prices, costs 0.10 USD a million tokens."""
+    priced = BOOK.price("openai", "embedding-text-embedding-ada-002", 1000, NOW)
+    assert (priced.amount_picodollars, priced.unit) == (100_000_000, "token")
+    assert priced.price_version == f"{installed_snapshot().label}/openai/text-embedding-ada-002"
 
 
 def test_a_kind_of_token_without_a_price_is_unpriced_and_never_free() -> None:

@@ -44,7 +44,11 @@ class Snapshot:
 @cache
 def installed_snapshot() -> Snapshot:
     """The snapshot of this process; the same object every time."""
-    version, sha256 = genai_prices.__version__, _data_sha256()
+    return snapshot_of(genai_prices.__version__, _data_sha256())
+
+
+def snapshot_of(version: str, sha256: str) -> Snapshot:
+    """A snapshot, known or not."""
     return Snapshot(version, sha256, known_snapshots().get(version) == sha256)
 
 
