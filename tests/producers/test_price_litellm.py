@@ -105,6 +105,11 @@ def test_the_three_kinds_of_tokens_and_embeddings_are_imported() -> None:
             "cache_creation_input_token_cost",
             "tokens written to a cache, or read from one made explicitly",
         ),
+        (
+            "claude-haiku-4-5-20251001",
+            "cache_creation_input_token_cost_above_1hr",
+            "tokens written to a cache, or read from one made explicitly",
+        ),
         ("gemini/gemini-2.5-pro", "input_cost_per_token", "the price depends on the length of the input"),
         ("gemini/gemini-2.5-pro", "input_cost_per_token_above_200k_tokens", "a price by length of the input"),
         ("gemini/gemini-2.5-pro", "google_maps_grounding_cost_per_query", "queries"),

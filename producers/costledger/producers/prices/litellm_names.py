@@ -59,7 +59,7 @@ _REASONS: Final = tuple(
     (re.compile(pattern), reason)
     for pattern, reason in (
         (rf"_({_SERVICE_TIERS})$", "another price for a service tier; there is one price per operation"),
-        (r"_above_|^tiered_pricing$", "a price by length of the input"),
+        (r"_above_\d+k_tokens|^tiered_pricing$", "a price by length of the input"),
         (r"^off_peak_pricing$", "a price by hour of the day"),
         (r"multiplier|provider_specific_entry", "a factor on other prices, by region or mode"),
         (r"^cache_creation|^explicit_cache", "tokens written to a cache, or read from one made explicitly"),

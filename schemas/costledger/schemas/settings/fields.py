@@ -103,7 +103,7 @@ class Settings(BaseSettings):
     )
     linger_ms: int = Field(10, ge=0, le=1000, description="how long the SDK gathers events into one request")
     price_files: tuple[Path, ...] = Field(
-        (), description="price books laid over the shipped one (JSON list of TOML files)"
+        (), description="price books laid over the shipped one (JSON list of .toml or .json files, the last on top)"
     )
 
     # Stream app
