@@ -16,6 +16,7 @@ from tests.producers.pricing import noon, price_file, storage
 
 from costledger.producers.prices import PriceBook, PriceFileError, check_prices, list_prices, show_price
 from costledger.producers.prices.jumps import JUMP_FACTOR_MAX
+from costledger.producers.records import Draft, build_record
 
 YEAR_2024 = noon("2024-06-01")
 YEAR_2026 = noon("2026-06-01")
@@ -88,6 +89,18 @@ def test_what_is_counted_stays_as_it_was_counted(tmp_path: Path) -> None:
     book = PriceBook.load(price_file(tmp_path, comprehend))
     priced = book.price("aws-comprehend", "detectSentiment", 250, YEAR_2026, unit="character")
     assert (priced.amount_picodollars, priced.unit, priced.quantity_nanounits) == (None, "character", 250 * 10**9)
+
+
+def test_an_event_under_a_held_price_is_recorded_as_unpriced(tmp_path: Path) -> None:
+    """With its quantity and unit, without amount, unit price or version; once reviewed it can be rated from these."""
+    held_price = storage(price="2")
+    draft = Draft(user_id="u", service="aws-s3", operation="storage", quantity=3, occurred_at=YEAR_2026)
+    _, record = build_record(draft, PriceBook.load(price_file(tmp_path, held_price)), "tests")
+    assert (record["amount"], record["unit_price"], record["price_version"]) == (None, None, None)
+    assert (record["quantity"], record["unit"]) == (3 * 10**9, "GB-month")
+    reviewed = PriceBook.load(price_file(tmp_path, {**held_price, "reviewed": "per TB"}))
+    again = reviewed.price_nanounits("aws-s3", "storage", record["quantity"], record["occurred_at"], record["unit"])
+    assert again.amount_picodollars == 6 * 10**12
 
 
 def test_the_entry_before_in_the_same_file_is_the_one_that_counts(tmp_path: Path) -> None:
