@@ -1,8 +1,10 @@
 """Prices of language models, from the data that the genai-prices library ships: offline, pinned to its version.
 
-Kinds of tokens are disjoint here: `input` counts the tokens that were *not* read from the provider's cache,
-`cached-input` those that were. (The library counts cached tokens within the input.) A model without a price
-of its own for cached tokens charges them as input.
+Kinds of tokens are disjoint here: `input` counts the text that was *not* read from the provider's cache,
+`cached-input` that which was. (The library counts cached tokens within the input.) Cached tokens of a model without
+a price of its own for them are charged as uncached ones of their kind, which are never cheaper. Audio and writes
+to the cache are dearer than text, so without a price of their own they have none; the library would charge
+them as text.
 
 The library's history is thin: a time before a model's first recorded price gets that first price. The
 `price_version` names what was used, and a price book laid over it wins.
@@ -25,7 +27,14 @@ from costledger.schemas.times import from_microseconds
 
 INPUT: Final = "input"
 CACHED_INPUT: Final = "cached-input"
+CACHE_WRITE: Final = "cache-write"
+CACHE_WRITE_1H: Final = "cache-write-1h"
+AUDIO_INPUT: Final = "audio-input"
+CACHED_AUDIO_INPUT: Final = "cached-audio-input"
+IMAGE_INPUT: Final = "image-input"
 OUTPUT: Final = "output"
+AUDIO_OUTPUT: Final = "audio-output"
+REASONING: Final = "reasoning"
 REQUEST: Final = "request"
 
 TOKEN: Final = "token"  # noqa: S105 - a unit, not a secret
@@ -37,7 +46,14 @@ _MODELS_MAX: Final = 1024
 _FIELDS: Final = {
     INPUT: ("input_mtok",),
     CACHED_INPUT: ("cache_read_mtok", "input_mtok"),
+    CACHE_WRITE: ("cache_write_mtok",),
+    CACHE_WRITE_1H: ("cache_write_1h_mtok",),
+    AUDIO_INPUT: ("input_audio_mtok",),
+    CACHED_AUDIO_INPUT: ("cache_audio_read_mtok", "input_audio_mtok"),
+    IMAGE_INPUT: ("input_image_mtok",),
     OUTPUT: ("output_mtok",),
+    AUDIO_OUTPUT: ("output_audio_mtok",),
+    REASONING: ("output_reasoning_mtok",),
     REQUEST: ("requests_kcount",),
 }
 
@@ -96,10 +112,14 @@ class LlmPrices:
 
     def charges_requests(self, provider: str, model: str, occurred_at_us: int) -> bool:
         """Does this model charge for each request besides its tokens?"""
+        return self.prices_apart(provider, model, REQUEST, occurred_at_us)
+
+    def prices_apart(self, provider: str, model: str, kind: str, occurred_at_us: int) -> bool:
+        """Has this kind a price of its own, not that of another kind?"""
         found = self._find(provider, model)
-        return (
-            found is not None and _price_of(found[1].get_prices(from_microseconds(occurred_at_us)), REQUEST) is not None
-        )
+        if found is None:
+            return False
+        return getattr(found[1].get_prices(from_microseconds(occurred_at_us)), _FIELDS[kind][0]) is not None
 
     def _versioned(
         self, price: Decimal | None, kind: str, owner: Provider, info: ModelInfo, prices: ModelPrice
