@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,10 +17,11 @@ from costledger.producers.services import STRIPE, ServiceMethods
 from costledger.schemas.errors import InvalidValue
 from costledger.schemas.events import Category
 from costledger.schemas.ids import derived_event_id
+from costledger.schemas.money import PICODOLLARS_PER_USD, to_usd
 from costledger.schemas.times import to_microseconds
 
 _USD: Final = "usd"
-_CENTS_DECIMALS: Final = 2
+_PICODOLLARS_PER_CENT: Final = PICODOLLARS_PER_USD // 100
 #: Transactions that are a fee themselves: what left the balance (a negative `amount`) is the cost, beside `fee`.
 _FEES_THEMSELVES: Final = frozenset({"stripe_fee", "stripe_fx_fee", "tax_fee"})
 _TAXES: Final = frozenset({"tax_fee"})
@@ -59,7 +59,7 @@ def stripe_draft(user_id: str, transaction: object, *, metadata: Metadata | None
         operation=read.kind,
         quantity=1,
         unit="transaction",
-        amount=Decimal(cost).scaleb(-_CENTS_DECIMALS) if in_usd else None,
+        amount=to_usd(cost * _PICODOLLARS_PER_CENT) if in_usd else None,
         category=_category(read.kind, cost),
         occurred_at=occurred_at,
         event_id=derived_event_id(to_microseconds(occurred_at), "stripe", read.transaction_id),
