@@ -4,6 +4,7 @@ makes the objects; keeps what it was asked."""
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,7 +60,7 @@ def serving(answer: Callable[[Asked], Reply]) -> Iterator[Loopback]:
             request = Asked(self.command, self.path, dict(self.headers), self.rfile.read(length))
             asked.append(request)
             reply = answer(request)
-            self.send_response(reply.status)
+            self.send_response_only(reply.status)
             for name, value in reply.headers.items():
                 self.send_header(name, value)
             if "Content-Length" not in reply.headers:
@@ -70,7 +71,13 @@ def serving(answer: Callable[[Asked], Reply]) -> Iterator[Loopback]:
 
         do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = handle_any  # noqa: N815 - as the base class calls them
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """A client may leave in the middle of an answer; anything else is told."""
+            if not isinstance(sys.exc_info()[1], ConnectionError):
+                super().handle_error(request, client_address)
+
+    server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

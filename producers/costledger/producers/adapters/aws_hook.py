@@ -26,7 +26,6 @@ _BUILDING: Final = "before-parameter-build"
 _CALLED: Final = "after-call"
 #: An event of our own, by which a hook finds that another one is there.
 _PRESENT: Final = "costledger-present"
-_NOTE: Final = "costledger"
 _NUMBERS: Final = count()
 #: Parameters that a price depends on; bodies and images are not kept.
 _PARAMS_KEPT: Final = ("Text", "TextList", "TextSegments", "Bucket", "JobId", "NextToken", "TranscriptionJobName")
@@ -78,7 +77,9 @@ class BotocoreHook:
         self._audio_seconds = audio_seconds
         self._metadata = metadata
         self._active = True
-        # Of this hook alone: clients of a session keep the handlers of a hook that was undone.
+        self._handlers = {_PRESENT: self._present, _BUILDING: self._building, _CALLED: self._called}
+        # Of this hook alone: clients of a session keep the handlers of a hook that was undone. It also names what
+        # is noted in the context of a call.
         self._unique_id = f"costledger-{next(_NUMBERS)}"
         self._jobs = _Remembered(_JOBS_REMEMBERED_MAX)
 
@@ -95,17 +96,16 @@ class BotocoreHook:
         for _, reply in self._events.emit(_PRESENT):
             if isinstance(reply, BotocoreHook):
                 return reply
-        self._events.register(_PRESENT, self._present, unique_id=self._unique_id)
-        self._events.register(_BUILDING, self._building, unique_id=self._unique_id)
-        self._events.register(_CALLED, self._called, unique_id=self._unique_id)
+        for event, handler in self._handlers.items():
+            self._events.register(event, handler, unique_id=f"{self._unique_id}-{event}")
         return self
 
     def undo(self) -> None:
         """Track no more, also on clients that were made of an instrumented session. Idempotent."""
         if self._active:
             self._active = False
-            for event in (_PRESENT, _BUILDING, _CALLED):
-                self._events.unregister(event, unique_id=self._unique_id)
+            for event in self._handlers:
+                self._events.unregister(event, unique_id=f"{self._unique_id}-{event}")
 
     def _present(self, **_: Any) -> BotocoreHook | None:
         return self if self._active else None
@@ -116,7 +116,7 @@ class BotocoreHook:
             if self._active and isinstance(context, dict) and _service_of(model) in PRICED_SERVICES:
                 params = kwargs.get("params")
                 kept = {name: field(params, name) for name in _PARAMS_KEPT if field(params, name) is not None}
-                context[_NOTE] = (user_id_of(self._user), kept)
+                context[self._unique_id] = (user_id_of(self._user), kept)
         except Exception as error:
             logger.exception("a call to AWS cannot be tracked")
             self._reject(error)
@@ -128,7 +128,7 @@ class BotocoreHook:
             logger.exception("the cost of a call to AWS could not be tracked")
 
     def _track(self, context: Any, model: Any, parsed: Any, http_response: Any) -> None:
-        note = context.pop(_NOTE, None) if isinstance(context, dict) else None
+        note = context.pop(self._unique_id, None) if isinstance(context, dict) else None
         if not self._active or note is None or not isinstance(parsed, Mapping):
             return
         user_id, params = note
