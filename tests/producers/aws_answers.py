@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
@@ -64,16 +64,21 @@ MISSING = b"""<?xml version="1.0" encoding="UTF-8"?>
 
 
 class Aws:
-    """The answers, with a request id of its own for each, and as many failures first as `failures` says."""
+    """The answers, with a request id of its own for each.
+
+    As many failures first as `failures` says; `seconds_between` answers, by the date that they have.
+    """
 
     def __init__(self) -> None:
         self.requests = 0
         self.failures = 0
+        self.seconds_between = 0
 
     def answer(self, asked: Asked) -> Reply:
         """What the services say."""
         self.requests += 1
-        headers = {"Date": format_datetime(AT, usegmt=True), "x-amzn-RequestId": f"request-{self.requests}"}
+        date = AT + timedelta(seconds=(self.requests - 1) * self.seconds_between)
+        headers = {"Date": format_datetime(date, usegmt=True), "x-amzn-RequestId": f"request-{self.requests}"}
         if self.failures:
             self.failures -= 1
             body = b'{"__type": "ThrottlingException", "message": "slow"}'

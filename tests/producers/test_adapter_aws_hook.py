@@ -71,16 +71,18 @@ def test_all_four_services_of_a_session_are_tracked(server: Loopback, tracker: C
     assert len(tracker.ledger) == 7
 
 
-def test_a_finished_job_that_is_looked_at_again_is_tracked_once(server: Loopback, tracker: CollectingTracker) -> None:
-    """Polls, pages, and the unpriced job of a transcription of unknown length."""
+def test_a_finished_job_that_is_looked_at_again_is_tracked_once(tracker: CollectingTracker) -> None:
+    """Polls a minute apart, pages, and the unpriced job of a transcription of unknown length."""
     made = session()
     instrument_botocore(made, tracker, user="user-1")
-    rekognition = client_of(made, "rekognition", server.url)
-    transcribe = client_of(made, "transcribe", server.url)
-    for _ in range(3):
-        rekognition.get_label_detection(JobId="job-1")
-        rekognition.get_label_detection(JobId="job-1", NextToken="page")
-        transcribe.get_transcription_job(TranscriptionJobName="talk")
+    with aws_server() as (aws, loopback):
+        aws.seconds_between = 60
+        rekognition = client_of(made, "rekognition", loopback.url)
+        transcribe = client_of(made, "transcribe", loopback.url)
+        for _ in range(3):
+            rekognition.get_label_detection(JobId="job-1")
+            rekognition.get_label_detection(JobId="job-1", NextToken="page")
+            transcribe.get_transcription_job(TranscriptionJobName="talk")
     units = sorted((record["unit"], record["amount"]) for record in tracker.ledger.values())
     assert units == [("job", None), ("minute", 150_833_333_300)]
 

@@ -51,6 +51,9 @@ def reply(asked: Asked) -> Reply:
             return sse(answers.chunks(bool((body.get("stream_options") or {}).get("include_usage"))), done=True)
         answer: dict[str, Any] = answers.chat()
         answer["choices"][0]["message"]["content"] = '{"greeting": "Hello."}'
+    elif asked.path.endswith("/responses/compact"):
+        answer = {name: value for name, value in answers.response().items() if name != "model"}
+        answer["object"] = "response.compaction"
     elif asked.path.endswith("/responses"):
         if streamed:
             return sse(answers.response_events(), done=False)
@@ -106,6 +109,14 @@ def test_every_kind_of_request_is_tracked_and_answered_as_before(client: OpenAI,
     assert tracker.charges() == answers.EMBEDDING_CHARGES
     assert tracker.only()["metadata"] == {"request_id": "req_1"}
     assert tracker.rejected == []
+
+
+def test_an_answer_without_a_model_has_that_of_its_request(client: OpenAI, tracker: CollectingTracker) -> None:
+    """As the compaction of a conversation."""
+    instrument(client, tracker, user="user-1")
+    client.responses.compact(model="gpt-4.1", input="Hi")
+    assert tracker.charges() == answers.RESPONSE_CHARGES
+    assert {record["metadata"]["model"] for record in tracker.records} == {"gpt-4.1"}
 
 
 def test_what_costs_no_tokens_passes_by(client: OpenAI, tracker: CollectingTracker) -> None:
@@ -166,6 +177,17 @@ def test_a_stream_that_is_left_early_is_recorded_once(leave: Any, client: OpenAI
     gc.collect()
     assert tracker.only()["operation"] == "unreported-usage"
     assert tracker.only()["metadata"]["model"].startswith("gpt-4o")
+    assert len(tracker.records) == 1
+
+
+def test_a_closed_stream_is_recorded_at_once(client: OpenAI, tracker: CollectingTracker) -> None:
+    """Not when Python happens to collect it."""
+    instrument(client, tracker, user="user-1")
+    stream = streamed(client)
+    next(stream)
+    stream.close()
+    assert tracker.only()["operation"] == "unreported-usage"
+    stream.close()
     assert len(tracker.records) == 1
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -17,7 +17,7 @@ from uuid import UUID
 
 from costledger.producers.prices.book import PriceBook
 from costledger.producers.prices.rates import Priced, Rate, rate_of
-from costledger.producers.prices.tokens import AUDIO_OUTPUT_TOKENS, OUTPUT_TOKENS, REASONING_TOKENS, TokenUsage
+from costledger.producers.prices.tokens import AUDIO_OUTPUT_TOKENS, COUNTS, OUTPUT_TOKENS, REASONING_TOKENS, TokenUsage
 from costledger.schemas.errors import InvalidEvent
 from costledger.schemas.events import Category, EventRecord
 from costledger.schemas.ids import derived_event_id, event_id_milliseconds, new_event_id
@@ -36,6 +36,8 @@ REASONING_TOKENS_KEY: Final = "reasoning_tokens"
 Quantity = int | float | Decimal | str
 Exact = int | Decimal | str
 Metadata = Mapping[str, Any]
+#: The one count that a provider may leave out.
+_MAY_BE_UNKNOWN: Final = "cached_audio_input_tokens"
 _NO_METADATA: Final[Metadata] = {}
 _PLAIN_TYPES: Final = (bool, int, float, Decimal, UUID, date, datetime)
 
@@ -265,16 +267,15 @@ def _uuid(value: UUID | str, name: str) -> UUID:
 
 def _usage(draft: ChatDraft) -> TokenUsage:
     """The counts of a request, each a whole number of tokens of 0 or more."""
-    counts = {field.name: getattr(draft, field.name) for field in fields(TokenUsage)}
-    known = {name: _tokens(value, name) for name, value in counts.items() if value is not None}
-    for name, value in counts.items():
-        if value is None and name != "cached_audio_input_tokens":
-            raise InvalidEvent(name, value, "a number")
-    return TokenUsage(**known)
+    counts: dict[str, int | None] = {}
+    for name in COUNTS:
+        value = getattr(draft, name)
+        counts[name] = None if value is None and name == _MAY_BE_UNKNOWN else _tokens(value, name)
+    return TokenUsage(**counts)  # type: ignore[arg-type]  # None for that one count alone
 
 
 def _tokens(value: object, name: str) -> int:
-    tokens = whole_number(value, name)
+    tokens: int = value if type(value) is int else whole_number(value, name)
     if tokens < 0:
         raise InvalidEvent(name, tokens, "0 or more")
     return tokens

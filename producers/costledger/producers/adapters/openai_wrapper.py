@@ -26,7 +26,7 @@ from costledger.schemas.errors import InvalidValue
 logger = logging.getLogger(__name__)
 
 #: The ends of the addresses whose answers cost tokens; everything else passes by.
-PRICED_PATHS: Final = ("/chat/completions", "/responses", "/completions", "/embeddings")
+PRICED_PATHS: Final = ("/chat/completions", "/responses", "/responses/compact", "/completions", "/embeddings")
 _COPIERS: Final = ("copy", "with_options")
 _MARK: Final = "_costledger_instrument"
 

@@ -180,12 +180,7 @@ class PriceBook:
         other than the usual one costs is in no price of the usual one: its operations end in the tier's name,
         for example `input-tokens-priority`, and have the prices that a price book gives them.
         """
-        quantities = usage.split(
-            image_apart=self._prices_apart(provider, model, IMAGE_INPUT_TOKENS, occurred_at_us),
-            reasoning_apart=self._prices_apart(provider, model, REASONING_TOKENS, occurred_at_us),
-            cache_apart=self._prices_apart(provider, model, CACHED_INPUT_TOKENS, occurred_at_us)
-            or self._prices_apart(provider, model, CACHED_AUDIO_INPUT_TOKENS, occurred_at_us),
-        )
+        quantities = usage.split(*self._apart(provider, model, usage, occurred_at_us))
         if self.llm.charges_requests(provider, model, occurred_at_us):
             quantities[REQUESTS] = 1
         metadata = {MODEL_KEY: model, REQUEST_INPUT_TOKENS_KEY: str(usage.input_tokens)}
@@ -231,6 +226,20 @@ class PriceBook:
         self, service: str, operation: str, unit: str | None, model: str | None, day_number: int
     ) -> PriceEntry | None:
         return self.entry_at(service, operation, from_microseconds(day_number * _DAY_US).date(), unit, model)
+
+    def _apart(self, provider: str, model: str, usage: TokenUsage, occurred_at_us: int) -> tuple[bool, bool, bool]:
+        """Whether images, reasoning and what was read from the cache are priced apart; asked where it matters."""
+
+        def priced(operation: str) -> bool:
+            return self._prices_apart(provider, model, operation, occurred_at_us)
+
+        media = usage.audio_input_tokens or usage.image_input_tokens
+        return (
+            bool(usage.image_input_tokens) and priced(IMAGE_INPUT_TOKENS),
+            bool(usage.reasoning_tokens) and priced(REASONING_TOKENS),
+            bool(usage.cached_input_tokens and media)
+            and (priced(CACHED_INPUT_TOKENS) or priced(CACHED_AUDIO_INPUT_TOKENS)),
+        )
 
     def _prices_apart(self, provider: str, model: str, operation: str, occurred_at_us: int) -> bool:
         """Has a file of the book or the library a price for this very operation of the model?"""

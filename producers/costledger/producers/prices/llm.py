@@ -2,9 +2,9 @@
 
 Kinds of tokens are disjoint here: `input` counts the text that was *not* read from the provider's cache,
 `cached-input` that which was. (The library counts cached tokens within the input.) Cached tokens of a model without
-a price of its own for them are charged as uncached ones of their kind, which are never cheaper. Audio and writes
-to the cache are dearer than text, so without a price of their own they have none; the library would charge
-them as text.
+a price of its own for them are charged as uncached ones of their kind: such a model gives no discount. Audio
+and writes to the cache without a price of their own have none, where the library would charge them as text: audio
+is dearer in every price it has, and writes mostly are.
 
 The library's history is thin: a time before a model's first recorded price gets that first price. The
 `price_version` names what was used, and a price book laid over it wins.
@@ -74,6 +74,8 @@ class LlmPrices:
         # By the identity of the library's own price objects, which live as long as the process: as many at
         # most as the library has prices.
         self._flat: dict[tuple[int, str], VersionedRate | None] = {}
+        self._tiered: dict[int, bool] = {}
+        self._apart: dict[tuple[int, str], bool] = {}
 
     def rate(
         self, provider: str, model: str, kind: str, occurred_at_us: int, request_input_tokens: int | None = None
@@ -87,9 +89,7 @@ class LlmPrices:
         if found is None:
             return None
         owner, info = found
-        prices = info.prices
-        if not isinstance(prices, ModelPrice):
-            prices = info.get_prices(from_microseconds(occurred_at_us))
+        prices = _in_force(info, occurred_at_us)
         key = (id(prices), kind)
         if key in self._flat:
             return self._flat[key]
@@ -107,8 +107,12 @@ class LlmPrices:
         found = self._find(provider, model)
         if found is None:
             return False
-        prices = found[1].get_prices(from_microseconds(occurred_at_us))
-        return any(isinstance(_price_of(prices, kind), TieredPrices) for kind in _FIELDS)
+        prices = _in_force(found[1], occurred_at_us)
+        tiered = self._tiered.get(id(prices))
+        if tiered is None:
+            tiered = any(isinstance(_price_of(prices, kind), TieredPrices) for kind in _FIELDS)
+            self._tiered[id(prices)] = tiered
+        return tiered
 
     def charges_requests(self, provider: str, model: str, occurred_at_us: int) -> bool:
         """Does this model charge for each request besides its tokens?"""
@@ -119,7 +123,12 @@ class LlmPrices:
         found = self._find(provider, model)
         if found is None:
             return False
-        return getattr(found[1].get_prices(from_microseconds(occurred_at_us)), _FIELDS[kind][0]) is not None
+        prices = _in_force(found[1], occurred_at_us)
+        key = (id(prices), kind)
+        apart = self._apart.get(key)
+        if apart is None:
+            apart = self._apart[key] = getattr(prices, _FIELDS[kind][0]) is not None
+        return apart
 
     def _versioned(
         self, price: Decimal | None, kind: str, owner: Provider, info: ModelInfo, prices: ModelPrice
@@ -139,6 +148,11 @@ def _find_model(provider: str, model: str) -> tuple[Provider, ModelInfo] | None:
         return None
     info = owner.find_model(model, all_providers=bundled_providers)
     return None if info is None else (owner, info)
+
+
+def _in_force(info: ModelInfo, occurred_at_us: int) -> ModelPrice:
+    prices = info.prices
+    return prices if isinstance(prices, ModelPrice) else info.get_prices(from_microseconds(occurred_at_us))
 
 
 def _price_of(prices: ModelPrice, kind: str) -> Decimal | TieredPrices | None:

@@ -51,17 +51,17 @@ class TokenUsage:
 
     def check(self) -> None:
         """Raise `InvalidValue` where a part is larger than its whole: two of the numbers then count the same."""
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name in COUNTS:
+            value = getattr(self, name)
             if value is not None and value < 0:
-                raise InvalidValue(field.name, value, "0 or more")
+                raise InvalidValue(name, value, "0 or more")
         self._at_most("cached_input_tokens", self.input_tokens, "input_tokens")
         self._at_most("audio_input_tokens", self.input_tokens, "input_tokens")
         self._at_most("image_input_tokens", self.input_tokens - self.audio_input_tokens, "the input that is no audio")
         self._at_most("cache_write_tokens", self.input_tokens - self.cached_input_tokens, "the input not cached")
         self._at_most("cache_write_1h_tokens", self.cache_write_tokens, "cache_write_tokens")
-        rest = self.cache_write_tokens - self.cache_write_1h_tokens
-        self._at_most("cache_write_12h_tokens", rest, "the other cache_write_tokens")
+        others = self.cache_write_tokens - self.cache_write_1h_tokens
+        self._at_most("cache_write_12h_tokens", others, "the other cache_write_tokens")
         if self.cached_audio_input_tokens is not None:
             lowest, highest = self._cached_audio_bounds()
             if not lowest <= self.cached_audio_input_tokens <= highest:
@@ -70,7 +70,7 @@ class TokenUsage:
         self._at_most("audio_output_tokens", self.output_tokens, "output_tokens")
         self._at_most("reasoning_tokens", self.output_tokens, "output_tokens")
 
-    def split(self, *, image_apart: bool, reasoning_apart: bool, cache_apart: bool) -> dict[str, int]:
+    def split(self, image_apart: bool, reasoning_apart: bool, cache_apart: bool) -> dict[str, int]:
         """Tokens by operation: each token once, the sums being `input_tokens` and `output_tokens`.
 
         `image_apart` and `reasoning_apart`: whether the model prices these apart; otherwise they are input and
@@ -129,3 +129,7 @@ class TokenUsage:
     def _at_most(self, name: str, limit: int, of: str) -> None:
         if getattr(self, name) > limit:
             raise InvalidValue(name, getattr(self, name), f"from 0 to {of} ({limit})")
+
+
+#: The names of the counts.
+COUNTS: Final = tuple(field.name for field in fields(TokenUsage))
