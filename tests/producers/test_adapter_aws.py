@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.producers.aws_answers import AT, OBJECT, TRANSCRIPTION, VIDEO, aws_server, client_of, session
 from tests.producers.collecting import CollectingTracker
@@ -219,6 +219,7 @@ def test_attempts_that_failed_are_told_and_cost_nothing() -> None:
     assert (record["quantity"], record["metadata"]["retry_attempts"]) == (10**9, "2")
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**10))
 def test_minutes_are_exact_to_a_billionth(milliseconds: int) -> None:
     """Rounded once, half to even."""

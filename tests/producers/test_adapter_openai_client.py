@@ -45,20 +45,24 @@ def reply(asked: Asked) -> Reply:
     if body.get("model") == "broken":
         error = {"error": {"message": "no", "type": "invalid_request_error", "code": None, "param": None}}
         return Reply(json.dumps(error).encode(), 400, {"Content-Type": "application/json"})
-    streamed = body.get("stream")
-    if asked.path.endswith("/chat/completions"):
+    streamed, path = body.get("stream"), asked.path.partition("?")[0]
+    if body.get("model") == "cut":
+        # The connection ends in the middle of the third chunk.
+        whole = sse(answers.chunks(), done=True)
+        return Reply(whole.body[:800], headers={**whole.headers, "Content-Length": "5000", "Connection": "close"})
+    if path.endswith("/chat/completions"):
         if streamed:
             return sse(answers.chunks(bool((body.get("stream_options") or {}).get("include_usage"))), done=True)
         answer: dict[str, Any] = answers.chat()
         answer["choices"][0]["message"]["content"] = '{"greeting": "Hello."}'
-    elif asked.path.endswith("/responses/compact"):
+    elif path.endswith("/responses/compact"):
         answer = {name: value for name, value in answers.response().items() if name != "model"}
         answer["object"] = "response.compaction"
-    elif asked.path.endswith("/responses"):
+    elif path.endswith("/responses"):
         if streamed:
             return sse(answers.response_events(), done=False)
         answer = answers.response()
-    elif asked.path.endswith("/embeddings"):
+    elif path.endswith("/embeddings"):
         answer = answers.embedding()
     else:
         answer = {"object": "list", "data": [{"id": "gpt-4o", "object": "model", "created": 1, "owned_by": "x"}]}
@@ -178,6 +182,37 @@ def test_a_stream_that_is_left_early_is_recorded_once(leave: Any, client: OpenAI
     assert tracker.only()["operation"] == "unreported-usage"
     assert tracker.only()["metadata"]["model"].startswith("gpt-4o")
     assert len(tracker.records) == 1
+
+
+def test_a_stream_that_breaks_off_raises_what_it_did_and_is_recorded(
+    client: OpenAI, tracker: CollectingTracker
+) -> None:
+    """The package's own exception; as unpriced, once."""
+
+    def broken() -> str:
+        stream = client.chat.completions.create(model="cut", messages=MESSAGES, stream=True)
+        with pytest.raises(openai.APIConnectionError) as raised:
+            list(stream)
+        return str(raised.value)
+
+    before = broken()
+    instrument(client, tracker, user="user-1")
+    assert broken() == before
+    assert tracker.only()["operation"] == "unreported-usage"
+    assert tracker.only()["metadata"]["response_id"] == "chatcmpl-1"
+
+
+def test_azures_client_is_one_too(server: Loopback, tracker: CollectingTracker) -> None:
+    """Its prices are Azure's, when the provider is named."""
+    with openai.AzureOpenAI(
+        api_key="none", azure_endpoint=server.url, api_version="2024-10-21", azure_deployment="mine", max_retries=0
+    ) as client:
+        instrument(client, tracker, user="user-1", provider="azure")
+        assert client.chat.completions.create(model="mine", messages=MESSAGES).id == "chatcmpl-1"
+    assert server.asked[-1].path.startswith("/openai/deployments/mine/chat/completions")
+    assert {record["service"] for record in tracker.records} == {"azure"}
+    assert tracker.charges()["output-tokens"] == (100, 100 * 10_000_000)
+    assert len(tracker.records) == 3
 
 
 def test_a_closed_stream_is_recorded_at_once(client: OpenAI, tracker: CollectingTracker) -> None:

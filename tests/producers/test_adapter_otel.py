@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.producers.collecting import CollectingTracker
 
@@ -56,6 +56,7 @@ def tracked(span: Any, **options: Any) -> CollectingTracker:
     return tracker
 
 
+@settings(deadline=None)
 @given(st.fixed_dictionaries({kind: st.sets(st.sampled_from(names), min_size=1) for kind, names in NAMES.items()}))
 def test_any_spellings_at_once_are_counted_once(chosen: dict[str, set[str]]) -> None:
     """One name or all of them: the same events, the same amounts."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.producers.collecting import CollectingTracker
 
@@ -342,6 +342,7 @@ def test_time_between_pieces_of_work_is_nobodys() -> None:
     assert memory.leave(memory.join()) == 0
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 10**6), st.integers(0, 10**6)), max_size=60))
 def test_all_shares_together_are_the_memory_that_there_was(steps: list[tuple[bool, int, int]]) -> None:
     """Pieces of work come and go as they like: the sum is the process's memory while any of them went on."""

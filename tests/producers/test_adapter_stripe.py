@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import stripe
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.producers.collecting import CollectingTracker
 
@@ -114,6 +114,7 @@ def test_the_same_transaction_twice_is_one_event() -> None:
     assert tracker.usd() == Decimal("7.00")
 
 
+@settings(deadline=None)
 @given(st.integers(-900_000_000, 900_000_000), st.integers(1, 40))
 def test_cents_are_exact(fee: int, precision_digits: int) -> None:
     """Every cent is 1e10 picodollars, in whatever decimal context of the host."""

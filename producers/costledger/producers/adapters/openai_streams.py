@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any
 
 from costledger.producers.adapters.openai_usage import StreamSummary
@@ -23,7 +23,7 @@ def listen(stream: Any, ended: Ended) -> bool:
     """Call `ended` once when the stream is over, however it ends; False where this is no stream of the client's."""
     iterator: Any = getattr(stream, "_iterator", None)
     listener = _Listener(ended)
-    if hasattr(iterator, "__anext__"):
+    if hasattr(iterator, "__anext__") and hasattr(iterator, "aclose"):
         stream._iterator = _alisten(iterator, listener)
         stream.close = _aclosing(stream.close, listener)
     elif hasattr(iterator, "__next__"):
@@ -67,13 +67,15 @@ def _listen(iterator: Iterator[Any], listener: _Listener) -> Iterator[Any]:
         listener.end()
 
 
-async def _alisten(iterator: AsyncIterator[Any], listener: _Listener) -> AsyncIterator[Any]:
+async def _alisten(iterator: AsyncGenerator[Any, None], listener: _Listener) -> AsyncIterator[Any]:
     try:
         async for chunk in iterator:
             listener.add(chunk)
             yield chunk
     finally:
         listener.end()
+        # A generator left in the middle is closed by whoever holds it: by us, as by the stream before.
+        await iterator.aclose()
 
 
 def _closing(close: Callable[[], Any], listener: _Listener) -> Callable[[], Any]:
