@@ -120,6 +120,25 @@ def test_a_transcription_of_unknown_length_is_unpriced_and_never_guessed(server:
     ]
 
 
+@pytest.mark.parametrize(
+    ("method", "key", "status", "operation"),
+    [
+        ("get_medical_transcription_job", "MedicalTranscriptionJob", "TranscriptionJobStatus", "medicalTranscription"),
+        ("get_medical_scribe_job", "MedicalScribeJob", "MedicalScribeJobStatus", "medicalScribe"),
+        ("get_call_analytics_job", "CallAnalyticsJob", "CallAnalyticsJobStatus", "callAnalytics"),
+    ],
+)
+def test_other_transcriptions_have_operations_of_their_own(method: str, key: str, status: str, operation: str) -> None:
+    """In the shapes of the service model; minutes without a price, not those of plain transcription."""
+    transcribe = client_of(session(), "transcribe", "http://127.0.0.1:9")
+    with Stubber(transcribe) as stub:
+        stub.add_response(method, {key: {f"{key}Name": "talk", status: "COMPLETED", "CompletionTime": AT}})
+        answer = getattr(transcribe, method)(**{f"{key}Name": "talk"})
+    record = tracked("transcribe", method, answer, audio_seconds=90).only()
+    assert (record["operation"], record["unit"], record["quantity"]) == (operation, "minute", 1_500_000_000)
+    assert (record["amount"], record["metadata"]["job"]) == (None, "talk")
+
+
 def test_a_transcription_that_is_not_completed_costs_nothing() -> None:
     """In progress, or failed."""
     for status in ("QUEUED", "IN_PROGRESS", "FAILED"):

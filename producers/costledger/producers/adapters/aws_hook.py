@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from costledger.producers.adapters.aws import PRICED_SERVICES, track_aws
+from costledger.producers.adapters.aws_services import completed_transcription
 from costledger.producers.adapters.reading import User, field, text, user_id_of
 from costledger.producers.records import Metadata, Quantity
 from costledger.producers.services import ServiceMethods
@@ -138,7 +139,8 @@ class BotocoreHook:
             return
         status = field(http_response, "status_code")
         answer = parsed if "ResponseMetadata" in parsed else {**parsed, "ResponseMetadata": {"HTTPStatusCode": status}}
-        seconds = self._audio_seconds(answer) if self._audio_seconds is not None and _completed(answer) else None
+        completed = self._audio_seconds is not None and completed_transcription(operation, answer) is not None
+        seconds = self._audio_seconds(answer) if completed and self._audio_seconds is not None else None
         track_aws(
             self._tracker,
             user_id,
@@ -194,10 +196,6 @@ def _events_of(client_or_session: Any) -> Any:
 def _service_of(model: Any) -> str | None:
     service = text(model, "service_model", "service_name")
     return None if service is None else service.lower()
-
-
-def _completed(parsed: Mapping[str, Any]) -> bool:
-    return text(parsed, "TranscriptionJob", "TranscriptionJobStatus") == "COMPLETED"
 
 
 def _finished_job(parsed: Mapping[str, Any], params: Mapping[str, Any]) -> str | None:

@@ -125,29 +125,42 @@ def rekognition_charges(answer: Answer) -> list[Charge]:
 # ----------------------------------------------------------------------------------------------- Transcribe
 
 
+#: By the operation that asks for a job: its name in the answer, and what the work is called in the price book.
+_JOBS: Final = {
+    "GetTranscriptionJob": ("TranscriptionJob", TRANSCRIPTION),
+    "GetMedicalTranscriptionJob": ("MedicalTranscriptionJob", "medicalTranscription"),
+    "GetMedicalScribeJob": ("MedicalScribeJob", "medicalScribe"),
+    "GetCallAnalyticsJob": ("CallAnalyticsJob", "callAnalytics"),
+}
+
+
 def transcribe_charges(answer: Answer) -> list[Charge]:
     """The minutes of a completed job; a job of unknown length is a job, for which there is no price."""
-    if not answer.succeeded or answer.operation != "GetTranscriptionJob":
+    job = completed_transcription(answer.operation, answer.response)
+    if not answer.succeeded or job is None:
         return []
-    job = part(answer.response, "TranscriptionJob")
-    if text(job, "TranscriptionJobStatus") != "COMPLETED":
-        return []
-    name = text(job, "TranscriptionJobName")
-    completed_at = part(job, "CompletionTime")
-    at = completed_at if isinstance(completed_at, datetime) else None
-    if at is not None and at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
+    key, operation = _JOBS[answer.operation]
+    name = text(job, f"{key}Name")
     described = told(job=name, language=text(job, "LanguageCode"), media_format=text(job, "MediaFormat"))
+    quantity: Quantity = 1
     if answer.audio_seconds is None:
-        unknown = {**described, "audio_seconds": "not known"}
-        return [Charge(operation=TRANSCRIPTION, quantity=1, unit="job", metadata=unknown, job=name, occurred_at=at)]
-    seconds = Fraction(number_of(answer.audio_seconds, "audio_seconds"))
-    if seconds < 0:
-        raise InvalidValue("audio_seconds", answer.audio_seconds, "0 or more")
-    minutes = _quotient(seconds, _SECONDS_PER_MINUTE)
-    return [
-        Charge(operation=TRANSCRIPTION, quantity=minutes, unit="minute", metadata=described, job=name, occurred_at=at)
-    ]
+        described["audio_seconds"] = "not known"
+    else:
+        seconds = Fraction(number_of(answer.audio_seconds, "audio_seconds"))
+        if seconds < 0:
+            raise InvalidValue("audio_seconds", answer.audio_seconds, "0 or more")
+        quantity = _quotient(seconds, _SECONDS_PER_MINUTE)
+    unit = "job" if answer.audio_seconds is None else "minute"
+    at = _aware(part(job, "CompletionTime"))
+    return [Charge(operation=operation, quantity=quantity, unit=unit, metadata=described, job=name, occurred_at=at)]
+
+
+def completed_transcription(operation: str, response: Mapping[str, Any]) -> object:
+    """The job of an answer that says that a job is completed, else None."""
+    key, _ = _JOBS.get(operation, (None, None))
+    job = None if key is None else part(response, key)
+    status = text(job, "TranscriptionJobStatus") or text(job, f"{key}Status")
+    return job if status == "COMPLETED" else None
 
 
 # ----------------------------------------------------------------------------------------------- Comprehend
@@ -220,6 +233,12 @@ def s3_charges(answer: Answer) -> list[Charge]:
 
 def _s3_charges_this_error(answer: Answer) -> bool:
     return part(answer.response, "ResponseMetadata", "HTTPStatusCode") in _S3_CHARGED_ERRORS
+
+
+def _aware(value: object) -> datetime | None:
+    if not isinstance(value, datetime):
+        return None
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
 
 
 def _lower_first(name: str) -> str:

@@ -14,20 +14,17 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-import os
-import sys
 import time
 from collections.abc import Callable, Generator
-from pathlib import Path
-from threading import RLock, local
+from threading import local
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
 
+from costledger.producers.adapters.process_memory import MEMORY, resident_bytes
 from costledger.producers.adapters.reading import User, user_id_of
 from costledger.producers.prices.rates import divided_half_even
 from costledger.producers.records import Metadata
 from costledger.producers.services import ServiceMethods
-from costledger.schemas.errors import InvalidValue
 from costledger.schemas.money import NANOUNITS_PER_UNIT, from_nanounits
 
 logger = logging.getLogger(__name__)
@@ -36,7 +33,6 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 BYTES_PER_GB: Final = 10**9
 NANOSECONDS_PER_HOUR: Final = 3600 * 10**9
-_STATM: Final = Path("/proc/self/statm")
 
 
 def track_processing(
@@ -254,75 +250,3 @@ def _steps(inner: Any, meter: _Meter) -> Generator[Any, Any, Any]:
         raise
     finally:
         meter.end(raised)
-
-
-class SharedMemory:
-    """The memory of the process, shared equally at every moment by the pieces of work that are going on.
-
-    Keeps the integral of (resident size / pieces of work) over time: what a piece is charged is the
-    difference between its end and its beginning, however many others came and went in between.
-    """
-
-    def __init__(
-        self,
-        resident_bytes: Callable[[], int],
-        clock_ns: Callable[[], int] = time.monotonic_ns,
-    ) -> None:
-        self._resident_bytes = resident_bytes
-        self._clock_ns = clock_ns
-        self._lock = RLock()
-        self._working = 0
-        self._integral_byte_ns = 0
-        self._at_ns = 0
-        self._bytes = 0
-
-    def join(self) -> int:
-        """A piece of work begins; returns its mark."""
-        with self._lock:
-            self._advance()
-            self._working += 1
-            return self._integral_byte_ns
-
-    def leave(self, mark: int) -> int:
-        """It ends; returns its share in bytes x nanoseconds."""
-        with self._lock:
-            self._advance()
-            self._working = max(0, self._working - 1)
-            return self._integral_byte_ns - mark
-
-    def _advance(self) -> None:
-        now_ns, resident = self._clock_ns(), self._resident_bytes()
-        if self._working:
-            # The mean of the resident size at both ends of the stretch.
-            area = (self._bytes + resident) * max(0, now_ns - self._at_ns)
-            self._integral_byte_ns += area // (2 * self._working)
-        self._at_ns, self._bytes = now_ns, resident
-
-
-def resident_bytes() -> int:
-    """The resident size of this process; where the system has no /proc, its largest so far."""
-    try:
-        return int(_STATM.read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError, ValueError):
-        return _largest_resident_bytes()
-
-
-def _largest_resident_bytes() -> int:
-    try:
-        import resource
-    except ImportError:  # Windows
-        raise InvalidValue("platform", sys.platform, "one that tells the resident size of a process") from None
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return largest if sys.platform == "darwin" else largest * 1024
-
-
-MEMORY: Final = SharedMemory(resident_bytes)
-
-
-def _after_fork() -> None:
-    global MEMORY  # noqa: PLW0603 - the parent's work, and its lock, are not this process's
-    MEMORY = SharedMemory(resident_bytes)  # type: ignore[misc]  # final but for this
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
