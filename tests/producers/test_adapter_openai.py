@@ -14,6 +14,7 @@ from openai.types.responses import Response, ResponseCompletedEvent
 from tests.producers import openai_answers as answers
 from tests.producers.collecting import CollectingTracker
 
+from costledger.producers import CostTracker, EventDropped
 from costledger.producers.adapters import track_openai
 from costledger.producers.adapters.openai_usage import openai_draft, usage_of
 from costledger.schemas.errors import InvalidValue
@@ -258,3 +259,26 @@ def test_a_draft_publishes_nothing() -> None:
     assert draft.user_id == "user-1"
     with pytest.raises(InvalidValue, match="response"):
         openai_draft("user-1", None)
+
+
+@pytest.mark.parametrize("response", [None, {"model": "gpt-4o", "usage": {"prompt_tokens": "many"}}])
+def test_a_strict_tracker_raises_and_counts_once(response: Any) -> None:
+    """What could not be read is one event: tracked, dropped, rejected; without `strict` nothing is raised."""
+    with CostTracker("127.0.0.1:9", "tests", strict=True, flush_timeout_seconds=0) as strict:
+        with pytest.raises(EventDropped):
+            track_openai(strict, "user-1", response)
+        stats = strict.stats()
+    assert (stats["tracked"], stats["dropped"], stats["rejected"]) == (1, 1, 1)
+    told: list[EventDropped] = []
+    with CostTracker("127.0.0.1:9", "tests", on_error=told.append, flush_timeout_seconds=0) as tracker:
+        assert len(track_openai(tracker, "user-1", response)) == 1
+        assert tracker.stats()["rejected"] == 1
+    assert [event.reason for event in told] == ["invalid"]
+
+
+def test_a_strict_tracker_counts_a_wrong_user_once() -> None:
+    """The tracker raised already; the adapter does not count it again."""
+    with CostTracker("127.0.0.1:9", "tests", strict=True, flush_timeout_seconds=0) as strict:
+        with pytest.raises(EventDropped):
+            track_openai(strict, "", answers.embedding())
+        assert strict.stats()["tracked"] == 1
