@@ -17,9 +17,10 @@ from uuid import UUID
 
 from costledger.producers.prices.book import PriceBook
 from costledger.producers.prices.rates import Priced, Rate, rate_of
+from costledger.producers.prices.tokens import AUDIO_OUTPUT_TOKENS, COUNTS, OUTPUT_TOKENS, REASONING_TOKENS, TokenUsage
 from costledger.schemas.errors import InvalidEvent
 from costledger.schemas.events import Category, EventRecord
-from costledger.schemas.ids import event_id_milliseconds, new_event_id
+from costledger.schemas.ids import derived_event_id, event_id_milliseconds, new_event_id
 from costledger.schemas.money import NANOUNITS_PER_UNIT, exact_decimal, round_to_nanounits, to_picodollars
 from costledger.schemas.times import to_microseconds
 
@@ -29,10 +30,14 @@ UNKNOWN_UNIT: Final = "unit"
 CHARGE_USD_KEY: Final = "charge_usd"
 MEMORY_GB_HOURS_KEY: Final = "memory_gb_hours"
 CHARACTERS_KEY: Final = "characters"
+#: Part of the output, told in its metadata; a charge of its own only where the model prices it apart.
+REASONING_TOKENS_KEY: Final = "reasoning_tokens"
 
 Quantity = int | float | Decimal | str
 Exact = int | Decimal | str
 Metadata = Mapping[str, Any]
+#: The one count that a provider may leave out.
+_MAY_BE_UNKNOWN: Final = "cached_audio_input_tokens"
 _NO_METADATA: Final[Metadata] = {}
 _PLAIN_TYPES: Final = (bool, int, float, Decimal, UUID, date, datetime)
 
@@ -61,16 +66,32 @@ class Draft:
 
 @dataclass(slots=True, kw_only=True)
 class ChatDraft:
-    """The arguments of tracking one request to a language model, unchecked; `input_tokens` includes cached ones."""
+    """The arguments of tracking one request to a language model, unchecked.
+
+    The counts mean what they mean in `TokenUsage`: parts are included in their wholes. `response_id` makes the
+    call repeatable: the ids of the events are then derived from provider, response, time and kind of charge.
+    `output_metadata` is for the event of the output alone, where a sum over the request's events would repeat it.
+    """
 
     user_id: str
     provider: str
     model: str
     input_tokens: int
     output_tokens: int
-    cached_input_tokens: int
-    occurred_at: datetime | None
-    metadata: Metadata | None
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    cache_write_12h_tokens: int = 0
+    audio_input_tokens: int = 0
+    cached_audio_input_tokens: int | None = None
+    image_input_tokens: int = 0
+    audio_output_tokens: int = 0
+    reasoning_tokens: int = 0
+    service_tier: str | None = None
+    response_id: str | None = None
+    occurred_at: datetime | None = None
+    metadata: Metadata | None = None
+    output_metadata: Metadata | None = None
 
 
 def build_record(draft: Draft, book: PriceBook, source: str) -> tuple[UUID, EventRecord]:
@@ -109,13 +130,20 @@ def build_chat_records(draft: ChatDraft, book: PriceBook, source: str) -> list[t
     for name in ("provider", "model"):
         if not isinstance(getattr(draft, name), str):
             raise InvalidEvent(name, getattr(draft, name), "text")
-    tokens = {name: _tokens(draft, name) for name in ("input_tokens", "output_tokens", "cached_input_tokens")}
-    charges = book.price_chat(draft.provider, draft.model, **tokens, occurred_at_us=occurred_at_us)
-    needed = book.chat_metadata(draft.provider, draft.model, tokens["input_tokens"], occurred_at_us)
+    for name in ("service_tier", "response_id"):
+        if not (getattr(draft, name) is None or isinstance(getattr(draft, name), str)):
+            raise InvalidEvent(name, getattr(draft, name), "text or None")
+    usage = _usage(draft)
+    charges = book.price_usage(draft.provider, draft.model, usage, occurred_at_us, draft.service_tier)
+    needed = book.chat_metadata(draft.provider, draft.model, usage.input_tokens, occurred_at_us)
     metadata = {**metadata_text(draft.metadata), **needed}
+    output_metadata = {**metadata, **metadata_text(draft.output_metadata)}
+    if usage.reasoning_tokens:
+        output_metadata[REASONING_TOKENS_KEY] = str(usage.reasoning_tokens)
+    output = _operation_of_output([charge.operation for charge in charges], draft.service_tier)
     records = []
     for charge in charges:
-        event_id = new_event_id(occurred_at_us)
+        event_id = _chat_event_id(draft, charge.operation, occurred_at_us)
         record = event_record(
             event_id,
             draft.user_id,
@@ -126,7 +154,7 @@ def build_chat_records(draft: ChatDraft, book: PriceBook, source: str) -> list[t
             occurred_at_us,
             source,
             None,
-            metadata,
+            output_metadata if charge.operation == output else metadata,
         )
         records.append((event_id, record))
     return records
@@ -237,11 +265,33 @@ def _uuid(value: UUID | str, name: str) -> UUID:
         raise InvalidEvent(name, value, "a UUID") from None
 
 
-def _tokens(draft: ChatDraft, name: str) -> int:
-    tokens = whole_number(getattr(draft, name), name)
+def _usage(draft: ChatDraft) -> TokenUsage:
+    """The counts of a request, each a whole number of tokens of 0 or more."""
+    counts: dict[str, int | None] = {}
+    for name in COUNTS:
+        value = getattr(draft, name)
+        counts[name] = None if value is None and name == _MAY_BE_UNKNOWN else _tokens(value, name)
+    return TokenUsage(**counts)  # type: ignore[arg-type]  # None for that one count alone
+
+
+def _tokens(value: object, name: str) -> int:
+    tokens: int = value if type(value) is int else whole_number(value, name)
     if tokens < 0:
         raise InvalidEvent(name, tokens, "0 or more")
     return tokens
+
+
+def _chat_event_id(draft: ChatDraft, operation: str, occurred_at_us: int) -> UUID:
+    if draft.response_id is None:
+        return new_event_id(occurred_at_us)
+    return derived_event_id(occurred_at_us, "response", draft.provider, draft.response_id, operation)
+
+
+def _operation_of_output(operations: list[str], service_tier: str | None) -> str:
+    """The one charge that carries the metadata of the output: the first there is of these."""
+    suffix = "" if service_tier is None else f"-{service_tier}"
+    candidates = [kind + suffix for kind in (REASONING_TOKENS, OUTPUT_TOKENS, AUDIO_OUTPUT_TOKENS)]
+    return next((operation for operation in candidates if operation in operations), operations[-1])
 
 
 def _measure_text(name: str, value: object) -> str:

@@ -48,6 +48,14 @@ class ServiceMethods(ABC):
     def _track_chat(self, draft: ChatDraft) -> list[UUID]:
         """Build, price and send the events of one request to a language model."""
 
+    @abstractmethod
+    def reject(self, error: Exception) -> UUID:
+        """Count, log and report what could be made no event at all, as wrong arguments are; returns an id made up."""
+
+    def submit(self, draft: Draft | ChatDraft) -> list[UUID]:
+        """Publish what a draft describes; the ids of its events. This is how the adapters hand over theirs."""
+        return self._track_chat(draft) if isinstance(draft, ChatDraft) else [self._track(draft)]
+
     def track_rekognition(
         self,
         user_id: str,
@@ -179,14 +187,27 @@ class ServiceMethods(ABC):
         cached_input_tokens: int = 0,
         provider: str = OPENAI,
         *,
+        cache_write_tokens: int = 0,
+        cache_write_1h_tokens: int = 0,
+        audio_input_tokens: int = 0,
+        cached_audio_input_tokens: int | None = None,
+        image_input_tokens: int = 0,
+        audio_output_tokens: int = 0,
+        reasoning_tokens: int = 0,
+        service_tier: str | None = None,
+        response_id: str | None = None,
         metadata: Metadata | None = None,
         occurred_at: datetime | None = None,
     ) -> list[UUID]:
         """One request to a language model: an event for each kind of token, with the model in its metadata.
 
-        `input_tokens` includes the cached ones, as providers report it; the events do not overlap:
-        `input-tokens` (not cached), `output-tokens`, `cached-input-tokens` if there were any, and `requests`
-        where the model charges for each. Wrong arguments make one dropped event.
+        Totals include their parts, as providers report them: `input_tokens` the cached, written, audio and image
+        ones, `cache_write_tokens` those kept for an hour, `output_tokens` the audio and reasoning ones. The events
+        do not overlap: `input-tokens` and `output-tokens` always, the other kinds if there were any, `requests`
+        where the model charges for each. Reasoning is output, and apart only where the model prices it so.
+        `cached_audio_input_tokens` None: not reported. `service_tier`: another than the usual one, with prices
+        of its own. `response_id` with `occurred_at` makes the call repeatable. Wrong arguments make one dropped
+        event.
         """
         return self._track_chat(
             ChatDraft(
@@ -196,6 +217,15 @@ class ServiceMethods(ABC):
                 input_tokens=input_tokens,
                 output_tokens=output_tokens,
                 cached_input_tokens=cached_input_tokens,
+                cache_write_tokens=cache_write_tokens,
+                cache_write_1h_tokens=cache_write_1h_tokens,
+                audio_input_tokens=audio_input_tokens,
+                cached_audio_input_tokens=cached_audio_input_tokens,
+                image_input_tokens=image_input_tokens,
+                audio_output_tokens=audio_output_tokens,
+                reasoning_tokens=reasoning_tokens,
+                service_tier=service_tier,
+                response_id=response_id,
                 metadata=metadata,
                 occurred_at=occurred_at,
             )

@@ -161,6 +161,10 @@ class CostTracker(ServiceMethods):
             return self._reject(error, record)
         return self._send(event_id, record, wait_seconds)
 
+    def reject(self, error: Exception) -> UUID:
+        """Count, log and report what could be made no event at all; the adapters say so what they cannot read."""
+        return self._reject(error, None)
+
     def stats(self) -> Stats:
         """The counts at this moment, in events of this process; `tracked = acked + spooled + queued + dropped`."""
         return self._counters.stats()

@@ -25,6 +25,19 @@ from costledger.producers.prices.index import EntryIndex
 from costledger.producers.prices.jumps import hold_jumps
 from costledger.producers.prices.rates import Priced, Rate, divided_half_even, rounded_up
 from costledger.producers.prices.snapshot import find_unknown_snapshot, installed_snapshot
+from costledger.producers.prices.tokens import (
+    AUDIO_INPUT_TOKENS,
+    AUDIO_OUTPUT_TOKENS,
+    CACHE_WRITE_1H_TOKENS,
+    CACHE_WRITE_TOKENS,
+    CACHED_AUDIO_INPUT_TOKENS,
+    CACHED_INPUT_TOKENS,
+    IMAGE_INPUT_TOKENS,
+    INPUT_TOKENS,
+    OUTPUT_TOKENS,
+    REASONING_TOKENS,
+    TokenUsage,
+)
 from costledger.schemas.errors import InvalidValue
 from costledger.schemas.money import (
     NANOUNITS_PER_UNIT,
@@ -36,9 +49,6 @@ from costledger.schemas.money import (
 )
 from costledger.schemas.times import from_microseconds, to_microseconds
 
-INPUT_TOKENS: Final = "input-tokens"
-CACHED_INPUT_TOKENS: Final = "cached-input-tokens"
-OUTPUT_TOKENS: Final = "output-tokens"
 REQUESTS: Final = "requests"
 EMBEDDING_PREFIX: Final = "embedding-"
 #: Metadata that a price may depend on.
@@ -48,14 +58,15 @@ REQUEST_INPUT_TOKENS_KEY: Final = "request_input_tokens"
 _KIND_OF_OPERATION: Final = {
     INPUT_TOKENS: llm.INPUT,
     CACHED_INPUT_TOKENS: llm.CACHED_INPUT,
+    CACHE_WRITE_TOKENS: llm.CACHE_WRITE,
+    CACHE_WRITE_1H_TOKENS: llm.CACHE_WRITE_1H,
+    AUDIO_INPUT_TOKENS: llm.AUDIO_INPUT,
+    CACHED_AUDIO_INPUT_TOKENS: llm.CACHED_AUDIO_INPUT,
+    IMAGE_INPUT_TOKENS: llm.IMAGE_INPUT,
     OUTPUT_TOKENS: llm.OUTPUT,
+    AUDIO_OUTPUT_TOKENS: llm.AUDIO_OUTPUT,
+    REASONING_TOKENS: llm.REASONING,
     REQUESTS: llm.REQUEST,
-}
-_UNIT_OF_KIND: Final = {
-    llm.INPUT: llm.TOKEN,
-    llm.CACHED_INPUT: llm.TOKEN,
-    llm.OUTPUT: llm.TOKEN,
-    llm.REQUEST: "request",
 }
 _EPOCH_DAY: Final = date(1970, 1, 1)
 _DAY_US: Final = 24 * 3600 * 1_000_000
@@ -186,20 +197,31 @@ class PriceBook:
         The amounts add up to the whole request's price rounded once. Cached tokens are listed when there are
         any, a request fee when the model has one.
         """
-        if not 0 <= cached_input_tokens <= input_tokens:
-            raise InvalidValue("cached_input_tokens", cached_input_tokens, f"from 0 to input_tokens ({input_tokens})")
-        quantities = {INPUT_TOKENS: input_tokens - cached_input_tokens, OUTPUT_TOKENS: output_tokens}
-        if cached_input_tokens:
-            quantities[CACHED_INPUT_TOKENS] = cached_input_tokens
+        usage = TokenUsage(
+            input_tokens=input_tokens, output_tokens=output_tokens, cached_input_tokens=cached_input_tokens
+        )
+        return self.price_usage(provider, model, usage, occurred_at_us)
+
+    def price_usage(
+        self, provider: str, model: str, usage: TokenUsage, occurred_at_us: int, service_tier: str | None = None
+    ) -> list[Charge]:
+        """The same for all kinds of tokens that a provider reports; raises `InvalidValue` where they overlap.
+
+        Reasoning and images are charges of their own where the model prices them apart. What a `service_tier`
+        other than the usual one costs is in no price of the usual one: its operations end in the tier's name,
+        for example `input-tokens-priority`, and have the prices that a price book gives them.
+        """
+        quantities = usage.split(*self._apart(provider, model, usage, occurred_at_us))
         if self.llm.charges_requests(provider, model, occurred_at_us):
             quantities[REQUESTS] = 1
-        metadata = {MODEL_KEY: model, REQUEST_INPUT_TOKENS_KEY: str(input_tokens)}
+        metadata = {MODEL_KEY: model, REQUEST_INPUT_TOKENS_KEY: str(usage.input_tokens)}
+        suffix = "" if service_tier is None else f"-{service_tier}"
         charges = [
             Charge(
-                operation,
+                operation + suffix,
                 quantity,
                 self.price_nanounits(
-                    provider, operation, quantity * NANOUNITS_PER_UNIT, occurred_at_us, None, metadata
+                    provider, operation + suffix, quantity * NANOUNITS_PER_UNIT, occurred_at_us, None, metadata
                 ),
             )
             for operation, quantity in quantities.items()
@@ -243,6 +265,27 @@ class PriceBook:
         found = self._llm_rate(service, operation, unit, model, day_us, {REQUEST_INPUT_TOKENS_KEY: "0"})
         return None if found is None else found[:2]
 
+    def _apart(self, provider: str, model: str, usage: TokenUsage, occurred_at_us: int) -> tuple[bool, bool, bool]:
+        """Whether images, reasoning and what was read from the cache are priced apart; asked where it matters."""
+
+        def priced(operation: str) -> bool:
+            return self._prices_apart(provider, model, operation, occurred_at_us)
+
+        media = usage.audio_input_tokens or usage.image_input_tokens
+        return (
+            bool(usage.image_input_tokens) and priced(IMAGE_INPUT_TOKENS),
+            bool(usage.reasoning_tokens) and priced(REASONING_TOKENS),
+            bool(usage.cached_input_tokens and media)
+            and (priced(CACHED_INPUT_TOKENS) or priced(CACHED_AUDIO_INPUT_TOKENS)),
+        )
+
+    def _prices_apart(self, provider: str, model: str, operation: str, occurred_at_us: int) -> bool:
+        """Has a file of the book or the library a price for this very operation of the model?"""
+        entry = self._resolve(provider, operation, None, model, occurred_at_us // _DAY_US)
+        if entry is not None and entry.operation == operation:
+            return True
+        return self.llm.prices_apart(provider, model, _KIND_OF_OPERATION[operation], occurred_at_us)
+
     def _llm_rate(
         self,
         service: str,
@@ -255,12 +298,16 @@ class PriceBook:
         kind = _KIND_OF_OPERATION.get(operation)
         if kind is None and operation.startswith(EMBEDDING_PREFIX):
             kind, model = llm.INPUT, operation.removeprefix(EMBEDDING_PREFIX)
-        if kind is None or model is None or unit not in (None, _UNIT_OF_KIND[kind]):
+        if kind is None or model is None or unit not in (None, _unit_of(kind)):
             return None
         whole_input = metadata.get(REQUEST_INPUT_TOKENS_KEY) if metadata else None
         tokens = int(whole_input) if whole_input is not None and whole_input.isdecimal() else None
         found = self.llm.rate(service, model, kind, occurred_at_us, tokens)
-        return None if found is None else (*found, _UNIT_OF_KIND[kind])
+        return None if found is None else (*found, _unit_of(kind))
+
+
+def _unit_of(kind: str) -> str:
+    return "request" if kind == llm.REQUEST else llm.TOKEN
 
 
 def _priced_by(entry: PriceEntry, counted: int, unit: str | None, metadata: Mapping[str, str]) -> Priced:

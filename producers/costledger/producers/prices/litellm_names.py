@@ -12,12 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from costledger.producers.prices.book import (
-    CACHED_INPUT_TOKENS,
-    EMBEDDING_PREFIX,
-    INPUT_TOKENS,
-    OUTPUT_TOKENS,
-)
+from costledger.producers.prices.book import EMBEDDING_PREFIX
+from costledger.producers.prices.tokens import CACHED_INPUT_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS
 
 EMBEDDING: Final = "embedding"
 #: What a request of these modes consumes is tokens of text; others count images, seconds, pages or several kinds.

@@ -1,8 +1,10 @@
 """Prices of language models, from the data that the genai-prices library ships: offline, pinned to its version.
 
-Kinds of tokens are disjoint here: `input` counts the tokens that were *not* read from the provider's cache,
-`cached-input` those that were. (The library counts cached tokens within the input.) A model without a price
-of its own for cached tokens charges them as input.
+Kinds of tokens are disjoint here: `input` counts the text that was *not* read from the provider's cache,
+`cached-input` that which was. (The library counts cached tokens within the input.) Cached tokens of a model without
+a price of its own for them are charged as uncached ones of their kind: such a model gives no discount. Audio
+and writes to the cache without a price of their own have none, where the library would charge them as text: audio
+is dearer in every price it has, and writes mostly are.
 
 The versions of these prices carry the hash of the library's data (see `snapshot`).
 The library's history is thin: a time before a model's first recorded price gets that first price. The
@@ -26,7 +28,14 @@ from costledger.schemas.times import from_microseconds
 
 INPUT: Final = "input"
 CACHED_INPUT: Final = "cached-input"
+CACHE_WRITE: Final = "cache-write"
+CACHE_WRITE_1H: Final = "cache-write-1h"
+AUDIO_INPUT: Final = "audio-input"
+CACHED_AUDIO_INPUT: Final = "cached-audio-input"
+IMAGE_INPUT: Final = "image-input"
 OUTPUT: Final = "output"
+AUDIO_OUTPUT: Final = "audio-output"
+REASONING: Final = "reasoning"
 REQUEST: Final = "request"
 
 TOKEN: Final = "token"  # noqa: S105 - a unit, not a secret
@@ -38,7 +47,14 @@ _MODELS_MAX: Final = 1024
 _FIELDS: Final = {
     INPUT: ("input_mtok",),
     CACHED_INPUT: ("cache_read_mtok", "input_mtok"),
+    CACHE_WRITE: ("cache_write_mtok",),
+    CACHE_WRITE_1H: ("cache_write_1h_mtok",),
+    AUDIO_INPUT: ("input_audio_mtok",),
+    CACHED_AUDIO_INPUT: ("cache_audio_read_mtok", "input_audio_mtok"),
+    IMAGE_INPUT: ("input_image_mtok",),
     OUTPUT: ("output_mtok",),
+    AUDIO_OUTPUT: ("output_audio_mtok",),
+    REASONING: ("output_reasoning_mtok",),
     REQUEST: ("requests_kcount",),
 }
 
@@ -59,6 +75,8 @@ class LlmPrices:
         # By the identity of the library's own price objects, which live as long as the process: as many at
         # most as the library has prices.
         self._flat: dict[tuple[int, str], VersionedRate | None] = {}
+        self._tiered: dict[int, bool] = {}
+        self._apart: dict[tuple[int, str], bool] = {}
 
     def rate(
         self, provider: str, model: str, kind: str, occurred_at_us: int, request_input_tokens: int | None = None
@@ -72,9 +90,7 @@ class LlmPrices:
         if found is None:
             return None
         owner, info = found
-        prices = info.prices
-        if not isinstance(prices, ModelPrice):
-            prices = info.get_prices(from_microseconds(occurred_at_us))
+        prices = _in_force(info, occurred_at_us)
         key = (id(prices), kind)
         if key in self._flat:
             return self._flat[key]
@@ -92,15 +108,28 @@ class LlmPrices:
         found = self._find(provider, model)
         if found is None:
             return False
-        prices = found[1].get_prices(from_microseconds(occurred_at_us))
-        return any(isinstance(_price_of(prices, kind), TieredPrices) for kind in _FIELDS)
+        prices = _in_force(found[1], occurred_at_us)
+        tiered = self._tiered.get(id(prices))
+        if tiered is None:
+            tiered = any(isinstance(_price_of(prices, kind), TieredPrices) for kind in _FIELDS)
+            self._tiered[id(prices)] = tiered
+        return tiered
 
     def charges_requests(self, provider: str, model: str, occurred_at_us: int) -> bool:
         """Does this model charge for each request besides its tokens?"""
+        return self.prices_apart(provider, model, REQUEST, occurred_at_us)
+
+    def prices_apart(self, provider: str, model: str, kind: str, occurred_at_us: int) -> bool:
+        """Has this kind a price of its own, not that of another kind?"""
         found = self._find(provider, model)
-        return (
-            found is not None and _price_of(found[1].get_prices(from_microseconds(occurred_at_us)), REQUEST) is not None
-        )
+        if found is None:
+            return False
+        prices = _in_force(found[1], occurred_at_us)
+        key = (id(prices), kind)
+        apart = self._apart.get(key)
+        if apart is None:
+            apart = self._apart[key] = getattr(prices, _FIELDS[kind][0]) is not None
+        return apart
 
     def _versioned(
         self, price: Decimal | None, kind: str, owner: Provider, info: ModelInfo, prices: ModelPrice
@@ -120,6 +149,11 @@ def _find_model(provider: str, model: str) -> tuple[Provider, ModelInfo] | None:
         return None
     info = owner.find_model(model, all_providers=bundled_providers)
     return None if info is None else (owner, info)
+
+
+def _in_force(info: ModelInfo, occurred_at_us: int) -> ModelPrice:
+    prices = info.prices
+    return prices if isinstance(prices, ModelPrice) else info.get_prices(from_microseconds(occurred_at_us))
 
 
 def _price_of(prices: ModelPrice, kind: str) -> Decimal | TieredPrices | None:
