@@ -102,6 +102,16 @@ class CostTracker(ServiceMethods):
     ) -> None:
         self.close()
 
+    @property
+    def price_book(self) -> PriceBook:
+        """The prices that events are given."""
+        return self._book
+
+    @property
+    def source(self) -> str:
+        """The name of the emitting service."""
+        return self._source
+
     def track(
         self,
         user_id: str,
@@ -160,6 +170,10 @@ class CostTracker(ServiceMethods):
         except Exception as error:  # noqa: BLE001 - as above
             return self._reject(error, record)
         return self._send(event_id, record, wait_seconds)
+
+    def reject(self, error: Exception) -> UUID:
+        """Count, log and report what could be made no event at all; the adapters say so what they cannot read."""
+        return self._reject(error, None)
 
     def stats(self) -> Stats:
         """The counts at this moment, in events of this process; `tracked = acked + spooled + queued + dropped`."""
