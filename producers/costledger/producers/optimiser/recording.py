@@ -24,6 +24,7 @@ from costledger.producers.records import (
     build_record,
 )
 from costledger.producers.services import ServiceMethods
+from costledger.producers.tracker import CostTracker
 from costledger.schemas.events import Category, CostEvent, EventRecord, check_event
 
 #: Steps remembered one by one; of more, only the sum and the number are.
@@ -229,6 +230,10 @@ class SpendRecorder(ServiceMethods):
                 self._unpriced += 1
             else:
                 self._known += amount
+
+
+#: Whatever events may be tracked through.
+AnyTracker = CostTracker | SpendRecorder
 
 
 def _step(event_id: UUID, record: EventRecord) -> Step:
