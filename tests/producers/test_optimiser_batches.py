@@ -319,6 +319,23 @@ def threads_of_batches() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("costledger-batch")]
 
 
+def test_the_end_of_a_run_cancels_the_batches_that_still_run(tracker: CostTracker) -> None:
+    """Here the third batch is one too many, while the first two would wait for ever."""
+
+    async def function(batch: Batch[int]) -> list[int]:
+        await asyncio.Event().wait()
+        return []
+
+    async def scene() -> None:
+        run = BatchProcessor(tracker, "u", items_max=50).run_async(range(51), function)
+        with pytest.raises(InvalidValue) as caught:
+            await asyncio.wait_for(run, WAIT_SECONDS)
+        assert [type(batch.error) for batch in result_of(caught.value).batches] == [asyncio.CancelledError] * 2
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(scene())
+
+
 class Counted:
     """How many are within a block at once, and the most there ever were."""
 

@@ -215,7 +215,8 @@ class Job(SpendRecorder):
     def _settle(self, spend: Spend, failed: bool) -> bool | None:
         """Tell the guard; None where nothing was held, False where it could not be told (the hold then expires)."""
         reservation = self._reservation
-        if reservation is None or reservation.reservation_id is None:
+        # A skip may name a reservation all the same: one that was settled before, under the same key.
+        if reservation is None or reservation.reservation_id is None or not reservation.decision.may_run:
             return None
         guard, held = self._setup.guard, reservation.reservation_id
         try:
