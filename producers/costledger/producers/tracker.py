@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +44,9 @@ from costledger.schemas.registry import use_registry
 from costledger.schemas.settings import Settings, load_settings
 
 logger = logging.getLogger(__name__)
+
+#: Called with an event's id, partition and offset once Kafka has acknowledged it.
+Listener = Callable[[UUID, int, int], None]
 
 
 class CostTracker(ServiceMethods):
@@ -91,6 +95,7 @@ class CostTracker(ServiceMethods):
         self._topic = settings.topics.events if topic is None else topic
         self._strict = strict
         self._on_error = on_error
+        self._listeners: tuple[Listener, ...] = ()
         self._begin()
         watch(self)
 
@@ -175,6 +180,13 @@ class CostTracker(ServiceMethods):
         """Count, log and report what could be made no event at all; the adapters say so what they cannot read."""
         return self._reject(error, None)
 
+    def subscribe(self, listener: Listener) -> None:
+        """Have `listener(event_id, partition, offset)` called when Kafka has acknowledged an event of this process.
+
+        From the delivery thread, or from one that flushes: it should be quick. What it raises is logged.
+        """
+        self._listeners = (*self._listeners, listener)
+
     def stats(self) -> Stats:
         """The counts at this moment, in events of this process; `tracked = acked + spooled + queued + dropped`."""
         return self._counters.stats()
@@ -189,9 +201,9 @@ class CostTracker(ServiceMethods):
         deadline = time.monotonic() + timeout
         self._sender.flush(timeout)
         # The delivery thread may still be counting what it has taken out of the client's queue.
-        while self._counters.queued() and time.monotonic() < deadline:
+        while self._counters.waiting() and time.monotonic() < deadline:
             self._sender.serve()
-        return self._counters.queued()
+        return self._counters.waiting()
 
     def close(self) -> None:
         """Flush within `flush_timeout_seconds`; what is queued after that is dropped and counted. Idempotent.
@@ -254,11 +266,24 @@ class CostTracker(ServiceMethods):
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
             self._counters.acknowledge()
+            if self._listeners:
+                self._tell_listeners(message)
             return
         value = message.value()
         record = decode_event(value) if isinstance(value, bytes) else None
         event_id = UUID(int=0) if record is None else UUID(record["event_id"])
         self._drop(event_id, DELIVERY_FAILED, KafkaException(error), record, may_raise=False)
+
+    def _tell_listeners(self, message: Message) -> None:
+        value, partition, offset = message.value(), message.partition(), message.offset()
+        if not isinstance(value, bytes) or partition is None or offset is None:
+            raise TypeError(f"an acknowledged event without value, partition or offset: {message!r}")
+        event_id = UUID(decode_event(value)["event_id"])
+        for listener in self._listeners:
+            try:
+                listener(event_id, partition, offset)
+            except Exception:
+                logger.exception("a listener failed for %s", event_id)
 
     def _reject(self, error: Exception, record: EventRecord | None, event_id: UUID | None = None) -> UUID:
         """Count an event with wrong arguments; its id is made up where the arguments gave none."""
