@@ -5,9 +5,17 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
-from costledger.producers.guard.decisions import BudgetGuard, Decision, Reservation, decide
+from costledger.producers.guard.decisions import (
+    ALREADY_SETTLED,
+    BudgetGuard,
+    Decision,
+    Reservation,
+    Verdict,
+    decide,
+)
 
 
 class PlainGuard(BudgetGuard):
@@ -48,9 +56,13 @@ class PlainGuard(BudgetGuard):
     def reserve(self, user_id: str, estimate: int, key: str | None = None) -> Reservation:
         """Hold it where it fits; nothing where it costs nothing."""
         with self._lock:
-            if key is not None and (user_id, key) in self._by_key:
-                return self._by_key[user_id, key]
+            known = None if key is None else self._by_key.get((user_id, key))
+            if known is not None and known.reservation_id in self.held.get(user_id, {}):
+                return known
             decision = self.decide(user_id, estimate)
+            if known is not None:
+                decision = replace(decision, verdict=Verdict.SKIP, code=ALREADY_SETTLED, reason="Settled before")
+                return replace(known, decision=decision)
             held = f"r{next(self._numbers)}" if decision.may_run and estimate else None
             if held is not None:
                 self.held.setdefault(user_id, {})[held] = estimate
@@ -73,6 +85,7 @@ class PlainGuard(BudgetGuard):
         with self._lock:
             if self.held.get(user_id, {}).pop(reservation_id, None) is not None:
                 self.released.append(reservation_id)
+                self._by_key = {k: r for k, r in self._by_key.items() if r.reservation_id != reservation_id}
 
     def nothing_is_held(self) -> bool:
         """True when every reservation has come to its end."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -19,7 +18,8 @@ from tests.producers.plain_guard import PlainGuard
 from tests.producers.reading import read_topic
 
 from costledger.producers import CostTracker, EventDropped
-from costledger.producers.guard import Reservation, Verdict
+from costledger.producers.guard import Verdict
+from costledger.producers.guard.decisions import ALREADY_SETTLED
 from costledger.producers.optimiser import recording
 from costledger.producers.optimiser.jobs import UNPRICED_ESTIMATE, Job
 from costledger.producers.optimiser.processor import CostAwareProcessor
@@ -181,70 +181,6 @@ def test_an_async_job_gives_the_same_result(tracker: CostTracker) -> None:
     assert [entry[2] for entry in guard.settled] == [3_001_000_000, 3_001_000_000]
 
 
-class SlowGuard(PlainGuard):
-    """Each step waits until the test lets it go on, and never on the thread of the event loop."""
-
-    def __init__(self, budget: int, slow: str) -> None:
-        super().__init__(budget)
-        self.slow = slow
-        self.waiting = threading.Event()
-        self.go_on = threading.Event()
-        self.loop_thread: int | None = None
-
-    def reserve(self, user_id: str, estimate: int, key: str | None = None) -> Reservation:
-        """As above."""
-        self._wait("reserve")
-        return super().reserve(user_id, estimate, key)
-
-    def settle(self, user_id: str, reservation_id: str, actual: int, event_ids: Sequence[UUID] = ()) -> None:
-        """As above."""
-        self._wait("settle")
-        super().settle(user_id, reservation_id, actual, event_ids)
-
-    def _wait(self, step: str) -> None:
-        assert threading.get_ident() != self.loop_thread
-        if step == self.slow:
-            self.waiting.set()
-            assert self.go_on.wait(WAIT_SECONDS)
-
-
-@pytest.mark.parametrize("slow", ["reserve", "settle", "neither"])
-def test_a_cancelled_job_leaves_nothing_held(tracker: CostTracker, slow: str) -> None:
-    """Cancelled while money is reserved, while the job runs, or while it is settled: the guard's step is finished."""
-    guard = SlowGuard(USD, slow)
-    processor = CostAwareProcessor(tracker, guard)
-    started = asyncio.Event()
-
-    async def job(job: Job) -> None:
-        job.track_rekognition("u", "detectLabels", 1)
-        started.set()
-        if slow == "neither":
-            await asyncio.Event().wait()
-
-    async def scene() -> None:
-        guard.loop_thread = threading.get_ident()
-        task = asyncio.create_task(processor.run_async("u", ImageWork(), job))
-        if slow == "neither":
-            await started.wait()
-        else:
-            assert await asyncio.to_thread(guard.waiting.wait, WAIT_SECONDS)
-        task.cancel()
-        await asyncio.sleep(0)
-        task.cancel()
-        assert not task.done()
-        guard.go_on.set()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(scene())
-    assert guard.nothing_is_held()
-    if slow == "reserve":
-        assert (guard.released, guard.settled) == (["r1"], [])
-        assert tracker.stats()["tracked"] == 0
-    else:
-        assert [entry[2] for entry in guard.settled] == [1_000_000_000]
-
-
 def test_work_of_unknown_cost_is_skipped_unless_allowed(tracker: CostTracker) -> None:
     """An unknown price is not 0: nothing is reserved as if it were. Allowed, the known part is held to the budget."""
     guard = PlainGuard(USD)
@@ -325,8 +261,9 @@ def test_a_job_with_a_key_holds_its_money_once(tracker: CostTracker) -> None:
         assert processor.run("v", ImageWork(), analyse, key="upload-7").ran
         analyse(job)
     assert guard.nothing_is_held()
-    # Its end frees the key; with the guard's memory the reservation is the same one.
-    assert processor.run("u", ImageWork(), analyse, key="upload-7").ran
+    # The work under this key is paid: done again, it would be paid again.
+    again = processor.run("u", ImageWork(), analyse, key="upload-7")
+    assert (again.ran, again.decision.code, guard.released) == (False, ALREADY_SETTLED, [])
 
 
 def test_zero_cost_work_holds_nothing(tracker: CostTracker) -> None:

@@ -61,8 +61,9 @@ class CostAwareProcessor:
     def job(self, user_id: str, work: Work, *, tier: str | None = None, key: str | None = None) -> Job:
         """A job as a context manager, for `with` and `async with`: see `Job`.
 
-        `tier` is the user's, for the plan. `key` names one attempt at the work: entered again with it, as after a
-        crash, the job finds the money that it has reserved and reserves none beside it.
+        `tier` is the user's, for the plan. `key` names one attempt at the work. Entered again with it after a crash,
+        the job finds the money that it has reserved and reserves none beside it. Once it was settled, which also a
+        job that failed half-way is, the guard skips it (`already_settled`): to pay again, take another key.
         """
         return Job(self._setup, user_id, work, tier, key)
 
