@@ -18,7 +18,7 @@ from costledger.producers.guard.decisions import BudgetGuard, Decision, Reservat
 from costledger.producers.optimiser.estimates import Estimate
 from costledger.producers.optimiser.limiting import LimitedPlan, PlanShares, limit_plan
 from costledger.producers.optimiser.plans import Plan, Plans
-from costledger.producers.optimiser.recording import Spend, SpendRecorder
+from costledger.producers.optimiser.recording import Spend, SpendRecorder, Through
 from costledger.producers.optimiser.results import JobResult, JobSkipped, attach_result
 from costledger.producers.optimiser.savings import TIERED_PROCESSING, record_saving
 from costledger.producers.optimiser.waiting import in_thread
@@ -77,8 +77,10 @@ class Job(SpendRecorder):
     a tracker's. Afterwards `result` has everything; an error that leaves the block carries it too (`result_of`).
     """
 
-    def __init__(self, setup: Setup, user_id: str, work: Work, tier: str | None, key: str | None) -> None:
-        super().__init__(setup.tracker, user_id)
+    def __init__(
+        self, setup: Setup, user_id: str, work: Work, tier: str | None, key: str | None, through: Through | None = None
+    ) -> None:
+        super().__init__(setup.tracker, user_id, through)
         self.key: Final = key
         self._setup = setup
         self._work = work

@@ -12,6 +12,7 @@ from costledger.producers.guard.decisions import BudgetGuard
 from costledger.producers.optimiser.jobs import Job, Setup, WhenUnpriced
 from costledger.producers.optimiser.limiting import PlanShares, check_shares
 from costledger.producers.optimiser.plans import Plans
+from costledger.producers.optimiser.recording import Through
 from costledger.producers.optimiser.results import JobResult, JobSkipped
 from costledger.producers.optimiser.work import Work
 from costledger.producers.prices.book import PriceBook
@@ -58,14 +59,23 @@ class CostAwareProcessor:
             clock=clock,
         )
 
-    def job(self, user_id: str, work: Work, *, tier: str | None = None, key: str | None = None) -> Job:
+    def job(
+        self,
+        user_id: str,
+        work: Work,
+        *,
+        tier: str | None = None,
+        key: str | None = None,
+        through: Through | None = None,
+    ) -> Job:
         """A job as a context manager, for `with` and `async with`: see `Job`.
 
         `tier` is the user's, for the plan. `key` names one attempt at the work. Entered again with it after a crash,
         the job finds the money that it has reserved and reserves none beside it. Once it was settled, which also a
-        job that failed half-way is, the guard skips it (`already_settled`): to pay again, take another key.
+        job that failed half-way is, the guard skips it (`already_settled`): to pay again, take another key. `through` takes the records of the job's events instead of
+        the tracker, as an outbox does: it returns the event's id.
         """
-        return Job(self._setup, user_id, work, tier, key)
+        return Job(self._setup, user_id, work, tier, key, through)
 
     def run(
         self,
@@ -75,13 +85,14 @@ class CostAwareProcessor:
         *,
         tier: str | None = None,
         key: str | None = None,
+        through: Through | None = None,
     ) -> JobResult[T]:
         """Decide, then call `function(job)`; its value is in the result, as is the reason where it was not run.
 
         What the function raises is raised from here once the spend is settled (`result_of(error)` has the result).
         Blocks for the guard's round trips: in asyncio use `run_async`.
         """
-        job = self.job(user_id, work, tier=tier, key=key)
+        job = self.job(user_id, work, tier=tier, key=key, through=through)
         try:
             with job:
                 value = function(job)
@@ -97,9 +108,10 @@ class CostAwareProcessor:
         *,
         tier: str | None = None,
         key: str | None = None,
+        through: Through | None = None,
     ) -> JobResult[T]:
         """The same for an async function; a cancelled job settles before it ends."""
-        job = self.job(user_id, work, tier=tier, key=key)
+        job = self.job(user_id, work, tier=tier, key=key, through=through)
         try:
             async with job:
                 value = await function(job)

@@ -30,6 +30,9 @@ from costledger.schemas.events import Category, CostEvent, EventRecord, check_ev
 #: Steps remembered one by one; of more, only the sum and the number are.
 STEPS_MAX: Final = 10_000
 
+#: Publishes an event's record and returns the event's id.
+Through = Callable[[EventRecord], UUID]
+
 
 class EventSink(Protocol):
     """What stands beneath: a `CostTracker`, or another recorder."""
@@ -106,12 +109,13 @@ class SpendRecorder(ServiceMethods):
     """Tracks into `sink` and remembers the spend of one user. Safe to share between threads and asyncio tasks.
 
     An event id that comes twice is handed on twice and counted once, as the ledger does (among the first
-    `STEPS_MAX` events).
+    `STEPS_MAX` events). `through` takes the events' records instead of the sink, for example into an outbox.
     """
 
-    def __init__(self, sink: EventSink, user_id: str) -> None:
+    def __init__(self, sink: EventSink, user_id: str, through: Through | None = None) -> None:
         self.user_id: Final = user_id
         self._sink: Final = sink
+        self._through: Final = through
         self._lock = threading.Lock()
         self._steps: dict[UUID, Step] = {}
         self._steps_omitted = 0
@@ -182,7 +186,7 @@ class SpendRecorder(ServiceMethods):
         else:
             # Before it is handed on: a queue that is full drops the event, not what was paid.
             self._note(record)
-        return self._sink.emit_record(record, wait_seconds)
+        return self._sink.emit_record(record, wait_seconds) if self._through is None else self._through(record)
 
     def reject(self, error: Exception) -> UUID:
         """As `CostTracker.reject`."""
