@@ -2,7 +2,7 @@
 
 A row is *unread* (on disk alone), *in flight* (given to the Kafka client), *returned* (the client gave it back; it
 waits for its next attempt) or *acknowledged* (to be deleted). Unread rows are a range of ids, so that a backlog of any
-length takes no memory; the others are at most `held_max`, if the caller keeps to what it is told.
+length takes no memory; the others are bounded, if the caller keeps to what it is told.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Final
 #: The wait before a row's second attempt, and the longest before a later one; it doubles from attempt to attempt.
 RETRY_SECONDS: Final = 0.5
 RETRY_SECONDS_MAX: Final = 30.0
+#: So many acknowledged rows may wait to be deleted together; more take the place of rows in flight.
+DELETE_ROWS: Final = 2000
 
 Range = tuple[int, int]
 
@@ -31,8 +33,8 @@ class Book:
 
     @property
     def held(self) -> int:
-        """Rows that are not merely unread: what the caller bounds."""
-        return len(self._in_flight) + len(self._returned) + len(self._acknowledged)
+        """What the caller bounds: rows in flight and returned ones, and acknowledged ones that are too many."""
+        return len(self._in_flight) + len(self._returned) + max(0, len(self._acknowledged) - DELETE_ROWS)
 
     @property
     def in_flight(self) -> int:
@@ -88,7 +90,7 @@ class Book:
             heapq.heappush(self._returned, (due, row, self._in_flight.pop(row)))
 
     def fail(self, rows: Iterable[int], now: float) -> None:
-        """The client gave these rows back: another attempt later."""
+        """The client gave these rows back: another attempt later, and the later the more attempts there were."""
         for row in rows:
             attempts = self._in_flight.pop(row) + 1
             heapq.heappush(self._returned, (now + retry_seconds(attempts), row, attempts))

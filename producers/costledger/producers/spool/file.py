@@ -210,7 +210,8 @@ class SpoolFile:
             self._execute(f"PRAGMA synchronous={synchronous}")
             self._execute(f"PRAGMA cache_size=-{_CACHE_KIBIBYTES}")
             # Checkpoints are the serving thread's work; this is for when it does not come to it.
-            self._execute(f"PRAGMA wal_autocheckpoint={self._wal_bytes_max // _PAGE_BYTES}")
+            self._execute(f"PRAGMA wal_autocheckpoint={self._wal_bytes_max * 3 // 4 // _PAGE_BYTES}")
+            self._execute(f"PRAGMA journal_size_limit={self._wal_bytes_max}")
             self._execute(f"PRAGMA max_page_count={(bytes_max - self._wal_bytes_max) // _PAGE_BYTES}")
             if new:
                 self._execute("BEGIN EXCLUSIVE")

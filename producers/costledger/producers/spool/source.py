@@ -8,12 +8,11 @@ from typing import Final, TypeVar
 
 from confluent_kafka import KafkaError, Message
 
-from costledger.producers.spool.book import Book
+from costledger.producers.spool.book import DELETE_ROWS, RETRY_SECONDS, Book
 from costledger.producers.spool.errors import SpoolUnavailable
 from costledger.producers.spool.file import Row, SpoolFile
 
-#: Acknowledged rows are deleted together: at the latest when so many wait, or after this time.
-DELETE_ROWS: Final = 2000
+#: Acknowledged rows are deleted together: when `DELETE_ROWS` wait, or after this time.
 DELETE_INTERVAL_SECONDS: Final = 0.25
 #: After an error of the file, it is left alone for so long.
 PAUSE_SECONDS: Final = 1.0
@@ -61,9 +60,12 @@ class Source:
         if not acknowledged and not returned:
             return 0, []
         failed = {row: error for row, error in returned if not isinstance(error, BufferError)}
+        expired = [row for row, error in failed.items() if _expired(error)]
         with self.lock:
             self.book.acknowledge(acknowledged)
-            self.book.fail(failed, now)
+            # These have waited for the whole delivery timeout already.
+            self.book.give_back(expired, now + RETRY_SECONDS)
+            self.book.fail(failed.keys() - expired, now)
             self.book.give_back([row for row, _ in returned if row not in failed], now)
             self.unacknowledged -= len(acknowledged)
         return len(acknowledged), list(failed.values())
@@ -96,8 +98,11 @@ class Source:
                 self.book.deleted()
                 self._paused_until = 0.0
 
-    def take(self, now: float, rows_max: int) -> list[Row]:
-        """Rows to be sent now, returned ones first; they are in flight. None while the file is left alone."""
+    def take(self, now: float, rows_max: int, unread_max: int) -> list[Row]:
+        """Rows to be sent now, returned ones first; they are in flight. None while the file is left alone.
+
+        Of the `rows_max` at most `unread_max` are unread ones: only these add to what the book holds.
+        """
         if self.broken is not None or now < self._paused_until:
             return []
         with self.lock:
@@ -109,7 +114,7 @@ class Source:
                 self.book.give_back(due, now)
                 raise
             first, end = self.book.unread
-            wanted = rows_max - len(rows)
+            wanted = min(rows_max - len(rows), unread_max)
             if wanted > 0 and first < end:
                 unread = self.file.read_from(first, wanted)
                 self.book.read([row[0] for row in unread], unread[-1][0] + 1 if len(unread) == wanted else end)
@@ -140,6 +145,10 @@ class Source:
                 self.file.remove()
             else:
                 self.file.close()
+
+
+def _expired(error: object) -> bool:
+    return isinstance(error, KafkaError) and error.code() == KafkaError._MSG_TIMED_OUT
 
 
 def _drained(items: deque[Item]) -> list[Item]:

@@ -237,19 +237,15 @@ class Spool:
                 self._failed(source, error)
 
     def _feed(self, now: float, sender: Sends) -> bool:
-        """Send rows that wait on disk, as many as there is room for; whether there are more."""
+        """Send rows that wait on disk, as many as there is room for; whether there may be more."""
         more = False
-        held = sum(source.book.held for source in self._sources)
         for source in self._sources:
-            rows_max = min(_FEED_ROWS_MAX, self._options.held_max - held)
-            if rows_max <= 0:
-                return False
+            room = self._options.held_max - sum(each.book.held for each in self._sources)
             try:
-                rows = source.take(now, rows_max)
+                rows = source.take(now, _FEED_ROWS_MAX, max(0, room))
             except SpoolUnavailable as error:
                 self._failed(source, error)
                 continue
-            held += len(rows)
             if not self._send_all(source, rows, now, sender):
                 return False
             more |= len(rows) == _FEED_ROWS_MAX
