@@ -20,9 +20,10 @@ import os
 import signal
 import threading
 from multiprocessing.util import Finalize
+from operator import itemgetter
 from types import FrameType
 from typing import Final, Protocol
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 
 class Closable(Protocol):
@@ -53,7 +54,7 @@ class Lock(Protocol):
 _FORK_WAIT_SECONDS_MAX: Final = 2.0
 
 _open: WeakSet[Closable] = WeakSet()
-_held_at_fork: WeakSet[Lock] = WeakSet()
+_held_at_fork: WeakKeyDictionary[Lock, int] = WeakKeyDictionary()
 #: The locks that a forking thread has taken: each thread lets go its own.
 _taken = threading.local()
 _finalized_in: set[int] = set()
@@ -78,9 +79,12 @@ def watch_process() -> None:
         Finalize(None, close_all, exitpriority=10)
 
 
-def hold_at_fork(lock: Lock) -> None:
-    """No fork while another thread has this lock. It is forgotten when nobody else refers to it."""
-    _held_at_fork.add(lock)
+def hold_at_fork(lock: Lock, rank: int = 0) -> None:
+    """No fork while another thread has this lock. It is forgotten when nobody else refers to it.
+
+    Locks are taken by ascending rank: who has one of a higher rank must not wait for one of a lower.
+    """
+    _held_at_fork[lock] = rank
 
 
 def close_all() -> None:
@@ -101,7 +105,11 @@ def _start_all_afresh() -> None:
 
 
 def _take_locks() -> None:
-    _taken.locks = [lock for lock in list(_held_at_fork) if lock.acquire(timeout=_FORK_WAIT_SECONDS_MAX)]
+    _taken.locks = [
+        lock
+        for lock, _ in sorted(_held_at_fork.items(), key=itemgetter(1))
+        if lock.acquire(timeout=_FORK_WAIT_SECONDS_MAX)
+    ]
 
 
 def _release_locks() -> None:
