@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -231,3 +233,17 @@ def test_shares_are_put_in_order() -> None:
     """In whatever order they were written."""
     given_shares = [(Decimal(95), "free"), (Decimal(80), "default")]
     assert check_shares(given_shares, Plans.load()) == tuple(reversed(given_shares))
+
+
+def test_the_optimiser_needs_no_extra() -> None:
+    """Importing it, and estimating, loads no Redis, database driver or framework: a guard in Redis is opt-in."""
+    code = """
+import sys
+from datetime import UTC, datetime
+from costledger.producers import PriceBook
+from costledger.producers.optimiser import ImageWork
+print(ImageWork().estimate(PriceBook.load(), datetime.now(UTC)).text)
+print(sorted({"redis", "psycopg", "numpy", "openai", "botocore", "stripe"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "0.001002 USD\n[]\n"

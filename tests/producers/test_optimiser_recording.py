@@ -39,7 +39,6 @@ def test_every_method_of_a_tracker_is_recorded(tracker: CostTracker) -> None:
         recorder.track_processing("u", 2, 3),
         recorder.track_stripe_charge("u", "100.00"),
         recorder.track("u", "maps", "geocode", 3, unit="request", unit_price="0.005"),
-        *recorder.track_chat("u", "gpt-4o", 1000, 100, 400),
         recorder.emit(
             CostEvent(
                 event_id=new_event_id(int(AT.timestamp() * 1_000_000)),
@@ -52,15 +51,18 @@ def test_every_method_of_a_tracker_is_recorded(tracker: CostTracker) -> None:
                 amount=7,
             )
         ),
+        *recorder.track_chat("u", "gpt-4o", 1000, 100, 400),
     ]
     spend = recorder.spend()
     assert [step.event_id for step in spend.steps] == ids
-    # In 1e-6 USD: 0.003, 0.2, 0.06, 0.0003, 0.005, 0.00002, 0.23, 3.2, 0.015; 0.0015, 0.001, 0.0005 for the chat.
-    assert [step.amount for step in spend.steps] == [
-        *(micro * 10**6 for micro in (3000, 200_000, 60_000, 300, 5000, 20, 230_000, 3_200_000, 15_000)),
-        *(micro * 10**6 for micro in (1500, 1000, 500)),
-        7,
-    ]
+    # In 1e-6 USD: 0.003, 0.2, 0.06, 0.0003, 0.005, 0.00002, 0.23, 3.2, 0.015.
+    micro_usd = (3000, 200_000, 60_000, 300, 5000, 20, 230_000, 3_200_000, 15_000)
+    assert [step.amount for step in spend.steps[:10]] == [*(amount * 10**6 for amount in micro_usd), 7]
+    assert {step.operation: step.amount for step in spend.steps[10:]} == {
+        "input-tokens": 1_500_000_000,
+        "cached-input-tokens": 500_000_000,
+        "output-tokens": 1_000_000_000,
+    }
     assert (spend.known, spend.is_complete) == (sum(step.amount or 0 for step in spend.steps), True)
     assert tracker.stats()["tracked"] == len(ids)
 
