@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import pytest
@@ -88,3 +92,46 @@ def test_a_cancelled_job_leaves_nothing_held(tracker: CostTracker, slow: str) ->
         assert tracker.stats()["tracked"] == 0
     else:
         assert [entry[2] for entry in guard.settled] == [1_000_000_000]
+
+
+class Fault(Exception):
+    """Thrown at a random step."""
+
+
+def test_random_jobs_that_fail_anywhere_leave_the_books_right(tracker: CostTracker, seed: int) -> None:
+    """300 jobs of 5 users in 8 threads, failing before, between and after paid calls: all settled to the picodollar."""
+    guard = PlainGuard(USD)
+    processor = CostAwareProcessor(tracker, guard, plan_shares=[])
+    spent: Counter[str] = Counter()
+    lock = threading.Lock()
+
+    def one(number: int) -> None:
+        chance = random.Random(f"{seed}/{number}")
+        user = f"user-{chance.randrange(5)}"
+
+        def work(job: Job) -> None:
+            for _ in range(chance.randrange(6)):
+                if chance.random() < 0.2:
+                    raise Fault
+                count = chance.randrange(1, 1000)
+                job.track_embedding(user, "text-embedding-3-large", count)
+                with lock:
+                    # 0.13 / 1e6 USD each.
+                    spent[user] += count * 130_000
+
+        with contextlib.suppress(Fault):
+            processor.run(
+                user, ImageWork(images=1 + chance.randrange(3)), work, key=chance.choice([None, f"k{number}"])
+            )
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, range(300)))
+    assert guard.nothing_is_held()
+    settled: Counter[str] = Counter()
+    for user, _, actual, ids in guard.settled:
+        settled[user] += actual
+        assert (actual > 0) == bool(ids)
+    assert settled == spent
+    assert {user: guard.spent[user] for user in settled} == dict(settled)
+    # Those that failed before their first call gave their money back.
+    assert guard.released
