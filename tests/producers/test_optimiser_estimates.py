@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from costledger.producers import PriceBook
 from costledger.producers.optimiser.estimates import Estimate, line_item
-from costledger.producers.optimiser.plans import Plans
+from costledger.producers.optimiser.plans import Plan, Plans
 from costledger.producers.optimiser.work import ChatWork, CombinedWork, ImageWork, OperationWork, VideoWork, Work
 from costledger.schemas.errors import InvalidValue, PriceError
 from costledger.schemas.money import to_usd
@@ -98,6 +99,19 @@ def test_a_video_beyond_the_plans_seconds_is_estimated_to_there(tier: str, secon
     assert exact.items[-1].operation == "storage"
     assert exact.notes == ()
     assert cut.notes == (f"the first {seconds} s of about {seconds + 1} s of video: the plan has no more",)
+
+
+def test_a_plan_without_features_pays_for_none_of_them() -> None:
+    """Neither Rekognition, Comprehend nor an embedding: a video is transcribed and stored, an image stored."""
+    nothing = Plan(tier="bare", rekognition=(), comprehend=(), embedding=(), seconds_max=60)
+    assert amounts(VideoWork(5 * MIB).estimate(BOOK, AT, nothing)) == {
+        "transcription": Decimal("0.024"),
+        # 5/1024 GB-months are 0.0048828125; to 1e-9, half to even, 0.004882812; x 0.023.
+        "storage": Decimal("0.000112304676"),
+    }
+    assert list(amounts(ImageWork(MIB).estimate(BOOK, AT, nothing))) == ["storage"]
+    none_at_all = replace(nothing, seconds_max=0)
+    assert list(amounts(VideoWork(5 * MIB).estimate(BOOK, AT, none_at_all))) == ["storage"]
 
 
 def test_quantities_are_rounded_as_the_ledger_rounds_them() -> None:
