@@ -152,7 +152,7 @@ def test_several_processes_share_a_directory(kafka: KafkaServer, topic: str, tmp
     oracles = [f"oracle-{number}" for number in range(4)]
     victim = start(kafka, topic, tmp_path, FOREVER, "victim")
     hosts = [start(kafka, topic, tmp_path, SOME, oracle, events=1500) for oracle in oracles]
-    wait_until(lambda: (tmp_path / "victim.after").exists(), RUN_SECONDS_MAX, "the victim tracks")
+    wait_until((tmp_path / "victim.after").exists, RUN_SECONDS_MAX, "the victim tracks")
     wait_until(lambda: len(noted(tmp_path, ["victim"], "after")) > 500, RUN_SECONDS_MAX, "the victim has tracked")
     victim.send_signal(signal.SIGKILL)
     finish(victim, -signal.SIGKILL)
