@@ -135,8 +135,7 @@ class BookAgainstModel(RuleBasedStateMachine):
             if self.held() < HELD_MAX:
                 self.read(4)
         assert self.deleted == written
-        first, end = self.book.unread
-        self.book.read([], end)
+        self.book.read([], self.book.unread[1])
         assert self.book.held == 0
 
 

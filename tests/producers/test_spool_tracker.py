@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +20,7 @@ from costledger.producers import CostTracker, EventDropped
 from costledger.producers.spool import adoption, spool
 from costledger.producers.spool.directory import others
 
+ROOT = Path(__file__).parents[2]
 DRAIN_SECONDS = 90.0
 MEBIBYTE = 2**20
 
@@ -212,14 +213,28 @@ def test_what_cannot_be_spooled_goes_on_in_memory_and_spooling_comes_back(
     assert sorted(ids_in(kafka, topic)) == sorted(ids)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere; the test in a child process covers it")
+READ_ONLY = """
+import os, sys
+from costledger.producers import CostTracker
+bootstrap, topic, directory = sys.argv[1:]
+if os.geteuid() == 0:
+    os.setuid(65534)  # root may write everywhere; this is nobody's number
+with CostTracker(bootstrap, "t", "spool", directory, topic=topic) as tracker:
+    tracker.track_s3("u", "get", 1)
+    assert tracker.flush(30) == 0
+    assert tracker.stats()["unspooled"] == tracker.stats()["acked"] == 1, tracker.stats()
+"""
+
+
 def test_a_read_only_directory_degrades(kafka: KafkaServer, topic: str, directory: Path) -> None:
     """As above, for want of permission."""
-    directory.mkdir(mode=0o500)
-    with CostTracker(kafka.bootstrap_servers, "t", "spool", directory, topic=topic) as tracker:
-        tracker.track_s3("u", "get", 1)
-        assert tracker.flush(FLUSH_SECONDS) == 0
-        assert tracker.stats()["unspooled"] == 1
+    directory.mkdir(mode=0o555)
+    arguments = [sys.executable, "-c", READ_ONLY, kafka.bootstrap_servers, topic, str(directory)]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Permission denied" in done.stderr
+    assert list(directory.iterdir()) == []
+    assert len(ids_in(kafka, topic)) == 1
 
 
 def test_a_full_spool_degrades_and_takes_events_again_when_it_has_drained(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from functools import partial
 from threading import RLock
 from typing import Final, Protocol
@@ -235,6 +236,18 @@ class Spool:
                 source.delete(now, at_once=at_once)
             except SpoolUnavailable as error:
                 self._failed(source, error)
+                self._make_room(source)
+
+    def _make_room(self, source: Source) -> None:
+        """A disk that is full refuses deletes, too: a file with nothing left to send is deleted as a whole."""
+        with self._lock, source.lock:
+            if source.broken is None and source.unacknowledged == 0:
+                self._own = None if self._own is source else self._own
+                source.book.deleted()
+            elif source.broken is None:
+                # The log may begin anew, and then takes no more of the disk than it has.
+                with suppress(SpoolUnavailable):
+                    source.file.checkpoint()
 
     def _feed(self, now: float, sender: Sends) -> bool:
         """Send rows that wait on disk, as many as there is room for; whether there may be more."""
