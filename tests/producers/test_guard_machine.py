@@ -28,7 +28,7 @@ MONTHS = ["2026-09", "2026-10", "2026-11", "2026-12"]
 LARGE = 10**13
 BUDGET = 40 * LARGE
 SECOND = 1_000_000
-TIMES = Times(reservation_seconds=100, settled_hold_seconds=500, recovery_seconds=5)
+TIMES = Times(reservation_seconds=100, settled_hold_seconds=150, recovery_seconds=5)
 #: Ended ids are remembered for an hour: a run stays within it.
 ADVANCED_SECONDS_MAX = 3000
 
@@ -112,7 +112,7 @@ def machine_on(client: redis.Redis) -> type[RuleBasedStateMachine]:
                 self.events.append((month, actual))
                 offset = len(self.events) - 1 if how == 2 else None
             item = self._item(reservation_id, Kind.SETTLED, actual, month, offset)
-            self._apply(item, f"+{500 * SECOND}")
+            self._apply(item, f"+{150 * SECOND}")
             held = self.items.get(reservation_id)
             if held is not None and (held.kind == "S" or held.how == "s"):
                 if held.kind == "S" and held.month == month and offset is not None:
@@ -122,7 +122,7 @@ def machine_on(client: redis.Redis) -> type[RuleBasedStateMachine]:
             key = held.key if held is not None else "-"
             done = actual == 0
             self.items[reservation_id] = Held(
-                "D" if done else "S", actual, month, key, self.now + 500 * SECOND, offset, "s" if done else ""
+                "D" if done else "S", actual, month, key, self.now + 150 * SECOND, offset, "s" if done else ""
             )
 
         @rule(number=st.integers(0, 40))
@@ -250,7 +250,7 @@ def machine_on(client: redis.Redis) -> type[RuleBasedStateMachine]:
             floor = sum(amount for its, amount in self.events if its == month)
             since_us = self.scripts.epoch().since_us
             assert self.scripts.base(USER, month, None, generation=generation, floor=floor, since_us=since_us)
-            self.base = (month, floor, self.now + 500 * SECOND)
+            self.base = (month, floor, self.now + 150 * SECOND)
             self.is_begun = True
 
         def _ask(self, reservation_id: str, key: str, estimate: int, hold: bool):

@@ -8,8 +8,10 @@ put('base', ARGV[11])
 put('base_until', number(now + tonumber(ARGV[12])))
 if state.lost == '0' then
   local met = tonumber(ARGV[13])
-  -- On a cluster the key that says so may be on another node than the user.
-  if uptime_us and ARGV[9] == '' then met = math.max(met, now - uptime_us) end
+  if type(info) == 'string' and string.find(info, 'redis_mode:cluster') then
+    -- The key that says so may be on another node than the user, which may have been started later.
+    met = math.max(met, now - tonumber(string.match(info, 'uptime_in_seconds:(%d+)')) * 1000000)
+  end
   put('until', number(met + recovery_us))
 end
 save()

@@ -19,7 +19,6 @@ local now = ARGV[9] ~= '' and tonumber(ARGV[9]) or time[1] * 1000000 + time[2]
 -- A server that forbids INFO tells no restart apart: then a loss is found by what is missing alone.
 local info = redis.pcall('INFO', 'server')
 local run_id = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or '-'
-local uptime_us = type(info) == 'string' and tonumber(string.match(info, 'uptime_in_seconds:(%d+)') or '0') * 1000000
 
 local state = {}
 local fields = redis.call('HGETALL', GUARD)
