@@ -94,5 +94,8 @@ def attach_result(error: BaseException, result: object) -> None:
 
 
 def result_of(error: BaseException) -> Any:
-    """The result that an error out of a job (`JobResult`) or out of batches (`BatchReport`) carries, else None."""
+    """The result that an error out of a job (`JobResult`) or out of batches (`BatchReport`) carries, else None.
+
+    Where one lies within the other, that of the outermost.
+    """
     return getattr(error, _ATTRIBUTE, None)
