@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from tests.bench.bench_sdk import SdkBench
+from tests.bench.bench_sdk import PEER, SdkBench
 from tests.bench.bench_sink import SinkBench
 from tests.bench.bench_stream import StreamBench
 from tests.bench.rates import Contender, Result, alternate
@@ -65,6 +65,16 @@ def measure(
         say(f"{name} ({unit})")
         return Result(name, unit, digits, alternate(contenders, runs, say))
 
+    def run_sdk(contenders: Mapping[str, Contender]) -> list[Result]:
+        """Both modes take turns with the one peer that they share."""
+        say("sdk_memory, sdk_spool (us CPU/event)")
+        values = alternate(contenders, runs, say)
+        return [
+            Result(name, "us CPU/event", 2, {name: values[name], PEER: values[PEER]})
+            for name in contenders
+            if name != PEER
+        ]
+
     stream = StreamBench(services, folder, workload, commit_interval_seconds)
     say(f"writing {workload.events:,} events to Kafka")
     topic = stream.prepare()
@@ -74,7 +84,7 @@ def measure(
     return [
         run("stream", "events/s", 0, stream.contenders()),
         run("sink", "events/s", 0, sink.contenders()),
-        run("sdk_memory", "us CPU/event", 2, sdk.contenders()),
+        *run_sdk(sdk.contenders()),
     ]
 
 

@@ -1,4 +1,4 @@
-"""`sdk_memory`: CPU per event of the tracker in the mode memory, against encoding and producing the same event."""
+"""`sdk_memory`, `sdk_spool`: CPU per event of the tracker in these modes, against encoding and producing the same event."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from tests.bench.rates import Contender
 
 EVENTS_MAX = 100_000
 SAMPLE_EVENTS = 10_000
+#: The peer of both.
+PEER = "encode_and_produce"
 _TOPIC = "bench.sdk.events"
 _SAMPLE_TOPIC = "bench.sdk.sample"
 _RUN_SECONDS_MAX = 300.0
@@ -32,17 +34,18 @@ class SdkBench:
     def contenders(self) -> dict[str, Contender]:
         """Ours first; each returns microseconds of CPU per event of one run."""
         return {
-            "sdk_memory": lambda: self._run("tracker", _TOPIC, self._events),
-            "encode_and_produce": lambda: self._run("encode_and_produce", _TOPIC, self._events),
+            "sdk_memory": lambda: self._run("memory", _TOPIC, self._events),
+            "sdk_spool": lambda: self._run("spool", _TOPIC, self._events),
+            PEER: lambda: self._run("encode_and_produce", _TOPIC, self._events),
         }
 
     def prepare(self) -> None:
         """Make the topics, and have the tracker write the sample that its peer sends."""
         for topic in (_TOPIC, _SAMPLE_TOPIC):
             create_topic(self._bootstrap, topic)
-        self._run("tracker", _SAMPLE_TOPIC, SAMPLE_EVENTS)
+        self._run("memory", _SAMPLE_TOPIC, SAMPLE_EVENTS)
 
-    def _run(self, contender: Literal["tracker", "encode_and_produce"], topic: str, events: int) -> float:
+    def _run(self, contender: Literal["memory", "spool", "encode_and_produce"], topic: str, events: int) -> float:
         done = subprocess.run(
             [sys.executable, _PROGRAM, contender, self._bootstrap, topic, _SAMPLE_TOPIC, str(events)],
             cwd=self._folder,

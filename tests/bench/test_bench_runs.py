@@ -18,6 +18,7 @@ EXPECTED = {
     "stream": {"raw_aiokafka", "faust_documented"},
     "sink": {"raw_copy", "multi_row_insert"},
     "sdk_memory": {"encode_and_produce"},
+    "sdk_spool": {"encode_and_produce"},
 }
 
 

@@ -270,7 +270,7 @@ def test_a_client_that_failed_for_good_is_replaced(
         assert tracker.flush(FLUSH_SECONDS) == 0
         failed = _channel_of(tracker)
 
-        def fail(_key: bytes, _value: bytes) -> None:
+        def fail(*_arguments: object) -> None:
             raise KafkaException(KafkaError(KafkaError._FATAL))
 
         monkeypatch.setattr(failed, "send", fail)
@@ -380,7 +380,6 @@ def test_drops_are_logged_at_a_bounded_rate(caplog: pytest.LogCaptureFixture) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"durability": "spool"}, "'spool', which is not available in this release; it must be 'memory'"),
         ({"durability": "outbox"}, "'outbox', which is not available in this release"),
         ({"durability": "cloud"}, "COSTLEDGER_DURABILITY is 'cloud'"),
         ({"queue_events_max": 0}, "COSTLEDGER_QUEUE_EVENTS_MAX is 0"),
@@ -393,3 +392,30 @@ def test_a_tracker_that_cannot_work_is_refused_at_once(arguments: dict[str, Any]
     """Settings are an operator's matter: they raise when the tracker is made, not when it is used."""
     with pytest.raises(SettingsError, match=message):
         CostTracker(**{"bootstrap_servers": NOBODY, "source": "tests"} | arguments)
+
+
+def test_a_listener_hears_where_every_event_is(
+    kafka: KafkaServer, topic: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Id, partition and offset are the topic's; a listener that fails is logged, and the next one hears all the same."""
+    heard: dict[UUID, tuple[int, int]] = {}
+
+    def fail(*_heard: object) -> None:
+        raise RuntimeError("deaf")
+
+    def listen(event_id: UUID, partition: int, offset: int) -> None:
+        heard[event_id] = (partition, offset)
+
+    with CostTracker(kafka.bootstrap_servers, "tests", topic=topic) as tracker:
+        tracker.subscribe(fail)
+        tracker.subscribe(listen)
+        for number in range(20):
+            tracker.track_s3(f"user-{number}", "get", 1)
+        assert tracker.flush(FLUSH_SECONDS) == 0
+        assert tracker.stats()["acked"] == 20
+    expected = {
+        decode_cost_event(message.value() or b"").event_id: (message.partition(), message.offset())
+        for message in read_topic(kafka.bootstrap_servers, topic)
+    }
+    assert heard == expected
+    assert caplog.text.count("a listener failed for") == 20

@@ -172,7 +172,7 @@ def fill_redis(client: redis.Redis, events: Iterable[CostEvent], zones: dict[str
             for name in ("total", f"service:{event.service}", f"operation:{event.service}/{event.operation}"):
                 fields[name] += event.amount or 0
     for key, fields in totals.items():
-        client.hset(key, mapping={**fields, "updated_at": "2026-11-23T09:00:00Z", "epoch": "7"})
+        client.hset(key, mapping={**fields, "updated_at": "2026-11-23T09:00:00Z", "offset": "41", "epoch": "7"})
 
 
 @pytest.fixture

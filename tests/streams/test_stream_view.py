@@ -159,6 +159,17 @@ def test_a_user_of_many_operations_is_written_in_pieces(run, client, monkeypatch
     assert sizes == [2, 2, 1, 0]
 
 
+def test_the_offset_is_written_beside_the_totals(run, client) -> None:
+    """A reader who waits for an event finds in the same hash up to which offset its totals are complete."""
+
+    async def work(view: PartitionView) -> None:
+        view.changed([PeriodView("ann", PeriodKind.DAY, DAY, {("openai", "tokens"): 5}, offset=41)])
+        await view.write()
+
+    run({}, work)
+    assert client.hmget(totals_key("ann", PeriodKind.DAY, DAY), ["total", "offset"]) == ["5", "41"]
+
+
 def test_names_with_a_slash_share_a_field() -> None:
     """Two operations that come to the same field are added up in it."""
     fields = fields_of({("a", "b/c"): 1, ("a/b", "c"): 2})

@@ -51,6 +51,7 @@ def run_checks() -> list[Check]:
         ("PostgreSQL", _postgres, "start PostgreSQL or correct COSTLEDGER_DATABASE_URL; then: costledger migrate"),
         ("Redis", _redis, "start Redis or correct COSTLEDGER_REDIS_URL"),
         ("price book", _prices, "correct the files in COSTLEDGER_PRICE_FILES; costledger prices check"),
+        ("plans", _plans, "correct the file in COSTLEDGER_PLAN_FILE, or COSTLEDGER_PLAN_SHARES"),
         ("schemas", _schemas, "a changed .avsc must be compatible with all releases; costledger schemas check"),
     ):
         checks.append(_guarded(name, check, settings, remedy))
@@ -140,6 +141,23 @@ def _prices(settings: Settings) -> Check:
     if findings:
         return Check("price book", "warning", "; ".join(map(str, findings)), "costledger prices check")
     return Check("price book", "ok", f"the shipped prices and {len(settings.price_files)} files over them")
+
+
+def _plans(settings: Settings) -> Check:
+    from datetime import UTC, datetime
+
+    from costledger.producers import PriceBook
+    from costledger.producers.optimiser import CombinedWork, ImageWork, Plans, VideoWork
+    from costledger.producers.optimiser.limiting import check_shares
+
+    plans = Plans.load(settings.plan_file)
+    shares = check_shares(settings.plan_shares, plans)
+    book, work = PriceBook.load(*settings.price_files), CombinedWork([ImageWork(), VideoWork(1)])
+    estimates = [work.estimate(book, datetime.now(UTC), plans.of(tier)) for tier in plans.tiers]
+    if unknown := {item.operation for estimate in estimates for item in estimate.unpriced}:
+        detail = f"no price for {', '.join(sorted(unknown))}: work with it will be skipped"
+        return Check("plans", "warning", detail, "correct COSTLEDGER_PLAN_FILE, or lay a price over the shipped ones")
+    return Check("plans", "ok", f"{len(plans.tiers)} tiers; limited from {len(shares)} shares of the budget on")
 
 
 def _schemas(_settings: Settings) -> Check:

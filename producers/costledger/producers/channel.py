@@ -26,6 +26,8 @@ _JOIN_SECONDS_MAX: Final = 2.0
 _QUEUE_KILOBYTES_MAX: Final = 512 * 1024
 
 OnDelivery = Callable[[KafkaError | None, Message], None]
+#: Work of the serving thread besides callbacks; returns whether there is more to do at once.
+Turn = Callable[[], bool]
 
 
 def producer_config(settings: Settings) -> ClientConfig:
@@ -57,11 +59,13 @@ def check_config(config: ClientConfig) -> None:
 class Channel:
     """Sends messages to one topic. `send` never blocks; `on_delivery` is called once for each message sent.
 
+    Its thread serves the callbacks, and gives `turn` a turn after each round of them.
     Belongs to the process that made it: after a fork the child must call `abandon` and use one of its own.
     """
 
-    def __init__(self, config: ClientConfig, topic: str, on_delivery: OnDelivery) -> None:
+    def __init__(self, config: ClientConfig, topic: str, on_delivery: OnDelivery, turn: Turn | None = None) -> None:
         self._topic = topic
+        self._turn = turn
         self._ending = threading.Event()
         self._drained_only = threading.Event()
         self._logged_at: dict[int, float] = {}
@@ -74,9 +78,15 @@ class Channel:
         self._thread = threading.Thread(target=self._serve, name="costledger-delivery", daemon=True)
         self._thread.start()
 
-    def send(self, key: bytes, value: bytes) -> None:
-        """Queue one message. `BufferError`: the queue is full. `KafkaException`: the client has failed."""
-        self._producer.produce(self._topic, value, key)
+    def send(self, key: bytes, value: bytes, on_delivery: OnDelivery | None = None) -> None:
+        """Queue one message, with a callback of its own where one is given.
+
+        `BufferError`: the queue is full. `KafkaException`: the client has failed.
+        """
+        if on_delivery is None:
+            self._producer.produce(self._topic, value, key)
+        else:
+            self._producer.produce(self._topic, value, key, on_delivery=on_delivery)
 
     def flush(self, timeout_seconds: float) -> None:
         """Send what is queued without lingering, and serve callbacks until all are served or the time is over."""
@@ -106,11 +116,13 @@ class Channel:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._producer))
 
     def _serve(self) -> None:
+        more = False
         while not self._ending.is_set():
             if self._drained_only.is_set() and len(self._producer) == 0:
                 return
             try:
-                self._producer.poll(_POLL_SECONDS)
+                self._producer.poll(0.0 if more else _POLL_SECONDS)
+                more = self._turn is not None and self._turn()
             except Exception:
                 # A defect in a callback must not end the thread: later events would never be accounted for.
                 _LOGGER.exception("a delivery callback failed")

@@ -9,8 +9,10 @@ from typing import TypedDict
 class Stats(TypedDict):
     """One consistent view of the counts, in events since this process began to track.
 
-    `tracked = acked + spooled + queued + dropped` always. `rejected` (wrong arguments) is the part of
-    `dropped` that a programmer can mend; `unpriced` counts events sent without an amount.
+    `tracked = acked + spooled + queued + dropped` always. `spooled` events are on the local disk, `queued` ones
+    in memory alone. `rejected` (wrong arguments) is the part of `dropped` that a programmer can mend; `unpriced`
+    counts events sent without an amount; `resumed` is the part of `tracked` that another process had spooled;
+    `unspooled` counts events that were to be spooled and went on in memory.
     """
 
     tracked: int
@@ -20,6 +22,8 @@ class Stats(TypedDict):
     dropped: int
     rejected: int
     unpriced: int
+    resumed: int
+    unspooled: int
 
 
 class Counters:
@@ -33,6 +37,9 @@ class Counters:
         self._dropped = 0
         self._rejected = 0
         self._unpriced = 0
+        self._spooled = 0
+        self._resumed = 0
+        self._unspooled = 0
 
     def track(self, unpriced: bool) -> None:
         """One more event exists; it is queued until one of the others says more."""
@@ -57,7 +64,43 @@ class Counters:
             self._dropped += 1
             self._rejected += 1
 
-    def queued(self) -> int:
+    def spool(self, unpriced: bool) -> None:
+        """One more event exists, and it is on disk."""
+        with self._lock:
+            self._tracked += 1
+            self._spooled += 1
+            self._unpriced += unpriced
+
+    def resume(self, events: int) -> None:
+        """So many events were found on disk, where another process had left them."""
+        with self._lock:
+            self._tracked += events
+            self._spooled += events
+            self._resumed += events
+
+    def acknowledge_spooled(self, events: int) -> None:
+        """Kafka has so many of the events on disk."""
+        with self._lock:
+            self._acked += events
+            self._spooled -= events
+
+    def rescue(self) -> None:
+        """A queued event is on disk now."""
+        with self._lock:
+            self._spooled += 1
+
+    def unspool(self) -> None:
+        """An event that was to be spooled goes on in memory."""
+        with self._lock:
+            self._unspooled += 1
+
+    def lose_spooled(self, events: int) -> None:
+        """So many events on disk cannot be read any more."""
+        with self._lock:
+            self._dropped += events
+            self._spooled -= events
+
+    def waiting(self) -> int:
         """Events neither acknowledged nor dropped yet."""
         with self._lock:
             return self._tracked - self._acked - self._dropped
@@ -68,9 +111,11 @@ class Counters:
             return Stats(
                 tracked=self._tracked,
                 acked=self._acked,
-                spooled=0,
-                queued=self._tracked - self._acked - self._dropped,
+                spooled=self._spooled,
+                queued=self._tracked - self._acked - self._spooled - self._dropped,
                 dropped=self._dropped,
                 rejected=self._rejected,
                 unpriced=self._unpriced,
+                resumed=self._resumed,
+                unspooled=self._unspooled,
             )

@@ -2,6 +2,8 @@
 
 - Fork: locks and threads do not survive it, so each tracker starts afresh in the child: new producer, counts
   from zero. What the parent had queued stays the parent's.
+- Fork again: what must not be in use at that moment (SQLite, whose own locks a child would inherit) is held by
+  locks which the forking thread takes first, and lets go in both processes.
 - End of the interpreter (`atexit`) and of a `multiprocessing` worker: trackers are closed, each within its
   flush timeout.
 - SIGTERM: a host with a handler of its own is left alone; its way of ending leads to `atexit`. Where nobody
@@ -18,9 +20,10 @@ import os
 import signal
 import threading
 from multiprocessing.util import Finalize
+from operator import itemgetter
 from types import FrameType
-from typing import Protocol
-from weakref import WeakSet
+from typing import Final, Protocol
+from weakref import WeakKeyDictionary, WeakSet
 
 
 class Closable(Protocol):
@@ -35,7 +38,25 @@ class Closable(Protocol):
         ...
 
 
+class Lock(Protocol):
+    """A reentrant lock."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take it; False where that was not possible in time."""
+        ...
+
+    def release(self) -> None:
+        """Let it go; `RuntimeError` where this thread does not have it."""
+        ...
+
+
+#: A fork waits no longer than this for one of the locks.
+_FORK_WAIT_SECONDS_MAX: Final = 2.0
+
 _open: WeakSet[Closable] = WeakSet()
+_held_at_fork: WeakKeyDictionary[Lock, int] = WeakKeyDictionary()
+#: The locks that a forking thread has taken: each thread lets go its own.
+_taken = threading.local()
 _finalized_in: set[int] = set()
 
 
@@ -58,6 +79,14 @@ def watch_process() -> None:
         Finalize(None, close_all, exitpriority=10)
 
 
+def hold_at_fork(lock: Lock, rank: int = 0) -> None:
+    """No fork while another thread has this lock. It is forgotten when nobody else refers to it.
+
+    Locks are taken by ascending rank: who has one of a higher rank must not wait for one of a lower.
+    """
+    _held_at_fork[lock] = rank
+
+
 def close_all() -> None:
     """Close every open tracker of this process."""
     for tracker in list(_open):
@@ -75,5 +104,20 @@ def _start_all_afresh() -> None:
         tracker.start_afresh()
 
 
+def _take_locks() -> None:
+    _taken.locks = [
+        lock
+        for lock, _ in sorted(_held_at_fork.items(), key=itemgetter(1))
+        if lock.acquire(timeout=_FORK_WAIT_SECONDS_MAX)
+    ]
+
+
+def _release_locks() -> None:
+    for lock in _taken.locks:
+        lock.release()
+    _taken.locks = []
+
+
 atexit.register(close_all)
+os.register_at_fork(before=_take_locks, after_in_parent=_release_locks, after_in_child=_release_locks)
 os.register_at_fork(after_in_child=_start_all_afresh)

@@ -1,4 +1,4 @@
-"""Tells of dropped events: to the host's callback each one, to the log at a bounded rate."""
+"""Tells of dropped events, to the host's callback each one; to the log, at a bounded rate, of all that goes wrong."""
 
 from __future__ import annotations
 
@@ -38,6 +38,13 @@ class Reporter:
                 self._on_error(dropped)
             except Exception:
                 _LOGGER.exception("on_error failed for %s", dropped.event_id)
+
+    def announce(self, kind: str, explanation: str) -> None:
+        """Log what is wrong though no event is dropped, at the same rate for each kind."""
+        unlogged = self._unlogged_before(kind)
+        if unlogged is not None:
+            more = f"; {unlogged} more since the last such line" if unlogged else ""
+            _LOGGER.warning("%s%s", explanation, more)
 
     def _unlogged_before(self, reason: str) -> int | None:
         """How many were left out since the last line, or None where this one is to be left out too."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
 
-from costledger.producers.channel import Channel, OnDelivery
+from costledger.producers.channel import Channel, OnDelivery, Turn
 from costledger.producers.exits import watch_process
 from costledger.schemas.errors import Unavailable
 from costledger.schemas.kafka_config import ClientConfig
@@ -26,33 +26,38 @@ class SenderClosed(Unavailable):
 class Sender:
     """Sends messages through a channel of this process. A forked child makes a new one and abandons this."""
 
-    def __init__(self, config: ClientConfig, topic: str, on_delivery: OnDelivery) -> None:
+    def __init__(self, config: ClientConfig, topic: str, on_delivery: OnDelivery, turn: Turn | None = None) -> None:
         self._config = config
         self._topic = topic
         self._on_delivery = on_delivery
+        self._turn = turn
         # Reentrant: a signal handler of the host may track while its own thread is in here.
         self._lock = RLock()
         self._channel: Channel | None = None
         self._closed = False
         self._replaced_at: float | None = None
 
-    def send(self, key: bytes, value: bytes, wait_seconds: float = 0.0) -> None:
-        """Queue one message; every message queued gets one delivery callback.
+    def start(self) -> None:
+        """Open the channel now rather than with the first message; `SenderClosed` after `close`."""
+        self._open()
+
+    def send(self, key: bytes, value: bytes, wait_seconds: float = 0.0, on_delivery: OnDelivery | None = None) -> None:
+        """Queue one message; every message queued gets one delivery callback: `on_delivery`, or the sender's.
 
         Never blocks, except for up to `wait_seconds` while the queue is full; then `BufferError`.
         `SenderClosed` after `close`, `KafkaException` where the client has failed.
         """
         channel = self._channel or self._open()
         try:
-            channel.send(key, value)
+            channel.send(key, value, on_delivery)
         except BufferError:
             if wait_seconds <= 0:
                 raise
-            _send_when_there_is_room(channel, key, value, wait_seconds)
+            _send_when_there_is_room(channel, key, value, wait_seconds, on_delivery)
         except KafkaException as error:
             if error.args[0].code() != KafkaError._FATAL:
                 raise
-            self._replace(channel).send(key, value)
+            self._replace(channel).send(key, value, on_delivery)
 
     def flush(self, timeout_seconds: float) -> None:
         """Send what is queued at once, and wait for its callbacks until the time is over."""
@@ -85,7 +90,7 @@ class Sender:
             if self._closed:
                 raise SenderClosed("the tracker is closed")
             if self._channel is None:
-                self._channel = Channel(self._config, self._topic, self._on_delivery)
+                self._channel = Channel(self._config, self._topic, self._on_delivery, self._turn)
                 watch_process()
             return self._channel
 
@@ -101,13 +106,15 @@ class Sender:
             return self._open()
 
 
-def _send_when_there_is_room(channel: Channel, key: bytes, value: bytes, wait_seconds: float) -> None:
+def _send_when_there_is_room(
+    channel: Channel, key: bytes, value: bytes, wait_seconds: float, on_delivery: OnDelivery | None
+) -> None:
     """Serve callbacks, each of which frees a place in the queue, until the message fits or the time is over."""
     deadline = time.monotonic() + wait_seconds
     while True:
         channel.serve(_WAIT_STEP_SECONDS)
         try:
-            channel.send(key, value)
+            channel.send(key, value, on_delivery)
         except BufferError:
             if time.monotonic() >= deadline:
                 raise

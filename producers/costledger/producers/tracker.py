@@ -2,17 +2,19 @@
 
 It never blocks and never raises into its host (unless `strict`): an event that cannot be kept is counted as
 dropped, logged at a bounded rate, and given to `on_error`. In the mode `memory`, events wait in memory until
-Kafka has acknowledged them: a crash of the host loses those, and a full queue drops the newest.
+Kafka has acknowledged them: a crash of the host loses those, and a full queue drops the newest. In the mode
+`spool` they wait on the local disk; what cannot be written there goes on as in `memory`, loudly.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 from uuid import UUID
 
 from confluent_kafka import KafkaError, KafkaException, Message
@@ -35,6 +37,7 @@ from costledger.producers.records import (
 from costledger.producers.reporting import OnError, Reporter
 from costledger.producers.sender import Sender, SenderClosed
 from costledger.producers.services import ServiceMethods
+from costledger.producers.spool import Spool, spool_options
 from costledger.schemas.codec import decode_event, encode_event
 from costledger.schemas.errors import SettingsError, Unavailable, UnknownSchema
 from costledger.schemas.events import Category, CostEvent, EventRecord
@@ -43,6 +46,12 @@ from costledger.schemas.registry import use_registry
 from costledger.schemas.settings import Settings, load_settings
 
 logger = logging.getLogger(__name__)
+
+#: How long `flush` serves callbacks at a time where events wait on disk, too.
+_FLUSH_STEP_SECONDS: Final = 0.05
+
+#: Called with an event's id, partition and offset once Kafka has acknowledged it.
+Listener = Callable[[UUID, int, int], None]
 
 
 class CostTracker(ServiceMethods):
@@ -89,10 +98,15 @@ class CostTracker(ServiceMethods):
         self._source = settings.source
         self._flush_timeout_seconds = settings.flush_timeout_seconds
         self._topic = settings.topics.events if topic is None else topic
+        self._spool_options = spool_options(settings, self._topic)
         self._strict = strict
         self._on_error = on_error
+        self._listeners: tuple[Listener, ...] = ()
         self._begin()
         watch(self)
+        if self._spool is not None and self._spool.anything_left():
+            # What a process that died has left is sent though nothing should ever be tracked here.
+            self._sender.start()
 
     def __enter__(self) -> Self:
         return self
@@ -101,6 +115,16 @@ class CostTracker(ServiceMethods):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def price_book(self) -> PriceBook:
+        """The prices that events are given."""
+        return self._book
+
+    @property
+    def source(self) -> str:
+        """The name of the emitting service."""
+        return self._source
 
     def track(
         self,
@@ -165,6 +189,13 @@ class CostTracker(ServiceMethods):
         """Count, log and report what could be made no event at all; the adapters say so what they cannot read."""
         return self._reject(error, None)
 
+    def subscribe(self, listener: Listener) -> None:
+        """Have `listener(event_id, partition, offset)` called when Kafka has acknowledged an event of this process.
+
+        From the delivery thread, or from one that flushes: it should be quick. What it raises is logged.
+        """
+        self._listeners = (*self._listeners, listener)
+
     def stats(self) -> Stats:
         """The counts at this moment, in events of this process; `tracked = acked + spooled + queued + dropped`."""
         return self._counters.stats()
@@ -177,19 +208,29 @@ class CostTracker(ServiceMethods):
         """
         timeout = self._flush_timeout_seconds if timeout_seconds is None else max(0.0, timeout_seconds)
         deadline = time.monotonic() + timeout
-        self._sender.flush(timeout)
-        # The delivery thread may still be counting what it has taken out of the client's queue.
-        while self._counters.queued() and time.monotonic() < deadline:
+        if self._spool is None:
+            self._sender.flush(timeout)
+        # The delivery thread may still be counting what it has taken out of the client's queue, or sending what
+        # waits on disk.
+        while self._counters.waiting() and time.monotonic() < deadline:
+            self._turn()
+            self._sender.flush(_FLUSH_STEP_SECONDS)
             self._sender.serve()
-        return self._counters.queued()
+        return self._counters.waiting()
 
     def close(self) -> None:
         """Flush within `flush_timeout_seconds`; what is queued after that is dropped and counted. Idempotent.
 
-        Events tracked afterwards are dropped too.
+        What is spooled stays on disk, for the next process that uses the directory. Events tracked afterwards are
+        dropped.
         """
         forget(self)
-        self._sender.close(self._flush_timeout_seconds)
+        if self._spool is None:
+            self._sender.close(self._flush_timeout_seconds)
+        else:
+            self.flush()
+            self._sender.close(0.0)
+            self._spool.finish()
 
     def start_afresh(self) -> None:
         """In a forked child: begin without a producer and with counts at zero.
@@ -198,12 +239,20 @@ class CostTracker(ServiceMethods):
         are not here.
         """
         self._sender.abandon()
+        if self._spool is not None:
+            self._spool.abandon()
         self._begin()
 
     def _begin(self) -> None:
         self._counters = Counters()
         self._reporter = Reporter(self._on_error)
-        self._sender = Sender(self._config, self._topic, self._on_delivery)
+        options = self._spool_options
+        self._spool = None if options is None else Spool(options, self._counters, self._reporter, self._on_acknowledged)
+        turn = None if self._spool is None else self._turn
+        self._sender = Sender(self._config, self._topic, self._on_delivery, turn)
+
+    def _turn(self) -> bool:
+        return self._spool is not None and self._spool.turn(self._sender)
 
     def _track(self, draft: Draft) -> UUID:
         try:
@@ -225,9 +274,12 @@ class CostTracker(ServiceMethods):
             key = record["user_id"].encode()
         except Exception as error:  # noqa: BLE001 - as above
             return self._reject(error, record, event_id)
+        unpriced = record["amount"] is None
+        if self._spool is not None and self._spool.put(key, value, self._sender, unpriced=unpriced):
+            return event_id
         # Counted before it is sent: the acknowledgement may come at once.
         counters = self._counters
-        counters.track(unpriced=record["amount"] is None)
+        counters.track(unpriced)
         try:
             self._sender.send(key, value, wait_seconds)
         except BufferError as error:
@@ -244,11 +296,30 @@ class CostTracker(ServiceMethods):
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
             self._counters.acknowledge()
+            self._on_acknowledged(message)
             return
-        value = message.value()
-        record = decode_event(value) if isinstance(value, bytes) else None
-        event_id = UUID(int=0) if record is None else UUID(record["event_id"])
-        self._drop(event_id, DELIVERY_FAILED, KafkaException(error), record, may_raise=False)
+        key, value = message.key(), message.value()
+        if not isinstance(key, bytes) or not isinstance(value, bytes):
+            raise TypeError(f"a message without key or value came back: {message!r}")
+        if self._spool is not None and self._spool.rescue(key, value):
+            return
+        record = decode_event(value)
+        self._drop(UUID(record["event_id"]), DELIVERY_FAILED, KafkaException(error), record, may_raise=False)
+
+    def _on_acknowledged(self, message: Message) -> None:
+        if self._listeners:
+            self._tell_listeners(message)
+
+    def _tell_listeners(self, message: Message) -> None:
+        value, partition, offset = message.value(), message.partition(), message.offset()
+        if not isinstance(value, bytes) or partition is None or offset is None:
+            raise TypeError(f"an acknowledged event without value, partition or offset: {message!r}")
+        event_id = UUID(decode_event(value)["event_id"])
+        for listener in self._listeners:
+            try:
+                listener(event_id, partition, offset)
+            except Exception:
+                logger.exception("a listener failed for %s", event_id)
 
     def _reject(self, error: Exception, record: EventRecord | None, event_id: UUID | None = None) -> UUID:
         """Count an event with wrong arguments; its id is made up where the arguments gave none."""
@@ -282,7 +353,7 @@ def _use_registry(settings: Settings) -> None:
 
 
 def _refuse_unavailable(settings: Settings) -> None:
-    if settings.durability != "memory":
+    if settings.durability == "outbox":
         raise SettingsError(
-            f"COSTLEDGER_DURABILITY is {settings.durability!r}, which is not available in this release; it must be 'memory'"
+            "COSTLEDGER_DURABILITY is 'outbox', which is not available in this release; it must be 'memory' or 'spool'"
         )

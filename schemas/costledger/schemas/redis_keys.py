@@ -1,6 +1,7 @@
-"""The keys of the real-time totals in Redis: `costledger:{<user>}:total:<period>:<label>`.
+"""The keys in Redis: of the real-time totals, `costledger:{<user>}:total:<period>:<label>`, and of the budget guard.
 
-The stream app writes them; reconcile and people read them. The braces keep a user on one slot of a cluster.
+The stream app writes the totals; the guard, reconcile and people read them. The guard alone has its own keys. The
+braces keep a user on one slot of a cluster.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ TOTAL_KINDS: Final = (PeriodKind.HOUR, PeriodKind.DAY, PeriodKind.MONTH)
 #: What SCAN is asked for to find all totals. It may find other keys too: see `parse_totals_key`.
 TOTALS_PATTERN: Final = f"{_PREFIX}*{_INFIX}*"
 
+#: Since when this Redis has been the one it is, for the budget guards.
+GUARD_EPOCH_KEY: Final = "costledger:guard:epoch"
+
 
 def totals_key(user_id: str, kind: PeriodKind, label: str) -> str:
     """The key of a user's totals in a period."""
@@ -29,3 +33,11 @@ def parse_totals_key(key: str) -> tuple[str, str, str] | None:
     user, infix, rest = key[len(_PREFIX) :].rpartition(_INFIX)
     kind, colon, label = rest.partition(":")
     return (user, kind, label) if infix and colon and kind in TOTAL_KINDS else None
+
+
+def guard_keys(user_id: str, month: str) -> list[str]:
+    """The keys that a step of the budget guard uses, all on the user's slot: its state, items, ends, ended ones, the
+    offsets awaited in the month of this label, and the month's totals."""
+    guard = f"{_PREFIX}{user_id}}}:guard"
+    own = [guard, *(f"{guard}:{name}" for name in ("items", "expiry", "done"))]
+    return [*own, f"{guard}:offsets:{month}", totals_key(user_id, PeriodKind.MONTH, month)]

@@ -179,6 +179,7 @@ class PartitionView:
             fields: list[str] = []
             if view.amounts is not None:
                 fields = [*chain.from_iterable(fields_of(view.amounts).items()), "updated_at", now]
+                fields += ["offset", str(view.offset)]
             chosen[user_id, kind, label] = view
             commands.append((totals_key(user_id, kind, label), fields))
             fields_count += len(fields) // 2

@@ -1,8 +1,8 @@
 """What one event costs a service, in CPU: our SDK, or the least that puts the same event on Kafka.
 
-`python sdk_calls.py tracker|encode_and_produce BOOTSTRAP TOPIC SAMPLE_TOPIC EVENTS` prints JSON: `cpu_us` per event.
+`python sdk_calls.py memory|spool|encode_and_produce BOOTSTRAP TOPIC SAMPLE_TOPIC EVENTS` prints JSON: `cpu_us` per event.
 The time is that of the whole process with all its threads, librdkafka's included, from the first call until every
-event is acknowledged: it is what the host pays. `encode_and_produce` takes its events from SAMPLE_TOPIC, where
+event is acknowledged: it is what the host pays. The spool is on the disk of the working directory. `encode_and_produce` takes its events from SAMPLE_TOPIC, where
 the tracker has put them before.
 """
 
@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from io import BytesIO
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -47,9 +48,10 @@ def cpu_us(send: Callable[[int], None], flush: Callable[[], None], events: int) 
     return (time.process_time() - started) / events * 1e6
 
 
-def track(bootstrap: str, topic: str, events: int) -> float:
+def track(bootstrap: str, topic: str, events: int, durability: str) -> float:
     """With the tracker: one call each of five services in turn."""
-    tracker = CostTracker(bootstrap_servers=bootstrap, source="bench", topic=topic, strict=True)
+    spool_dir = Path.cwd() / "spool"
+    tracker = CostTracker(bootstrap, "bench", durability, spool_dir, topic=topic, strict=True)
     users = [f"user-{number:05d}" for number in range(USERS)]
     calls: list[Callable[[str, int], object]] = [
         lambda user, n: tracker.track_rekognition(user, "detectLabels", n),
@@ -68,7 +70,7 @@ def track(bootstrap: str, topic: str, events: int) -> float:
 
     cost = cpu_us(send, flush, events)
     stats = tracker.stats()
-    if stats["acked"] != events + WARM_UP_EVENTS:
+    if stats["acked"] != events + WARM_UP_EVENTS or stats["unspooled"]:
         raise RuntimeError(f"{events + WARM_UP_EVENTS} events were tracked, but {stats}")
     tracker.close()
     return cost
@@ -120,13 +122,13 @@ def sample(bootstrap: str, topic: str, schema: Any, header_bytes: int) -> list[d
 
 
 def main() -> None:
-    """Run one of the two and print its cost."""
+    """Run one of the three and print its cost."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     contender, bootstrap, topic, sample_topic, events = sys.argv[1:]
-    if contender == "tracker":
-        cost = track(bootstrap, topic, int(events))
-    else:
+    if contender == "encode_and_produce":
         cost = encode_and_produce(bootstrap, topic, sample_topic, int(events))
+    else:
+        cost = track(bootstrap, topic, int(events), contender)
     sys.stdout.write(json.dumps({"cpu_us": cost}))
 
 

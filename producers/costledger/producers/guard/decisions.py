@@ -23,6 +23,7 @@ MONTHLY_EXCEEDED: Final = "monthly_budget_exceeded"
 SINGLE_EXCEEDED: Final = "single_operation_exceeded"
 UNAVAILABLE: Final = "guard_unavailable"
 RECOVERING: Final = "guard_recovering"
+ALREADY_SETTLED: Final = "already_settled"
 
 
 class Verdict(StrEnum):
@@ -76,7 +77,9 @@ class Decision:
 class Reservation:
     """What was asked for and decided. `reservation_id` is None where nothing is held: a skip, or zero-cost work.
 
-    `expires_at_us` is when the hold ends by itself (Unix microseconds, Redis's clock), None where nothing is held.
+    `expires_at_us` is when the hold ends by itself (Unix microseconds, Redis's clock), None where nothing is held, or
+    nothing yet (Redis is away and work is allowed all the same). Where the work under the key was settled before, the
+    id is that reservation's and the decision is a skip, `already_settled`.
     """
 
     user_id: str
@@ -129,16 +132,17 @@ def decide(
     total = month_to_date + reserved + estimate
     if total > budget:
         return Verdict.SKIP, MONTHLY_EXCEEDED, "Monthly budget would be exceeded"
-    if _above(estimate, budget, shares.single):
+    if exceeds_single_share(estimate, budget, shares):
         return Verdict.SKIP, SINGLE_EXCEEDED, f"Single operation cost exceeds {shares.single:f}% of monthly budget"
     if _reached(total, budget, shares.warn):
         return Verdict.WARN, NEAR_BUDGET, f"{shares.warn:f}% of monthly budget would be used"
     return Verdict.ALLOW, WITHIN_BUDGET, "Within budget"
 
 
-def _above(amount: int, budget: int, percent: Decimal) -> bool:
-    numerator, denominator = percent.as_integer_ratio()
-    return amount * denominator * 100 > budget * numerator
+def exceeds_single_share(estimate: int, budget: int, shares: Shares) -> bool:
+    """Whether one operation is more than its share of the budget, whatever else was spent."""
+    numerator, denominator = shares.single.as_integer_ratio()
+    return estimate * denominator * 100 > budget * numerator
 
 
 def _reached(amount: int, budget: int, percent: Decimal) -> bool:

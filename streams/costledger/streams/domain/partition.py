@@ -117,6 +117,7 @@ class PartitionTotals:
         if offset <= user.fence:
             return Outcome.REPLAYED
         if repeated:
+            user.show_again(quarter_of(occurred_at_us))
             return Outcome.REPEATED
         cause = self._cause = Cause(occurred_at_us, received_at_us)
         operation = (record["service"], record["operation"])
@@ -161,11 +162,12 @@ class PartitionTotals:
         result.alerts += user.alerts
         user.alerts.clear()
         user.calendar.forget_before(self._clock_us - self._rules.horizon_us - _KEPT_BEYOND_US)
-        result.views += changed_views(user)
+        # Every event up to the last one is in it; so is what an earlier life of this partition applied.
+        fence = max(user.fence, self._last_offset)
+        result.views += changed_views(user, fence)
         changes = changes_of(user)
         if changes:
-            # Every event up to the last one is in it; so is what an earlier life of this partition applied.
-            user.fence = max(user.fence, self._last_offset)
+            user.fence = fence
             result.groups.append(changes)
         if user.is_empty:
             self.users.pop(user.user_id, None)

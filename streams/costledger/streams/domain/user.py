@@ -65,6 +65,13 @@ class UserTotals:
             day.unpriced.add(operation)
             self.calendar.changed_days.add(period.label)
             self.alerts.append(decisions.unpriced_alert(self.user_id, period, operation, cause))
+        self.show_again(quarter)
+
+    def show_again(self, quarter: int) -> None:
+        """An event of this quarter changed no total: write its month again, whose readers wait for its offset."""
+        label = self.calendar.buckets(quarter).month.label
+        if label in self.calendar.months:
+            self.calendar.changed_months.add(label)
 
     def settle(self, cause: Cause) -> None:
         """Roll up what waits and take the decisions that it calls for. `cause` is the last event added."""

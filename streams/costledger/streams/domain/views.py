@@ -15,46 +15,52 @@ from costledger.streams.domain.user import UserTotals
 class PeriodView:
     """The totals of one user and period, in 1e-12 USD by (service, operation).
 
-    `amounts` is None where the period no longer exists; else mostly the live dictionary of the state.
+    `amounts` is None where the period no longer exists; else mostly the live dictionary of the state. Every event of
+    the user up to `offset` (on the partition of `cost.events`; -1: none yet) is in them: a reader that knows an
+    event's offset can tell whether a period has it.
     """
 
     user_id: str
     kind: PeriodKind
     label: str
     amounts: Amounts | None
+    offset: int = -1
 
 
-def changed_views(user: UserTotals) -> Iterator[PeriodView]:
-    """The periods that changed since the last flush; to be asked before the changes are stored."""
+def changed_views(user: UserTotals, offset: int) -> Iterator[PeriodView]:
+    """The periods that changed since the last flush; to be asked before the changes are stored.
+
+    `offset` is that of the last event that the state holds with these changes.
+    """
     calendar, name = user.calendar, user.user_id
     for label in calendar.changed_days:
         day = calendar.days.get(label)
         if day is None:
             continue
-        yield PeriodView(name, PeriodKind.DAY, label, day.amounts)
+        yield PeriodView(name, PeriodKind.DAY, label, day.amounts, offset)
         for key, hour in day.hours.items():
             if hour.is_changed:
-                yield _hour_view(user, day, key)
+                yield _hour_view(user, day, key, offset)
     for label in calendar.changed_months:
         month = calendar.months.get(label)
         if month is not None:
-            yield PeriodView(name, PeriodKind.MONTH, label, month.amounts)
+            yield PeriodView(name, PeriodKind.MONTH, label, month.amounts, offset)
     for kind, label in calendar.retired:
         yield PeriodView(name, kind, label, None)
 
 
 def all_views(user: UserTotals) -> Iterator[PeriodView]:
     """Every period that the state holds."""
-    calendar, name = user.calendar, user.user_id
+    calendar, name, offset = user.calendar, user.user_id, user.fence
     for label, day in calendar.days.items():
-        yield PeriodView(name, PeriodKind.DAY, label, day.amounts)
+        yield PeriodView(name, PeriodKind.DAY, label, day.amounts, offset)
         for key in day.hours:
-            yield _hour_view(user, day, key)
+            yield _hour_view(user, day, key, offset)
     for label, month in calendar.months.items():
-        yield PeriodView(name, PeriodKind.MONTH, label, month.amounts)
+        yield PeriodView(name, PeriodKind.MONTH, label, month.amounts, offset)
 
 
-def _hour_view(user: UserTotals, day: DayTotals, hour_key: int) -> PeriodView:
+def _hour_view(user: UserTotals, day: DayTotals, hour_key: int, offset: int) -> PeriodView:
     """An hour by its label. Where clocks go back, two hours of a day have one label and are shown as one."""
     buckets = user.calendar.buckets(hour_key)
     label, amounts = buckets.hour.label, day.hours[hour_key].amounts
@@ -63,4 +69,4 @@ def _hour_view(user: UserTotals, day: DayTotals, hour_key: int) -> PeriodView:
         for key, hour in day.hours.items():
             if user.calendar.buckets(key).hour.label == label:
                 add_amounts(amounts, hour.amounts)
-    return PeriodView(user.user_id, PeriodKind.HOUR, label, amounts)
+    return PeriodView(user.user_id, PeriodKind.HOUR, label, amounts, offset)

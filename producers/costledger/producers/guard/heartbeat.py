@@ -1,0 +1,84 @@
+"""The thread that keeps Redis informed: one in each process, begun when there is something to tell."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from typing import Final, Protocol
+
+_LOGGER: Final = logging.getLogger("costledger.producers")
+#: What comes within this time is told in one go.
+_GATHER_SECONDS: Final = 0.02
+_JOIN_SECONDS_MAX: Final = 5.0
+
+
+class Beating(Protocol):
+    """Whoever has something to tell."""
+
+    def beat(self, *, everything: bool) -> None:
+        """Tell what is new, or everything."""
+        ...
+
+
+class Heartbeat:
+    """Calls `beat` every `interval_seconds` for everything, and soon after `wake` for what is new.
+
+    It ends with `close`, or when the one it works for is gone.
+    """
+
+    def __init__(self, target: Beating, interval_seconds: float) -> None:
+        self._target = weakref.ref(target)
+        self._interval_seconds = interval_seconds
+        self._lock = threading.Lock()
+        self._woken = threading.Event()
+        self._ending = threading.Event()
+        self._everything = False
+        self._thread: threading.Thread | None = None
+
+    def wake(self, *, everything: bool = False) -> None:
+        """There is something new."""
+        self._everything |= everything
+        self._woken.set()
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin the thread, if it has not begun."""
+        if self._thread is None and not self._ending.is_set():
+            with self._lock:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="costledger-guard", daemon=True)
+                    self._thread.start()
+
+    def close(self) -> None:
+        """End the thread. Idempotent."""
+        self._ending.set()
+        self._woken.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(_JOIN_SECONDS_MAX)
+
+    def _run(self) -> None:
+        due = time.monotonic() + self._interval_seconds
+        while not self._ending.is_set():
+            if self._woken.wait(max(0.0, due - time.monotonic())):
+                self._ending.wait(_GATHER_SECONDS)
+                self._woken.clear()
+            if self._ending.is_set():
+                return
+            everything, self._everything = self._everything or time.monotonic() >= due, False
+            if not self._beat(everything):
+                return
+            if everything:
+                due = time.monotonic() + self._interval_seconds
+
+    def _beat(self, everything: bool) -> bool:
+        target = self._target()
+        if target is None:
+            return False
+        try:
+            target.beat(everything=everything)
+        except Exception:
+            # A defect must not end the thread: holds would no longer be renewed.
+            _LOGGER.exception("the budget guard could not tell Redis of its reservations")
+        return True

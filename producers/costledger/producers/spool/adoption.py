@@ -1,0 +1,102 @@
+"""Files that other processes have left: found, taken over when their owner is dead, put aside when they are corrupt."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Final
+
+from costledger.producers.counters import Counters
+from costledger.producers.reporting import Reporter
+from costledger.producers.spool.book import Book
+from costledger.producers.spool.directory import others, put_aside
+from costledger.producers.spool.errors import SpoolBusy, SpoolCorrupt, SpoolForeign, SpoolUnavailable
+from costledger.producers.spool.file import SpoolFile
+from costledger.producers.spool.options import SpoolOptions
+from costledger.producers.spool.source import Acknowledged, Source
+
+_LOGGER: Final = logging.getLogger("costledger.producers")
+#: How often the directory is searched.
+ADOPT_INTERVAL_SECONDS: Final = 30.0
+#: So many files are worked off at a time; the others wait for their turn.
+ADOPTED_FILES_MAX: Final = 8
+
+
+class Adoption:
+    """Looks for files in the directory. One thread at a time."""
+
+    def __init__(
+        self, options: SpoolOptions, counters: Counters, reporter: Reporter, on_acknowledged: Acknowledged
+    ) -> None:
+        self._options = options
+        self._counters = counters
+        self._reporter = reporter
+        self._on_acknowledged = on_acknowledged
+        self._foreign: set[Path] = set()
+        self._due = 0.0
+
+    def hasten(self) -> None:
+        """Look again at the next opportunity."""
+        self._due = 0.0
+
+    def adopt(self, now: float, files: int) -> list[Source]:
+        """The files that are ours from now on, their events counted, if it is time to look; `files` are being worked off."""
+        if now < self._due or files >= ADOPTED_FILES_MAX:
+            return []
+        self._due = now + ADOPT_INTERVAL_SECONDS
+        try:
+            paths = others(self._options.directory)
+        except OSError as error:
+            self._reporter.announce(
+                "adoption", f"the spool directory {self._options.directory} cannot be read: {error}"
+            )
+            return []
+        self._foreign.intersection_update(paths)
+        adopted: list[Source] = []
+        for path in paths:
+            if files + len(adopted) >= ADOPTED_FILES_MAX:
+                break
+            if path not in self._foreign and (source := self._try(path)) is not None:
+                adopted.append(source)
+        return adopted
+
+    def _try(self, path: Path) -> Source | None:
+        try:
+            return self._take_over(path)
+        except SpoolBusy:
+            # Its owner lives.
+            pass
+        except SpoolForeign as error:
+            self._foreign.add(path)
+            self._reporter.announce("foreign", f"left alone: {error}")
+        except SpoolCorrupt as error:
+            self._put_aside(path, error)
+        except SpoolUnavailable as error:
+            self._reporter.announce("adoption", f"cannot be resumed now: {error}")
+        return None
+
+    def _take_over(self, path: Path) -> Source | None:
+        options = self._options
+        file = SpoolFile.adopt(path, options.topic, options.bytes_max, options.synchronous)
+        try:
+            first, end, rows = file.extent()
+        except SpoolUnavailable:
+            file.close()
+            raise
+        if rows == 0:
+            file.remove()
+            return None
+        _LOGGER.info("%d events that another process left in %s are sent now", rows, path)
+        self._counters.resume(rows)
+        return Source(file, Book(first, end), rows, self._on_acknowledged)
+
+    def _put_aside(self, path: Path, error: SpoolCorrupt) -> None:
+        try:
+            aside = put_aside(path)
+        except FileNotFoundError:
+            # Another process was faster.
+            return
+        except OSError as failed:
+            self._reporter.announce("corrupt", f"{error}; it cannot be put aside: {failed}")
+            return
+        self._reporter.announce("corrupt", f"{error}; put aside as {aside}, its events are not sent")

@@ -1,0 +1,156 @@
+"""One spool file at work: the file, the bookkeeping of its rows, and what the Kafka client says of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from confluent_kafka import KafkaError, Message
+
+from costledger.producers.spool.book import DELETE_ROWS, RETRY_SECONDS, Book
+from costledger.producers.spool.errors import SpoolUnavailable
+from costledger.producers.spool.file import Row, SpoolFile
+
+#: Acknowledged rows are deleted together: when `DELETE_ROWS` wait, or after this time.
+DELETE_INTERVAL_SECONDS: Final = 0.25
+#: After an error of the file, it is left alone for so long.
+PAUSE_SECONDS: Final = 1.0
+
+Acknowledged = Callable[[Message], None]
+Item = TypeVar("Item")
+
+
+class Source:
+    """A file whose rows go to Kafka. Callbacks only note what they are told; `settle` acts on it."""
+
+    def __init__(self, file: SpoolFile, book: Book, rows: int, on_acknowledged: Acknowledged) -> None:
+        self.file = file
+        self.lock = file.lock
+        self.book = book
+        #: Rows that Kafka is not known to have, as they are counted.
+        self.unacknowledged = rows
+        #: Why nothing is written to the file or read from it any more.
+        self.broken: SpoolUnavailable | None = None
+        self._on_acknowledged = on_acknowledged
+        self._acknowledged: deque[int] = deque()
+        self._failed: deque[tuple[int, object]] = deque()
+        self._deleted_at = 0.0
+        self._paused_until = 0.0
+
+    def delivered(self, row: int, error: KafkaError | None, message: Message) -> None:
+        """The delivery callback of a row."""
+        if error is None:
+            self._acknowledged.append(row)
+            self._on_acknowledged(message)
+        else:
+            self._failed.append((row, error))
+
+    def refused(self, row: int, error: Exception) -> None:
+        """The client would not take a row."""
+        self._failed.append((row, error))
+
+    def settle(self, now: float) -> tuple[int, list[object]]:
+        """Note what callbacks have told since the last time: how many rows were acknowledged, and why others failed.
+
+        What the client had no room for has not failed, and is not told.
+        """
+        acknowledged = _drained(self._acknowledged)
+        returned = _drained(self._failed)
+        if not acknowledged and not returned:
+            return 0, []
+        failed = {row: error for row, error in returned if not isinstance(error, BufferError)}
+        expired = [row for row, error in failed.items() if _expired(error)]
+        with self.lock:
+            self.book.acknowledge(acknowledged)
+            # These have waited for the whole delivery timeout already.
+            self.book.give_back(expired, now + RETRY_SECONDS)
+            self.book.fail(failed.keys() - expired, now)
+            self.book.give_back([row for row, _ in returned if row not in failed], now)
+            self.unacknowledged -= len(acknowledged)
+        return len(acknowledged), list(failed.values())
+
+    def give_up(self, error: SpoolUnavailable) -> int:
+        """Nothing more can be read from the file. The number of events that are lost by that: all but those in flight."""
+        with self.lock:
+            self.broken = error
+            lost = self.unacknowledged - self.book.in_flight
+            self.unacknowledged = self.book.in_flight
+        return lost
+
+    def finished(self) -> bool:
+        """Whether nothing of the file is left to be sent or deleted."""
+        return self.unacknowledged == 0 and self.book.acknowledged == 0
+
+    def delete(self, now: float, *, at_once: bool = False) -> None:
+        """Delete acknowledged rows, if enough of them wait or enough time has passed."""
+        waiting = self.book.acknowledged
+        if not waiting:
+            return
+        due = at_once or waiting >= DELETE_ROWS or now - self._deleted_at >= DELETE_INTERVAL_SECONDS
+        if self.broken is not None:
+            self.book.deleted()
+        elif due and (at_once or now >= self._paused_until):
+            with self.lock:
+                self._deleted_at = now
+                self._paused_until = now + PAUSE_SECONDS
+                self.file.delete(self.book.deletable())
+                self.book.deleted()
+                self._paused_until = 0.0
+
+    def take(self, now: float, rows_max: int, unread_max: int) -> list[Row]:
+        """Rows to be sent now, returned ones first; they are in flight. None while the file is left alone.
+
+        Of the `rows_max` at most `unread_max` are unread ones: only these add to what the book holds.
+        """
+        if self.broken is not None or now < self._paused_until:
+            return []
+        with self.lock:
+            self._paused_until = now + PAUSE_SECONDS
+            due = self.book.due(now, rows_max)
+            try:
+                rows = self.file.read(due)
+            except BaseException:
+                self.book.give_back(due, now)
+                raise
+            first, end = self.book.unread
+            wanted = min(rows_max - len(rows), unread_max)
+            if wanted > 0 and first < end:
+                unread = self.file.read_from(first, wanted)
+                self.book.read([row[0] for row in unread], unread[-1][0] + 1 if len(unread) == wanted else end)
+                rows += unread
+            self._paused_until = 0.0
+        return rows
+
+    def give_back(self, rows: Sequence[Row], due: float) -> None:
+        """These rows could not be sent for want of room."""
+        with self.lock:
+            self.book.give_back([row[0] for row in rows], due)
+
+    def checkpoint(self, now: float) -> None:
+        """Shorten the file's log where it is due."""
+        if self.broken is None and now >= self._paused_until and self.file.checkpoint_due():
+            self.file.sync_log()
+            with self.lock:
+                self._paused_until = now + PAUSE_SECONDS
+                self.file.checkpoint()
+                self._paused_until = 0.0
+
+    def close(self) -> None:
+        """Let the file go; an empty one is deleted."""
+        with self.lock:
+            if self.broken is not None:
+                return
+            if self.unacknowledged == 0:
+                self.file.remove()
+            else:
+                self.file.close()
+
+
+def _expired(error: object) -> bool:
+    return isinstance(error, KafkaError) and error.code() == KafkaError._MSG_TIMED_OUT
+
+
+def _drained(items: deque[Item]) -> list[Item]:
+    """All that is in the queue now; other threads may add to it meanwhile."""
+    return [items.popleft() for _ in range(len(items))]

@@ -1,0 +1,58 @@
+"""What the tests of the mode `spool` share: a watcher of the counts, and the ids on a topic."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID
+
+from tests.fixtures.fix_kafka import KafkaServer
+from tests.producers.reading import read_topic
+
+from costledger.producers import CostTracker
+from costledger.schemas.codec import decode_cost_event
+
+FLUSH_SECONDS = 30.0
+#: Nobody listens there: the port of the discard protocol, which no test starts.
+NOBODY = "127.0.0.1:9"
+
+
+@contextmanager
+def watched(tracker: CostTracker) -> Iterator[list[object]]:
+    """Look at the counts from another thread all the while; at the end it fails if they ever did not add up."""
+    wrong: list[object] = []
+    done = threading.Event()
+    looks = [0]
+
+    def look() -> None:
+        while not done.is_set():
+            stats = tracker.stats()
+            parts = [stats["acked"], stats["spooled"], stats["queued"], stats["dropped"]]
+            if stats["tracked"] != sum(parts) or min(parts) < 0:
+                wrong.append(stats)
+            looks[0] += 1
+            done.wait(0.0005)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield wrong
+    finally:
+        done.set()
+        watcher.join()
+    assert looks[0] > 0
+    assert wrong == []
+
+
+def ids_in(kafka: KafkaServer, topic: str) -> list[UUID]:
+    """The event ids on a topic, repeats included."""
+    return [
+        decode_cost_event(message.value() or b"").event_id for message in read_topic(kafka.bootstrap_servers, topic)
+    ]
+
+
+def spool_files(directory: Path) -> list[str]:
+    """The names of what is in a spool directory, logs left out."""
+    return sorted(path.name for path in directory.iterdir() if not path.name.endswith("-wal"))

@@ -1,0 +1,243 @@
+"""One spool file, and the directory of them: who owns a file, what survives, what is refused."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from costledger.producers.spool.directory import default_directory, others
+from costledger.producers.spool.errors import SpoolBusy, SpoolCorrupt, SpoolForeign, SpoolFull, SpoolUnavailable
+from costledger.producers.spool.file import SpoolFile
+
+BYTES_MAX = 2**20
+TIMEOUT_SECONDS = 30
+
+
+def create(directory: Path, topic: str = "t", bytes_max: int = BYTES_MAX) -> SpoolFile:
+    """A new file."""
+    return SpoolFile.create(directory, topic, bytes_max, "normal")
+
+
+def adopt(path: Path, topic: str = "t") -> SpoolFile:
+    """A file that was left."""
+    return SpoolFile.adopt(path, topic, BYTES_MAX, "normal")
+
+
+def in_another_process(script: str, path: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program that opens files in a process of its own."""
+    preamble = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom costledger.producers.spool.file import SpoolFile\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", preamble + script, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
+
+
+def test_what_was_written_is_read_by_the_next_owner(tmp_path: Path) -> None:
+    """Rows come back in order, byte for byte; deleted ones do not."""
+    file = create(tmp_path)
+    for row in range(1, 11):
+        file.insert(row, b"key", bytes([row]) * row)
+    file.delete([(1, 3), (5, 5)])
+    file.close()
+    assert others(tmp_path) == [file.path]
+    again = adopt(file.path)
+    assert again.extent() == (4, 11, 6)
+    assert again.read_from(1, 3) == [(row, b"key", bytes([row]) * row) for row in (4, 6, 7)]
+    assert [row for row, _, _ in again.read([10, 6])] == [10, 6]
+    with pytest.raises(SpoolCorrupt, match="has lost 1 rows"):
+        again.read([5, 6])
+    again.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_belongs_to_one_owner(tmp_path: Path) -> None:
+    """Neither another process nor another tracker of this one can have it meanwhile."""
+    file = create(tmp_path)
+    file.insert(1, b"k", b"v")
+    with pytest.raises(SpoolBusy):
+        adopt(file.path)
+    other = in_another_process("SpoolFile.adopt(Path(sys.argv[1]), 't', 2**20, 'normal')", file.path)
+    assert "SpoolBusy" in other.stderr
+    file.insert(2, b"k", b"v")
+    file.close()
+    done = in_another_process("print(SpoolFile.adopt(Path(sys.argv[1]), 't', 2**20, 'normal').extent())", file.path)
+    assert done.stdout == "(1, 3, 2)\n", done.stderr
+
+
+def test_an_owner_that_is_killed_leaves_every_row(tmp_path: Path) -> None:
+    """The lock dies with the process; what was inserted is there."""
+    script = """
+file = SpoolFile.create(Path(sys.argv[1]), "t", 2**20, "normal")
+for row in range(1, 501):
+    file.insert(row, b"k", b"v" * 100)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert in_another_process(script, tmp_path).returncode == -signal.SIGKILL
+    (path,) = others(tmp_path)
+    file = adopt(path)
+    assert file.extent() == (1, 501, 500)
+    file.remove()
+
+
+def test_a_file_of_another_topic_is_left_alone(tmp_path: Path) -> None:
+    """One directory can serve trackers of several topics."""
+    file = create(tmp_path, "theirs")
+    file.insert(1, b"k", b"v")
+    file.close()
+    with pytest.raises(SpoolForeign, match="theirs"):
+        adopt(file.path, "ours")
+    assert adopt(file.path, "theirs").extent() == (1, 2, 1)
+
+
+def test_a_file_of_a_later_format_is_left_alone(tmp_path: Path) -> None:
+    """A newer release may share the directory; its files are neither read nor put aside as corrupt."""
+    file = create(tmp_path)
+    file.close()
+    with sqlite3.connect(file.path) as connection:
+        connection.execute("UPDATE about SET format = 2")
+    connection.close()
+    with pytest.raises(SpoolForeign):
+        adopt(file.path)
+
+
+@pytest.mark.parametrize("content", [b"no database at all" * 100, b"SQLite format 3\x00" + b"\xff" * 5000])
+def test_what_is_no_spool_file_is_corrupt(tmp_path: Path, content: bytes) -> None:
+    """It is told from a busy or an unreadable one, since only it is put aside."""
+    path = tmp_path / "a.spool.sqlite3"
+    path.write_bytes(content)
+    with pytest.raises(SpoolCorrupt):
+        adopt(path)
+
+
+def test_a_file_whose_maker_died_at_once_is_empty(tmp_path: Path) -> None:
+    """Between the creation of a file and its first table there is nothing in it to lose."""
+    path = tmp_path / "a.spool.sqlite3"
+    path.touch()
+    file = adopt(path)
+    assert file.extent() == (1, 1, 0)
+    file.remove()
+
+
+def test_a_file_has_a_bound_and_room_comes_back(tmp_path: Path) -> None:
+    """Log and all, it takes no more than its bytes; after deletes it takes as many rows again."""
+    file = create(tmp_path)
+
+    def fill(row: int) -> int:
+        while True:
+            try:
+                file.insert(row, b"k", b"v" * 200)
+            except SpoolFull:
+                return row
+            row += 1
+
+    end = fill(1)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= BYTES_MAX
+    assert end > BYTES_MAX / 2 / 300
+    file.delete([(1, end)])
+    again = fill(end)
+    assert again - end > 0.9 * end
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= BYTES_MAX
+    file.remove()
+
+
+def test_checkpoints_keep_the_log_short(tmp_path: Path) -> None:
+    """The log is moved into the file when it is told to, and all rows stay."""
+    file = create(tmp_path, bytes_max=4 * BYTES_MAX)
+    row = 1
+    while not file.checkpoint_due():
+        file.insert(row, b"k", b"v" * 200)
+        row += 1
+    file.sync_log()
+    file.checkpoint()
+    assert not file.checkpoint_due()
+    assert file.extent() == (1, row, row - 1)
+    file.remove()
+
+
+def test_a_forked_child_never_harms_its_parents_file(tmp_path: Path) -> None:
+    """A child that abandons it and ends leaves the parent's log, lock and rows alone; it can have files of its own."""
+    file = create(tmp_path)
+    file.insert(1, b"k", b"v")
+    busy = threading.Event()
+    stop = threading.Event()
+
+    def work() -> None:
+        row = 2
+        while not stop.is_set():
+            with file.lock:
+                file.insert(row, b"k", b"v" * 100)
+            row += 1
+            busy.set()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    assert busy.wait(TIMEOUT_SECONDS)
+    context = multiprocessing.get_context("fork")
+    results = context.SimpleQueue()
+
+    def child() -> None:
+        file.abandon()
+        own = create(tmp_path)
+        own.insert(1, b"k", b"v")
+        results.put((own.extent(), [path == own.path for path in others(tmp_path)]))
+        own.remove()
+
+    children = [context.Process(target=child) for _ in range(10)]
+    for process in children:
+        process.start()
+    for process in children:
+        process.join(TIMEOUT_SECONDS)
+    stop.set()
+    worker.join()
+    assert [process.exitcode for process in children] == [0] * 10
+    for _ in children:
+        extent, seen = results.get()
+        assert extent == (1, 2, 1)
+        assert not any(seen)
+    with file.lock:
+        first, end, rows = file.extent()
+    assert (first, end - 1) == (1, rows)
+    assert (
+        "SpoolBusy" in in_another_process("SpoolFile.adopt(Path(sys.argv[1]), 't', 2**20, 'normal')", file.path).stderr
+    )
+    file.remove()
+
+
+def test_only_the_owner_of_the_account_can_read(tmp_path: Path) -> None:
+    """Events name users: the directory that is made has mode 0700, files have 0600."""
+    directory = tmp_path / "state" / "spool"
+    file = create(directory)
+    file.insert(1, b"k", b"v")
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()} == {0o600}
+    file.remove()
+
+
+def test_a_directory_that_cannot_be_made_is_an_error_of_the_spool(tmp_path: Path) -> None:
+    """Not one of the file system: callers know one family of errors."""
+    (tmp_path / "file").touch()
+    with pytest.raises(SpoolUnavailable, match="file/spool"):
+        create(tmp_path / "file" / "spool")
+
+
+def test_the_default_directory_follows_xdg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`$XDG_STATE_HOME` where it is an absolute path, else `~/.local/state`."""
+    monkeypatch.setenv("XDG_STATE_HOME", os.sep + "state")
+    assert default_directory() == Path(os.sep, "state", "costledger", "spool")
+    monkeypatch.setenv("XDG_STATE_HOME", "relative")
+    monkeypatch.setenv("HOME", os.sep + "somebody")
+    assert default_directory() == Path(os.sep, "somebody", ".local", "state", "costledger", "spool")
