@@ -143,7 +143,12 @@ def run_process(options: dict[str, Any], number: int) -> None:
         thread.join()
     tracker.flush()
     guard.close()
-    print(json.dumps({"pid": os.getpid(), **done, "codes": guard.stats()}), flush=True)  # noqa: T201 - its result
+    say({"pid": os.getpid(), **done, "codes": guard.stats()})
+
+
+def say(document: dict[str, Any]) -> None:
+    """One line on stdout, in one piece."""
+    os.write(1, json.dumps(document).encode() + b"\n")
 
 
 def main() -> None:
@@ -157,7 +162,7 @@ def main() -> None:
                 run_process(options, number)
             os._exit(0)
         children.append(pid)
-    print(json.dumps({"children": children}), flush=True)  # noqa: T201 - for who wants to kill one
+    say({"children": children})
     for pid in children:
         os.waitpid(pid, 0)
 
