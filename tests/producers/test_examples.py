@@ -15,6 +15,7 @@ from tests.producers.reading import read_topic
 
 from costledger.schemas.codec import decode_cost_event
 from costledger.schemas.topics import TopicNames
+from costledger.sinks.migrations import migrate
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "producers" / "examples").glob("*.py"))
@@ -35,12 +36,14 @@ def environment(
     kafka: KafkaServer, redis_url: str, postgres: PostgresServer, topics: TopicNames, tmp_path: Path
 ) -> dict[str, str]:
     """What `costledger up` would put into its file, and a spool of this test alone."""
+    database_url = postgres.create_database()
+    migrate(database_url)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("COSTLEDGER_")}
     return {
         **kept,
         "COSTLEDGER_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
         "COSTLEDGER_REDIS_URL": redis_url,
-        "COSTLEDGER_DATABASE_URL": postgres.create_database(),
+        "COSTLEDGER_DATABASE_URL": database_url,
         "COSTLEDGER_TOPIC_PREFIX": topics.events.removesuffix(TopicNames.with_prefix("").events),
         "COSTLEDGER_SPOOL_DIR": str(tmp_path / "spool"),
         # This Redis is known to be empty: no need to wait for holders of reservations that it may have lost.
