@@ -33,6 +33,7 @@ def event(number: int, user: str, amount: int | None, at: int, service: str = "o
         "operation": operation,
         "amount": amount,
         "occurred_at": at,
+        "reverses_event_id": None,
     }
 
 
