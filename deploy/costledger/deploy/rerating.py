@@ -62,12 +62,13 @@ def rerate_ledger(
     wait_seconds: float,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[Rerating], None] = lambda _so_far: None,
+    tell: Callable[[str], None] = lambda _line: None,
     on_step: Callable[[Step], None] = lambda _step: None,
 ) -> Rerating:
     """Rate the entries of a window again, and unless `dry_run` post the corrections.
 
     The sink gets up to `wait_seconds` to catch up, before (not in a dry run) and after. `stop` is asked between
-    pages. Raises `Unavailable` where Kafka does not confirm what was posted or another run is at work, or the
+    pages, `progress` is called after each, and `tell` gets what people should know meanwhile. Raises `Unavailable` where Kafka does not confirm what was posted or another run is at work, or the
     libraries' errors where a part cannot be asked; whatever was posted by then stays, and the next run goes on from
     there.
     """
@@ -81,19 +82,33 @@ def rerate_ledger(
         if not dry_run:
             cleanup.enter_context(alone(connection))
         started = database_time(connection)
-        ranges = reader.ranges()
-        result.lag_before = wait_until_written(
-            connection, topic, lambda: ranges, 0 if dry_run else wait_seconds, lambda: result.asked_to_stop(stop)
-        )
+        waited = 0 if dry_run else wait_seconds
+        result.lag_before = _await_sink(connection, reader, topic, waited, result, stop)
+        if result.lag_before:
+            tell(
+                f"the ledger lacks {result.lag_before} events of the topic: they are not looked at; run this again once "
+                "the sink has caught up"
+            )
         poster = None if dry_run else cleanup.enter_context(closing(_Poster(settings, book)))
         _rerate_pages(connection, result, book, poster, stop, progress, on_step)
         if result.posted:
-            ranges = reader.ranges()
-            result.lag_after = wait_until_written(
-                connection, topic, lambda: ranges, wait_seconds, lambda: result.asked_to_stop(stop)
-            )
+            tell(f"posted {result.posted} events; waiting up to {wait_seconds:g} s for the sink")
+            result.lag_after = _await_sink(connection, reader, topic, wait_seconds, result, stop)
             result.recorded = recorded_since(connection, window, started, RERATED_FROM_KEY)
     return result
+
+
+def _await_sink(
+    connection: Connection,
+    reader: TopicReader,
+    topic: str,
+    timeout_seconds: float,
+    result: Rerating,
+    stop: Callable[[], bool],
+) -> int:
+    """Wait until the sink has written what is on the topic at this moment; how many events it still lacks."""
+    ranges = reader.ranges()
+    return wait_until_written(connection, topic, lambda: ranges, timeout_seconds, lambda: result.asked_to_stop(stop))
 
 
 def _rerate_pages(

@@ -74,7 +74,9 @@ def rerate(
         window = Window(start, end, user, service)
     book = PriceBook.load(*settings.price_files)
     with interruption_deferred(say) as stop, _progress() as progress:
-        result = rerate_ledger(settings, window, book, dry_run=dry_run, wait_seconds=wait, stop=stop, progress=progress)
+        result = rerate_ledger(
+            settings, window, book, dry_run=dry_run, wait_seconds=wait, stop=stop, progress=progress, tell=say
+        )
     if json:
         print_json(result.to_document())
     else:
@@ -110,11 +112,6 @@ def _so_far(result: Rerating) -> str:
 def _show(result: Rerating, wait: float) -> None:
     from costledger.schemas.money import usd_text
 
-    if result.lag_before:
-        print(
-            f"the ledger lacked {result.lag_before} events of the topic when this began: they were not looked at; run "
-            "it again once the sink has caught up"
-        )
     columns = (
         "user",
         "service",
