@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from costledger.deploy.commands import rerate as command
+from costledger.deploy.rerating import Poster
 from costledger.deploy.rerating_report import Rerating
 from costledger.producers.prices import PriceBook
 from costledger.producers.records import Draft, build_record
 from costledger.producers.rerating import completed, rerate
+from costledger.schemas.errors import Unavailable
 from costledger.schemas.events import EventRecord
+from costledger.schemas.settings import load_settings
 from costledger.sinks.candidates import Window
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
@@ -151,3 +155,20 @@ def test_an_unchanged_entry_leaves_no_trace() -> None:
     record = build_record(draft, SHIPPED, "tests")[1]
     result.note(record, rerate(record, SHIPPED))
     assert (result.examined, result.changes, result.ok) == (1, {}, True)
+
+
+def test_what_kafka_does_not_confirm_is_an_error(maps: PriceBook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is taken for posted that was not acknowledged, and the next step is not taken."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setenv("COSTLEDGER_BOOTSTRAP_SERVERS", f"127.0.0.1:{port}")
+    monkeypatch.setenv("COSTLEDGER_DELIVERY_TIMEOUT_SECONDS", "1")
+    correction = rerate(tracked("ann", "geocode"), maps).correction
+    assert correction is not None
+    poster = Poster(load_settings(), maps)
+    try:
+        with pytest.raises(Unavailable, match=r"Kafka confirmed 0 of 2 entries \(cost event .*the same command"):
+            poster.post(correction)
+    finally:
+        poster.close()
+    assert poster.posted == 0

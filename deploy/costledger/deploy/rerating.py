@@ -89,7 +89,7 @@ def rerate_ledger(
                 f"the ledger lacks {result.lag_before} events of the topic: they are not looked at; run this again once "
                 "the sink has caught up"
             )
-        poster = None if dry_run else cleanup.enter_context(closing(_Poster(settings, book)))
+        poster = None if dry_run else cleanup.enter_context(closing(Poster(settings, book)))
         _rerate_pages(connection, result, book, poster, stop, progress, on_step)
         if result.posted:
             tell(f"posted {result.posted} events; waiting up to {wait_seconds:g} s for the sink")
@@ -115,7 +115,7 @@ def _rerate_pages(
     connection: Connection,
     result: Rerating,
     book: PriceBook,
-    poster: _Poster | None,
+    poster: Poster | None,
     stop: Callable[[], bool],
     progress: Callable[[Rerating], None],
     on_step: Callable[[Step], None],
@@ -158,7 +158,7 @@ def _rate_page(
     return corrections, completions
 
 
-class _Poster:
+class Poster:
     """Posts records and waits until Kafka has each of them."""
 
     def __init__(self, settings: Settings, book: PriceBook) -> None:
