@@ -35,9 +35,10 @@ COMMANDS = {
         "quarantine list",
         "quarantine replay",
     ),
-    *("quarantine show", "reconcile", "schemas check", "sink", "stream", "topics", "up"),
+    *("quarantine show", "reconcile", "rerate", "schemas check", "sink", "stream", "topics", "up"),
 }
 EMIT = ("emit", "--user", "u", "--service", "aws-rekognition", "--operation", "detectLabels", "--quantity", "1")
+RERATE = ("rerate", "--from", "2026-01-01T00:00:00Z", "--to")
 
 
 def leaves(group: Any, prefix: str = "") -> Iterator[str]:
@@ -89,6 +90,8 @@ def test_every_command_explains_itself(path: str, capsys: pytest.CaptureFixture[
         ("up", "--broker", "other"),
         ("demo", "--seconds", "0"),
         ("quarantine", "replay"),
+        RERATE[:-1],
+        (*RERATE, "some day"),
     ],
     ids=lambda arguments: " ".join(arguments[-2:]),
 )
@@ -110,6 +113,7 @@ def test_wrong_usage_exits_with_2(arguments: tuple[str, ...], capsys: pytest.Cap
         (("budget", "set", "u", "--threshold", "101"), ("alert_thresholds", "101", "100")),
         (("budget", "set", "u", "--time-zone", "Mars/Olympus"), ("time_zone", "Mars/Olympus")),
         (("budget", "set", "u"), ("nothing to set",)),
+        ((*RERATE, "2026-01-01"), ("to", "2026-01-01", "after from")),
     ],
     ids=lambda value: value[-1][:24] if isinstance(value, tuple) else None,
 )
@@ -134,6 +138,7 @@ def test_a_value_out_of_bounds_is_named(
         (("quarantine", "list"), "COSTLEDGER_DATABASE_URL"),
         (("prices", "record"), "COSTLEDGER_DATABASE_URL"),
         (("reconcile",), "COSTLEDGER_"),
+        ((*RERATE, "now"), "COSTLEDGER_BOOTSTRAP_SERVERS"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else None,
 )

@@ -199,6 +199,7 @@ def test_prices_come_from_the_book_alone(tmp_path: Path) -> None:
         price = "0.5"
         effective_from = 2026-12-01
         source = "a contract"
+        reviewed = "five hundred times the list price, as agreed"
         """,
         encoding="utf-8",
     )

@@ -1,9 +1,9 @@
-"""SIGTERM and SIGHUP as exceptions in the main thread, so that `finally` stops what was started."""
+"""What signals do in the main thread: raise, so that `finally` stops what was started, or wait for a good moment."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -40,6 +40,29 @@ def undisturbed() -> Iterator[None]:
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (*_ENDINGS, signal.SIGINT)}
     try:
         yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def interruption_deferred(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+    """Inside, the first Ctrl-C, SIGTERM or SIGHUP is only noted; a second one raises.
+
+    Gives the question whether one has come: for work in steps that should not be cut in two.
+    """
+    asked = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            _raise(number, frame)
+        asked = True
+        say("stopping after this step; once more to stop at once")
+
+    before = {number: signal.signal(number, note) for number in (*_ENDINGS, signal.SIGINT)}
+    try:
+        yield lambda: asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

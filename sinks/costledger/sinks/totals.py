@@ -1,5 +1,8 @@
 """Sums of events by user, service, operation and hour or day (UTC): pure, exact, sorted.
 
+A reversing entry takes back the event that it names: it counts as one event less, and as one unpriced event less
+where it has no amount. Its quantity and amount have their own signs.
+
 Sorted, because two transactions that update the same rows in different orders deadlock.
 """
 
@@ -33,11 +36,12 @@ def hourly(records: Iterable[EventRecord]) -> Totals:
         sums = totals.get(key)
         if sums is None:
             totals[key] = sums = [0, 0, 0, 0]
-        sums[0] += 1
+        count = 1 if record["reverses_event_id"] is None else -1
+        sums[0] += count
         sums[2] += record["quantity"]
         amount = record["amount"]
         if amount is None:
-            sums[1] += 1
+            sums[1] += count
         else:
             sums[3] += amount
     return totals

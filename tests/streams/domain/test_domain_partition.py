@@ -33,6 +33,7 @@ def event(number: int, user: str, amount: int | None, at: int, service: str = "o
         "operation": operation,
         "amount": amount,
         "occurred_at": at,
+        "reverses_event_id": None,
     }
 
 
@@ -308,6 +309,21 @@ def test_history_counts_nowhere_and_unpriced_is_told_once_a_day() -> None:
     alerts = partition.flush().alerts
     assert [(alert.kind, alert.scope) for alert in alerts] == [(AlertKind.UNPRICED_USAGE, "operation:openai/o")]
     assert set(totals_of(partition).values()) == {0}
+
+
+def test_a_reversing_entry_raises_no_alert_of_unpriced_usage() -> None:
+    """An unpriced event that is taken back is told no second time, and alone not at all; priced ones come to zero."""
+    partition = PartitionTotals(RULES)
+    taking_back = {"reverses_event_id": "0191e3c0-0000-7000-8000-000000000000"}
+    assert partition.add_event({**event(1, "ann", None, NOW), **taking_back}, 1, NOW) is Outcome.APPLIED
+    assert partition.flush().alerts == []
+    assert partition.add_event(event(2, "ann", None, NOW), 2, NOW) is Outcome.UNPRICED
+    assert len(partition.flush().alerts) == 1
+    partition.add_event(event(3, "ann", 3 * USD, NOW), 3, NOW)
+    partition.add_event({**event(4, "ann", -3 * USD, NOW), **taking_back}, 4, NOW)
+    partition.add_event(event(5, "ann", USD, NOW), 5, NOW)
+    assert partition.flush().alerts == []
+    assert set(totals_of(partition).values()) == {USD}
 
 
 def test_a_change_of_time_zone_moves_the_totals() -> None:

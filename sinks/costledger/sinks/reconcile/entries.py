@@ -41,13 +41,13 @@ def entries_in_order(
         cursor.itersize = _ROWS_AT_ONCE
         cursor.execute(query("entries_in_order"), parameters)
         for row in cursor:
-            yield _entry(row)
+            yield entry_of_row(row)
 
 
 def entries_of_ids(connection: Connection, event_ids: Sequence[str]) -> dict[str, EventRecord]:
     """The content of the entries with these ids."""
     rows = connection.execute(query("entries_of_ids"), {"event_ids": list(event_ids)})
-    return {entry.record["event_id"]: entry.record for entry in map(_entry, rows)}
+    return {entry.record["event_id"]: entry.record for entry in map(entry_of_row, rows)}
 
 
 def same_content(entry: EventRecord, record: EventRecord) -> bool:
@@ -60,7 +60,8 @@ def same_content(entry: EventRecord, record: EventRecord) -> bool:
     return all(entry[name] == record[name] for name in entry if name != "unit_price")
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
+def entry_of_row(row: tuple[Any, ...]) -> Entry:
+    """The entry in a row with the columns of `entries_in_order.sql`; its unit price stays a Decimal."""
     (
         partition,
         offset,

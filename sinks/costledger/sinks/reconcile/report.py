@@ -33,6 +33,7 @@ class PartitionReport:
 
     `missing` counts messages of the topic below `next_offset` that are neither in the ledger nor in quarantine;
     `missing_offsets` names the first of them. `lag` is not a difference: it is what the sink has still to do.
+    `unpriced` are calls that have no price yet: entries without an amount, less those taken back.
     """
 
     partition: int

@@ -15,6 +15,7 @@ import redis
 from costledger.schemas.errors import Unavailable
 from costledger.schemas.settings import Settings
 from costledger.sinks.database import Connection, connect
+from costledger.sinks.lag import wait_until_written
 from costledger.sinks.queries import query
 from costledger.sinks.reconcile.entries import Entry, entries_in_order, entries_of_ids
 from costledger.sinks.reconcile.realtime import compare, expected_totals, open_redis
@@ -49,7 +50,7 @@ def reconcile(
         with _connect(settings) as connection:
             if wait_seconds > 0:
                 progress(f"waiting up to {wait_seconds:g} s for the sink to catch up")
-                _wait_for_sink(connection, reader, topic, wait_seconds)
+                wait_until_written(connection, topic, reader.ranges, wait_seconds)
             report = _compare_ledger(connection, reader, topic, progress)
             if with_redis:
                 progress("comparing the real-time totals in Redis with the ledger")
@@ -123,17 +124,6 @@ def _compare_topic(
         if following is not None and following[0] == one.partition:
             following = next(entries, None)
     return check
-
-
-def _wait_for_sink(connection: Connection, reader: TopicReader, topic: str, wait_seconds: float) -> None:
-    deadline = time.monotonic() + wait_seconds
-    while True:
-        rows = connection.execute("SELECT partition, next_offset FROM ledger.sink_offsets WHERE topic = %s", (topic,))
-        at: dict[int, int] = dict(rows.fetchall())
-        lag = sum(max(0, high - max(at.get(partition, 0), low)) for partition, (low, high) in reader.ranges().items())
-        if lag == 0 or time.monotonic() >= deadline:
-            return
-        time.sleep(_POLL_SECONDS)
 
 
 def _compare_redis(connection: Connection, settings: Settings) -> Check:

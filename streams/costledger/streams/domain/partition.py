@@ -123,6 +123,9 @@ class PartitionTotals:
         operation = (record["service"], record["operation"])
         amount = record["amount"]
         if amount is None:
+            if record["reverses_event_id"] is not None:
+                # It takes back an unpriced event, which is in no total: nothing is left to be told.
+                return Outcome.APPLIED
             user.add_unpriced(quarter_of(occurred_at_us), operation, cause)
             return Outcome.UNPRICED
         user.add(quarter_of(occurred_at_us), operation, amount, cause)

@@ -1,7 +1,10 @@
--- Users, services, operations and hours whose total is not the sum of their entries.
+-- Users, services, operations and hours whose total is not the sum of their entries. An entry that takes another one
+-- back counts as one event less.
 WITH told AS (
     SELECT user_id, service, operation, date_trunc('hour', occurred_at, 'UTC') AS hour,
-           count(*) AS events, count(*) FILTER (WHERE amount IS NULL) AS unpriced,
+           sum(CASE WHEN reverses_event_id IS NULL THEN 1 ELSE -1 END) AS events,
+           coalesce(sum(CASE WHEN reverses_event_id IS NULL THEN 1 ELSE -1 END) FILTER (WHERE amount IS NULL), 0)
+               AS unpriced,
            sum(quantity) AS quantity, coalesce(sum(amount), 0) AS amount
     FROM ledger.entries
     GROUP BY 1, 2, 3, 4
