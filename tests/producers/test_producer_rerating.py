@@ -40,6 +40,7 @@ unit = "{unit}"
 price = "{price}"
 effective_from = 2000-01-01
 source = "tests"
+reviewed = "tests"
 """
     for operation, unit, price in (
         ("input-tokens", "token", "0.0000012345675"),
@@ -60,6 +61,8 @@ def entry(service: str, operation: str, price: str, unit: str, *more: str) -> st
         f'price = "{price}"',
         "effective_from = 2000-01-01",
         'source = "tests"',
+        # However far from the price that it follows: what is held for review prices nothing.
+        'reviewed = "tests"',
         *more,
     ]
     return "\n".join(lines)
@@ -78,6 +81,9 @@ class Recorder(ServiceMethods):
     def __init__(self, book: PriceBook) -> None:
         self.book = book
         self.records: list[EventRecord] = []
+
+    def reject(self, error: Exception) -> UUID:
+        raise error
 
     def _track(self, draft: Draft) -> UUID:
         event_id, record = build_record(draft, self.book, "tests")
