@@ -23,6 +23,7 @@ from costledger.schemas.settings import Settings
 
 COMMANDS = {
     *("budget delete", "budget get", "budget set", "demo", "doctor", "emit", "import focus", "import llm-trace"),
+    *("outbox create", "outbox relay", "outbox status"),
     *("migrate", "notifier", "prices check", "prices list", "prices show", "quarantine list", "quarantine replay"),
     *("quarantine show", "reconcile", "schemas check", "sink", "stream", "topics", "up"),
 }
@@ -78,6 +79,8 @@ def test_every_command_explains_itself(path: str, capsys: pytest.CaptureFixture[
         ("up", "--broker", "other"),
         ("demo", "--seconds", "0"),
         ("quarantine", "replay"),
+        ("outbox", "status", "--table", "No Table"),
+        ("outbox", "relay", "--batch", "0"),
     ],
     ids=lambda arguments: " ".join(arguments[-2:]),
 )

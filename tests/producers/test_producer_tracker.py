@@ -381,7 +381,6 @@ def test_drops_are_logged_at_a_bounded_rate(caplog: pytest.LogCaptureFixture) ->
     ("arguments", "message"),
     [
         ({"durability": "spool"}, "'spool', which is not available in this release; it must be 'memory'"),
-        ({"durability": "outbox"}, "'outbox', which is not available in this release"),
         ({"durability": "cloud"}, "COSTLEDGER_DURABILITY is 'cloud'"),
         ({"queue_events_max": 0}, "COSTLEDGER_QUEUE_EVENTS_MAX is 0"),
         ({"source": ""}, "COSTLEDGER_SOURCE is ''"),

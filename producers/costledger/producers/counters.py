@@ -9,7 +9,8 @@ from typing import TypedDict
 class Stats(TypedDict):
     """One consistent view of the counts, in events since this process began to track.
 
-    `tracked = acked + spooled + queued + dropped` always. `rejected` (wrong arguments) is the part of
+    `tracked = acked + spooled + queued + dropped` always. `spooled` includes the events written into an outbox: they
+    stay so, since what becomes of them is the relay's and, before it commits, the caller's transaction's. `rejected` (wrong arguments) is the part of
     `dropped` that a programmer can mend; `unpriced` counts events sent without an amount.
     """
 
@@ -31,6 +32,7 @@ class Counters:
         self._tracked = 0
         self._acked = 0
         self._dropped = 0
+        self._handed_over = 0
         self._rejected = 0
         self._unpriced = 0
 
@@ -50,6 +52,13 @@ class Counters:
         with self._lock:
             self._dropped += 1
 
+    def hand_over(self, unpriced: bool) -> None:
+        """One more event exists, and is a row of an outbox: it never was queued, and no more is heard of it here."""
+        with self._lock:
+            self._tracked += 1
+            self._handed_over += 1
+            self._unpriced += unpriced
+
     def reject(self) -> None:
         """An event was refused for its arguments; it never was queued."""
         with self._lock:
@@ -58,9 +67,9 @@ class Counters:
             self._rejected += 1
 
     def queued(self) -> int:
-        """Events neither acknowledged nor dropped yet."""
+        """Events neither acknowledged nor handed over nor dropped yet."""
         with self._lock:
-            return self._tracked - self._acked - self._dropped
+            return self._tracked - self._acked - self._dropped - self._handed_over
 
     def stats(self) -> Stats:
         """All counts at one moment."""
@@ -68,8 +77,8 @@ class Counters:
             return Stats(
                 tracked=self._tracked,
                 acked=self._acked,
-                spooled=0,
-                queued=self._tracked - self._acked - self._dropped,
+                spooled=self._handed_over,
+                queued=self._tracked - self._acked - self._dropped - self._handed_over,
                 dropped=self._dropped,
                 rejected=self._rejected,
                 unpriced=self._unpriced,

@@ -2,47 +2,57 @@
 
 It never blocks and never raises into its host (unless `strict`): an event that cannot be kept is counted as
 dropped, logged at a bounded rate, and given to `on_error`. In the mode `memory`, events wait in memory until
-Kafka has acknowledged them: a crash of the host loses those, and a full queue drops the newest.
+Kafka has acknowledged them: a crash of the host loses those, and a full queue drops the newest. In the mode
+`outbox`, events are rows in the caller's own PostgreSQL transactions (see `using`), and nothing waits in the process.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from costledger.producers.channel import check_config, producer_config
 from costledger.producers.counters import Counters, Stats
-from costledger.producers.errors import CLOSED, DELIVERY_FAILED, INVALID, QUEUE_FULL, EventDropped, Reason
-from costledger.producers.exits import forget, watch
-from costledger.producers.prices.book import PriceBook
-from costledger.producers.records import (
-    ChatDraft,
-    Draft,
-    Exact,
-    Metadata,
-    Quantity,
-    build_chat_records,
-    build_record,
-    caller_clock_us,
+from costledger.producers.errors import (
+    CLOSED,
+    DELIVERY_FAILED,
+    INVALID,
+    OUTBOX_FAILED,
+    QUEUE_FULL,
+    EventDropped,
+    Reason,
 )
+from costledger.producers.exits import forget, watch
+from costledger.producers.outbox.costs import ConnectionCosts, GatheredCosts
+from costledger.producers.outbox.errors import ConnectionNeeded
+from costledger.producers.outbox.statements import require_psycopg
+from costledger.producers.prices.book import PriceBook
+from costledger.producers.records import ChatDraft, Draft, build_chat_records, build_record, caller_clock_us
 from costledger.producers.reporting import OnError, Reporter
 from costledger.producers.sender import Sender, SenderClosed
 from costledger.producers.services import ServiceMethods
 from costledger.schemas.codec import decode_event, encode_event
 from costledger.schemas.errors import SettingsError, Unavailable, UnknownSchema
-from costledger.schemas.events import Category, CostEvent, EventRecord
+from costledger.schemas.events import CostEvent, EventRecord
 from costledger.schemas.ids import new_event_id
 from costledger.schemas.registry import use_registry
 from costledger.schemas.settings import Settings, load_settings
 
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection, Connection
+
 logger = logging.getLogger(__name__)
+
+_CONNECTION_NEEDED = (
+    "COSTLEDGER_DURABILITY is 'outbox', and no connection was given: track with tracker.using(connection) "
+    "inside the transaction that the event belongs to"
+)
 
 
 class CostTracker(ServiceMethods):
@@ -83,7 +93,11 @@ class CostTracker(ServiceMethods):
         settings = load_settings(**{name: value for name, value in given.items() if value is not None})
         _refuse_unavailable(settings)
         self._config = producer_config(settings)
-        check_config(self._config)
+        self._outbox_alone = settings.durability == "outbox"
+        if self._outbox_alone:
+            require_psycopg()  # no producer is opened in this mode
+        else:
+            check_config(self._config)
         _use_registry(settings)
         self._book = PriceBook.load(*settings.price_files) if price_book is None else price_book
         self._source = settings.source
@@ -91,6 +105,9 @@ class CostTracker(ServiceMethods):
         self._topic = settings.topics.events if topic is None else topic
         self._strict = strict
         self._on_error = on_error
+        self._outbox_table = settings.outbox_table
+        self._queue_events_max = settings.queue_events_max
+        self._closed = False
         self._begin()
         watch(self)
 
@@ -102,45 +119,22 @@ class CostTracker(ServiceMethods):
     ) -> None:
         self.close()
 
-    def track(
-        self,
-        user_id: str,
-        service: str,
-        operation: str,
-        quantity: Quantity,
-        *,
-        unit: str | None = None,
-        unit_price: Exact | None = None,
-        amount: Exact | None = None,
-        category: str = Category.USAGE,
-        occurred_at: datetime | None = None,
-        metadata: Metadata | None = None,
-        event_id: UUID | str | None = None,
-        reverses_event_id: UUID | str | None = None,
-    ) -> UUID:
-        """Publish one event and return its id at once.
+    def using(self, connection: Connection[Any]) -> ConnectionCosts:
+        """The tracking methods, each of which writes a row of the outbox through a psycopg 3 connection.
 
-        `quantity` in units of the price book (or of `unit`); `unit_price` in USD per unit and `amount` in USD
-        replace the price book's: exact numbers, no floats, an amount with at most 12 decimals. `occurred_at`
-        is an aware datetime, by default now. `event_id`, a UUIDv7 with the time of `occurred_at`, makes the
-        call repeatable: the ledger keeps the first event of an id.
+        The row is committed or rolled back with the caller's transaction; `costledger outbox relay` brings it to
+        Kafka. A write that fails leaves the transaction usable, and its event is dropped (`strict`: it raises, so
+        that both stand or fall together). In every mode of durability; `stats` counts the rows as `spooled`.
         """
-        return self._track(
-            Draft(
-                user_id=user_id,
-                service=service,
-                operation=operation,
-                quantity=quantity,
-                unit=unit,
-                unit_price=unit_price,
-                amount=amount,
-                category=category,
-                occurred_at=occurred_at,
-                metadata=metadata,
-                event_id=event_id,
-                reverses_event_id=reverses_event_id,
-            )
-        )
+        return ConnectionCosts(self, self._outbox_table, connection)
+
+    def using_async(self, connection: AsyncConnection[Any]) -> GatheredCosts:
+        """The same for asyncio: `async with tracker.using_async(connection) as costs:` *inside* the transaction.
+
+        The methods only gather; the rows, at most `queue_events_max`, are written when the block ends, and not at
+        all where it raises.
+        """
+        return GatheredCosts(self, self._outbox_table, connection, self._queue_events_max)
 
     def emit(self, event: CostEvent, wait_seconds: float = 0.0) -> UUID:
         """Publish an event that is complete, as importers make it.
@@ -185,6 +179,7 @@ class CostTracker(ServiceMethods):
         Events tracked afterwards are dropped too.
         """
         forget(self)
+        self._closed = True
         self._sender.close(self._flush_timeout_seconds)
 
     def start_afresh(self) -> None:
@@ -224,6 +219,8 @@ class CostTracker(ServiceMethods):
         # Counted before it is sent: the acknowledgement may come at once.
         counters = self._counters
         counters.track(unpriced=record["amount"] is None)
+        if self._outbox_alone:
+            return self._drop(event_id, OUTBOX_FAILED, ConnectionNeeded(_CONNECTION_NEEDED), record)
         try:
             self._sender.send(key, value, wait_seconds)
         except BufferError as error:
@@ -278,7 +275,7 @@ def _use_registry(settings: Settings) -> None:
 
 
 def _refuse_unavailable(settings: Settings) -> None:
-    if settings.durability != "memory":
+    if settings.durability == "spool":
         raise SettingsError(
-            f"COSTLEDGER_DURABILITY is {settings.durability!r}, which is not available in this release; it must be 'memory'"
+            "COSTLEDGER_DURABILITY is 'spool', which is not available in this release; it must be 'memory' or 'outbox'"
         )
