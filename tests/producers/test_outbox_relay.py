@@ -15,7 +15,7 @@ from tests.fixtures.fix_kafka import KafkaServer, OwnKafka
 from tests.fixtures.fix_postgres import OwnPostgres, PostgresServer
 from tests.fixtures.wait import wait_until
 from tests.producers.outbox_cases import TABLE, Service, fill, new_service
-from tests.producers.reading import read_topic
+from tests.producers.reading import murmur2_partition, read_topic
 
 from costledger.producers.outbox import relay as relay_module
 from costledger.producers.outbox.errors import OutboxError
@@ -59,15 +59,17 @@ def empty(service: Service) -> bool:
 
 
 def test_one_relay_keeps_each_users_order(service: Service) -> None:
-    """In many small batches, every user's events are on the topic in the order in which they were tracked."""
+    """In many small batches, each user's events are in the user's partition in the order in which they were tracked."""
     ids = fill(service, 300)
     relay = Relay(service.settings(), batch_rows=20)
     relay.run_once()
     assert relay.relayed == 300
-    events = [
-        decode_cost_event(message.value() or b"") for message in read_topic(service.bootstrap_servers, service.topic)
-    ]
+    messages = read_topic(service.bootstrap_servers, service.topic)
+    events = [decode_cost_event(message.value() or b"") for message in messages]
     assert len(events) == 300
+    for message, event in zip(messages, events, strict=True):
+        assert message.key() == event.user_id.encode()
+        assert message.partition() == murmur2_partition(event.user_id.encode(), 4)
     for number in range(7):
         user = f"user-{number}"
         assert [event.event_id for event in events if event.user_id == user] == ids[number::7]
@@ -145,26 +147,34 @@ def test_a_killed_relay_loses_nothing(service: Service, step: str) -> None:
 def test_a_relay_waits_for_a_broker_that_is_away(
     own_kafka: OwnKafka, postgres: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Killed in the midst of a batch and back again: every event arrives; the relay said what it waits for."""
+    """Killed while two relays have a batch in hand: one is told to stop and gives its rows back, the other waits.
+
+    When the broker is back, every event arrives.
+    """
     service = new_service(postgres.create_database(), own_kafka)
     ids = fill(service, 200)
+    claimed = threading.Barrier(2, action=own_kafka.kill, timeout=WAIT_SECONDS)
     killed = threading.Event()
 
     def kill_once(step: str) -> None:
         if step == "claimed" and not killed.is_set():
-            own_kafka.kill()
+            claimed.wait()
             killed.set()
 
-    relay = Relay(service.settings(), batch_rows=50, on_step=kill_once)
+    relay, stopped = (Relay(service.settings(), batch_rows=50, on_step=kill_once) for _ in range(2))
     with running(relay):
+        with running(stopped):
+            assert killed.wait(WAIT_SECONDS)
+        assert "Kafka has not acknowledged every row" in (stopped.trouble or "")
         wait_until(lambda: relay.trouble, WAIT_SECONDS, "the relay knows that Kafka is away")
-        assert len(service.waiting()) == 200
+        assert service.waiting() == ids
         ids += fill(service, 10)
         own_kafka.start()
         wait_until(lambda: empty(service), WAIT_SECONDS, "the outbox is empty")
         wait_until(lambda: relay.trouble is None, WAIT_SECONDS, "the relay knows that Kafka is back")
     assert "nothing is lost" in caplog.text
     assert "relaying again" in caplog.text
+    assert (stopped.relayed, relay.relayed) == (0, 210)
     assert set(service.on_topic()) == set(ids)
 
 
@@ -248,6 +258,22 @@ def test_a_row_that_kafka_refuses_stays_and_holds_up_no_other(
     monkeypatch.setattr(relay_module, "REFUSED_ROWS_MAX", 0)
     with pytest.raises(OutboxError, match="refuses more than"):
         Relay(service.settings()).run()
+
+
+def test_rows_that_kafka_refuses_only_together_arrive(service: Service, kafka: KafkaServer) -> None:
+    """Where a request of many rows is too large for the topic, each goes alone, and none is put aside."""
+    prefix = f"{kafka.unique('narrow')}."
+    topic = kafka.create_topic(f"{prefix}cost.events", config={"max.message.bytes": "5000"})
+    with service.connect() as connection:
+        connection.execute(
+            f"INSERT INTO {TABLE} (event_id, key, value) SELECT gen_random_uuid(), 'u', "
+            "(SELECT string_agg(uuid_send(gen_random_uuid()), '' ORDER BY n) FROM generate_series(1, size + 0 * row) n) "
+            "FROM unnest(array_fill(60, ARRAY[50]) || 400) WITH ORDINALITY AS rows (size, row)"
+        )
+    relay = Relay(service.settings(topic_prefix=prefix))
+    relay.run_once()
+    assert relay.relayed == len(read_topic(service.bootstrap_servers, topic)) == 50
+    assert len(relay.refused) == len(service.waiting()) == 1
 
 
 def test_rows_in_anothers_hand_are_left_alone(service: Service) -> None:

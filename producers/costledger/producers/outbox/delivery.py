@@ -56,6 +56,29 @@ class Outcome:
         else:
             self.failure = self.failure or error.str()
 
+    def add(self, other: Outcome) -> None:
+        """What became of other rows of the batch."""
+        self.acknowledged += other.acknowledged
+        self.refused |= other.refused
+        self.failure = self.failure or other.failure
+
+
+class _Wait:
+    """How long a batch may wait for its acknowledgements: less, once the relay has been told to stop."""
+
+    def __init__(self, stopping: Callable[[], bool]) -> None:
+        self._stopping = stopping
+        self._deadline = time.monotonic() + ACKNOWLEDGE_SECONDS_MAX
+        self._drains = False
+
+    def over(self) -> bool:
+        """Whether the time is over."""
+        now = time.monotonic()
+        if not self._drains and self._stopping():
+            self._drains = True
+            self._deadline = min(self._deadline, now + _DRAIN_SECONDS_MAX)
+        return now >= self._deadline
+
 
 class Deliverer:
     """One idempotent Kafka producer, made when needed and made anew after a failure. For one thread."""
@@ -94,6 +117,18 @@ class Deliverer:
         At most `ACKNOWLEDGE_SECONDS_MAX`, and soon after `stopping` says so. After a failure the producer is given
         up with all that it still holds: some of it may have arrived.
         """
+        wait = _Wait(stopping)
+        outcome = self._send(rows, wait)
+        # The broker refuses a whole request: only a row that it refuses alone is itself at fault.
+        suspects, outcome.refused = outcome.refused, {}
+        for row in rows:
+            if row.id in suspects and outcome.failure is None:
+                outcome.add(self._send([row], wait))
+        if outcome.failure is not None:
+            self.close()
+        return outcome
+
+    def _send(self, rows: Sequence[WaitingRow], wait: _Wait) -> Outcome:
         producer = self._producer
         if producer is None:
             raise Unavailable("Kafka has not been reached")
@@ -104,14 +139,9 @@ class Deliverer:
                 producer.produce(self._topic, row.value, row.key, on_delivery=settle)
             except KafkaException as error:
                 settle(error.args[0], None)
-        deadline = time.monotonic() + ACKNOWLEDGE_SECONDS_MAX
-        drained_by: float | None = None
-        while producer.flush(_FLUSH_STEP_SECONDS) and time.monotonic() < deadline:
-            if drained_by is None and stopping():
-                drained_by = time.monotonic() + _DRAIN_SECONDS_MAX
-                deadline = min(deadline, drained_by)
+        while producer.flush(_FLUSH_STEP_SECONDS) and not wait.over():
+            pass
         if len(outcome.acknowledged) + len(outcome.refused) < len(rows):
-            self.close()
             outcome.failure = outcome.failure or "no answer"
         return outcome
 
