@@ -362,6 +362,19 @@ def test_a_read_only_transaction_goes_on(url: str, tracker: CostTracker, errors:
     assert "25006" in str(errors[0])
 
 
+def test_the_callers_own_limits_bound_the_wait(url: str, tracker: CostTracker, errors: list[EventDropped]) -> None:
+    """While a migration has the table, the caller's lock timeout ends the wait; the order is committed."""
+    with psycopg.connect(url) as migration, psycopg.connect(url) as connection:
+        migration.execute(f"LOCK TABLE {TABLE}")
+        connection.execute("SET lock_timeout = '50ms'")
+        tracker.using(connection).track_s3("u", "get", 1)
+        connection.execute(ORDER, (UUID(int=1),))
+        migration.rollback()
+        tracker.using(connection).track_s3("u", "get", 1)
+    assert "55P03" in str(errors[0])
+    assert (len(errors), len(ids_in(url)), orders_in(url)) == (1, 1, 1)
+
+
 def test_a_service_needs_no_more_than_insert(postgres: PostgresServer, url: str, tracker: CostTracker) -> None:
     """The least privilege for a service: INSERT on the one table, in a schema named by the setting."""
     role = f"outbox_writer_{os.getpid()}"

@@ -12,7 +12,16 @@ from costledger.schemas.errors import InvalidValue, SettingsError
 if TYPE_CHECKING:
     from psycopg import sql
 
-Statement = Literal["create_table", "insert_row", "claim_rows", "delete_rows", "status", "check_table"]
+Statement = Literal[
+    "create_table",
+    "check_table",
+    "insert_row",
+    "insert_guarded",
+    "undo_guarded",
+    "claim_rows",
+    "delete_rows",
+    "status",
+]
 
 _TABLE: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?")
 

@@ -44,17 +44,15 @@ def write_rows(connection: Connection[Any], table: str, rows: Sequence[Row]) -> 
     except psycopg.Error as error:
         raise CallersFailure(error) from error
     try:
-        if not _begins(connection):
+        if _begins(connection):
+            _insert_first(connection, table, rows)
+        elif len(rows) > 1 or _pipelined(connection):
             with connection.transaction():
                 _insert(connection, table, rows)
-            return
-        # The first statement begins the caller's transaction. Nothing else is in it yet: it can be ended on failure.
-        try:
-            _insert(connection, table, rows)
-        except BaseException:
-            with suppress(psycopg.Error):  # the connection is broken, which the first error says
-                connection.rollback()
-            raise
+        elif connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+            _insert(connection, table, rows)  # autocommit: one statement is a transaction
+        else:
+            _insert_guarded(connection, table, rows[0])
     except psycopg.Error as error:
         raise explained(error, table) from error
 
@@ -68,18 +66,49 @@ async def write_rows_async(connection: AsyncConnection[Any], table: str, rows: S
     except psycopg.Error as error:
         raise CallersFailure(error) from error
     try:
-        if not _begins(connection):
+        if _begins(connection):
+            await _insert_first_async(connection, table, rows)
+        else:
             async with connection.transaction():
                 await _insert_async(connection, table, rows)
-            return
-        try:
-            await _insert_async(connection, table, rows)
-        except BaseException:
-            with suppress(psycopg.Error):  # as above
-                await connection.rollback()
-            raise
     except psycopg.Error as error:
         raise explained(error, table) from error
+
+
+def _insert_first(connection: Connection[Any], table: str, rows: Sequence[Row]) -> None:
+    """Begin the caller's transaction with the rows. Nothing else is in it yet, so it can be ended on failure."""
+    import psycopg
+
+    try:
+        _insert(connection, table, rows)
+    except BaseException:
+        with suppress(psycopg.Error):  # the connection is broken, which the first error says
+            connection.rollback()
+        raise
+
+
+async def _insert_first_async(connection: AsyncConnection[Any], table: str, rows: Sequence[Row]) -> None:
+    import psycopg
+
+    try:
+        await _insert_async(connection, table, rows)
+    except BaseException:
+        with suppress(psycopg.Error):  # as above
+            await connection.rollback()
+        raise
+
+
+def _insert_guarded(connection: Connection[Any], table: str, row: Row) -> None:
+    """Savepoint, row and release in one round trip: several statements at once need parameters bound on this side."""
+    import psycopg
+
+    cursor = psycopg.ClientCursor(connection, row_factory=psycopg.rows.tuple_row)
+    try:
+        cursor.execute(statement("insert_guarded", table), row.parameters())
+    except BaseException:
+        if connection.info.transaction_status == psycopg.pq.TransactionStatus.INERROR:
+            cursor.execute(statement("undo_guarded", table))
+        raise
 
 
 def _insert(connection: Connection[Any], table: str, rows: Sequence[Row]) -> None:
@@ -105,29 +134,34 @@ async def _insert_async(connection: AsyncConnection[Any], table: str, rows: Sequ
 
 def _sync(connection: Connection[Any]) -> None:
     """In a pipeline: wait for what was sent before. What fails then is raised here, and taken for nothing else."""
-    import psycopg
-
-    if connection.info.pipeline_status != psycopg.pq.PipelineStatus.OFF:
+    if _pipelined(connection):
         with connection.pipeline() as pipeline:
             pipeline.sync()
 
 
 async def _sync_async(connection: AsyncConnection[Any]) -> None:
-    import psycopg
-
-    if connection.info.pipeline_status != psycopg.pq.PipelineStatus.OFF:
+    if _pipelined(connection):
         async with connection.pipeline() as pipeline:
             await pipeline.sync()
+
+
+def _pipelined(connection: Connection[Any] | AsyncConnection[Any]) -> bool:
+    from psycopg.pq import PipelineStatus
+
+    return connection.info.pipeline_status != PipelineStatus.OFF
 
 
 def _begins(connection: Connection[Any] | AsyncConnection[Any]) -> bool:
     """Whether the next statement begins a transaction that the caller will end.
 
-    `OutboxError` while a COPY or a stream of results is read: waiting for the connection would be waiting for ever.
+    `OutboxError` where nothing can be written now: in a transaction that has failed, and while a COPY or a stream of
+    results is read, when waiting for the connection would be waiting for ever.
     """
     from psycopg.pq import TransactionStatus
 
     status = connection.info.transaction_status
+    if status == TransactionStatus.INERROR:
+        raise OutboxError("the transaction has failed, and takes no more rows until it is rolled back")
     if status == TransactionStatus.ACTIVE:
         raise OutboxError(
             "the connection is in the middle of another command (a COPY, a stream of results, another thread): "
