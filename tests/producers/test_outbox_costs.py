@@ -281,6 +281,19 @@ def test_without_a_transaction_an_event_stands_for_itself(url: str, tracker: Cos
         assert ids_in(url) == [event_id]
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_no_savepoint_is_left_behind(postgres: PostgresServer, url: str, tracker: CostTracker, known: bool) -> None:
+    """Whether the write succeeds or fails: savepoints that pile up would slow a long transaction down."""
+    with psycopg.connect(url) as connection:
+        if not known:
+            connection.execute(f"DROP TABLE {TABLE}")
+        connection.execute("SELECT 1")
+        tracker.using(connection).track_s3("u", "get", 1)
+        with pytest.raises(psycopg.errors.InvalidSavepointSpecification):
+            connection.execute("RELEASE SAVEPOINT costledger_outbox")
+        connection.rollback()
+
+
 def test_a_strict_tracker_takes_the_transaction_with_it(bare_url: str) -> None:
     """Cost and business stand or fall together; a caller that catches the error can still commit."""
     with CostTracker(NOBODY, "tests", "outbox", strict=True) as tracker:

@@ -18,6 +18,7 @@ from tests.producers.outbox_cases import TABLE, Service, fill, new_service
 from tests.producers.reading import murmur2_partition, read_topic
 
 from costledger.producers.outbox import relay as relay_module
+from costledger.producers.outbox import table as table_module
 from costledger.producers.outbox.errors import OutboxError
 from costledger.producers.outbox.relay import Relay
 from costledger.producers.outbox.table import OutboxTable
@@ -285,6 +286,37 @@ def test_rows_in_anothers_hand_are_left_alone(service: Service) -> None:
         connection.rollback()
     assert service.relay_all() == 1
     assert service.on_topic() == dict.fromkeys(ids, 1)
+
+
+def test_a_suspended_relay_loses_its_rows_to_another(
+    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """PostgreSQL ends its session, so that others can go on; awake again it repeats its batch at most, and works on."""
+    monkeypatch.setattr(table_module, "_IDLE_IN_TRANSACTION_SECONDS_MAX", 0.5)
+    ids = fill(service, 20)
+    claimed, awake = threading.Event(), threading.Event()
+
+    def suspend_once(step: str) -> None:
+        if step == "claimed" and not claimed.is_set():
+            claimed.set()
+            assert awake.wait(WAIT_SECONDS)
+
+    def relayed() -> bool:
+        service.relay_all()
+        return empty(service)
+
+    relay = Relay(service.settings(), on_step=suspend_once)
+    with running(relay):
+        assert claimed.wait(WAIT_SECONDS)
+        assert service.relay_all() == 0
+        wait_until(relayed, WAIT_SECONDS, "PostgreSQL has let the rows go")
+        awake.set()
+        wait_until(lambda: "25P03" in caplog.text, WAIT_SECONDS, "the relay says that its session has ended")
+        ids += fill(service, 1)
+        wait_until(lambda: relay.relayed == 1, WAIT_SECONDS, "the relay works on")
+    found = service.on_topic()
+    assert set(found) == set(ids)
+    assert (found.total(), max(found.values())) == (41, 2)
 
 
 def test_creating_the_table_is_repeatable(postgres: PostgresServer) -> None:

@@ -25,7 +25,8 @@ def _table_option(text: str) -> str:
 DatabaseOption = Annotated[
     str | None,
     typer.Option(
-        metavar="URL", help="The service's own database. Default: COSTLEDGER_DATABASE_URL, which hides the password."
+        metavar="URL",
+        help="The service's own database. Default: COSTLEDGER_DATABASE_URL, which keeps its password out of the process list.",
     ),
 ]
 TableOption = Annotated[
