@@ -9,9 +9,9 @@ from typing import TypedDict
 class Stats(TypedDict):
     """One consistent view of the counts, in events since this process began to track.
 
-    `tracked = acked + spooled + queued + dropped` always. `spooled` includes the events written into an outbox: they
-    stay so, since what becomes of them is the relay's and, before it commits, the caller's transaction's. `rejected` (wrong arguments) is the part of
-    `dropped` that a programmer can mend; `unpriced` counts events sent without an amount.
+    `tracked = acked + spooled + queued + dropped` always. `rejected` (wrong arguments) is the part of
+    `dropped` that a programmer can mend; `unpriced` counts events sent without an amount. `spooled` includes the
+    events written into an outbox, for good: what becomes of them is the relay's matter, and the transaction's.
     """
 
     tracked: int
