@@ -12,7 +12,7 @@ import logging
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from uuid import UUID
 
 from confluent_kafka import KafkaError, KafkaException, Message
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_CONNECTION_NEEDED = (
+_CONNECTION_NEEDED: Final = (
     "COSTLEDGER_DURABILITY is 'outbox', and no connection was given: track with tracker.using(connection) "
     "inside the transaction that the event belongs to"
 )
@@ -219,16 +219,12 @@ class CostTracker(ServiceMethods):
         # Counted before it is sent: the acknowledgement may come at once.
         counters = self._counters
         counters.track(unpriced=record["amount"] is None)
-        if self._outbox_alone:
-            return self._drop(event_id, OUTBOX_FAILED, ConnectionNeeded(_CONNECTION_NEEDED), record)
         try:
+            if self._outbox_alone:
+                raise ConnectionNeeded(_CONNECTION_NEEDED)
             self._sender.send(key, value, wait_seconds)
-        except BufferError as error:
-            return self._drop(event_id, QUEUE_FULL, error, record)
-        except SenderClosed as error:
-            return self._drop(event_id, CLOSED, error, record)
         except Exception as error:  # noqa: BLE001 - whatever the client raises, the host must live
-            return self._drop(event_id, DELIVERY_FAILED, error, record)
+            return self._drop(event_id, _reason_of(error), error, record)
         except BaseException:
             counters.drop()
             raise
@@ -264,6 +260,15 @@ class CostTracker(ServiceMethods):
         if self._strict and may_raise:
             raise dropped
         return event_id
+
+
+def _reason_of(error: Exception) -> Reason:
+    """Why an event that could not be sent was dropped."""
+    if isinstance(error, BufferError):
+        return QUEUE_FULL
+    if isinstance(error, SenderClosed):
+        return CLOSED
+    return OUTBOX_FAILED if isinstance(error, ConnectionNeeded) else DELIVERY_FAILED
 
 
 def _use_registry(settings: Settings) -> None:
