@@ -380,7 +380,6 @@ def test_drops_are_logged_at_a_bounded_rate(caplog: pytest.LogCaptureFixture) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"durability": "outbox"}, "'outbox', which is not available in this release"),
         ({"durability": "cloud"}, "COSTLEDGER_DURABILITY is 'cloud'"),
         ({"queue_events_max": 0}, "COSTLEDGER_QUEUE_EVENTS_MAX is 0"),
         ({"source": ""}, "COSTLEDGER_SOURCE is ''"),

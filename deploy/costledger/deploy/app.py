@@ -13,6 +13,7 @@ from costledger.deploy.commands import (
     demo,
     emit,
     imports,
+    outbox,
     prices,
     quarantine,
     reconcile,
@@ -42,7 +43,21 @@ def command() -> Any:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for group in (demo, up, workers, setup, emit, imports, reconcile, rerate, quarantine, budget, prices, schemas):
+    for group in (
+        demo,
+        up,
+        workers,
+        setup,
+        emit,
+        imports,
+        outbox,
+        reconcile,
+        rerate,
+        quarantine,
+        budget,
+        prices,
+        schemas,
+    ):
         group.register(app)
     return typer.main.get_command(app)
 

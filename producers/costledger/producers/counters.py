@@ -9,7 +9,8 @@ from typing import TypedDict
 class Stats(TypedDict):
     """One consistent view of the counts, in events since this process began to track.
 
-    `tracked = acked + spooled + queued + dropped` always. `spooled` events are on the local disk, `queued` ones
+    `tracked = acked + spooled + queued + dropped` always. `spooled` events are on the local disk, or rows of an
+    outbox (those for good: what becomes of them is the relay's matter, and the transaction's); `queued` ones are
     in memory alone. `rejected` (wrong arguments) is the part of `dropped` that a programmer can mend; `unpriced`
     counts events sent without an amount; `resumed` is the part of `tracked` that another process had spooled;
     `unspooled` counts events that were to be spooled and went on in memory.
@@ -35,6 +36,7 @@ class Counters:
         self._tracked = 0
         self._acked = 0
         self._dropped = 0
+        self._handed_over = 0
         self._rejected = 0
         self._unpriced = 0
         self._spooled = 0
@@ -56,6 +58,13 @@ class Counters:
         """A queued event is given up."""
         with self._lock:
             self._dropped += 1
+
+    def hand_over(self, unpriced: bool) -> None:
+        """One more event exists, and is a row of an outbox: it never was queued, and no more is heard of it here."""
+        with self._lock:
+            self._tracked += 1
+            self._handed_over += 1
+            self._unpriced += unpriced
 
     def reject(self) -> None:
         """An event was refused for its arguments; it never was queued."""
@@ -101,9 +110,9 @@ class Counters:
             self._spooled -= events
 
     def waiting(self) -> int:
-        """Events neither acknowledged nor dropped yet."""
+        """Events neither acknowledged nor handed over nor dropped yet."""
         with self._lock:
-            return self._tracked - self._acked - self._dropped
+            return self._tracked - self._acked - self._dropped - self._handed_over
 
     def stats(self) -> Stats:
         """All counts at one moment."""
@@ -111,8 +120,8 @@ class Counters:
             return Stats(
                 tracked=self._tracked,
                 acked=self._acked,
-                spooled=self._spooled,
-                queued=self._tracked - self._acked - self._spooled - self._dropped,
+                spooled=self._spooled + self._handed_over,
+                queued=self._tracked - self._acked - self._spooled - self._handed_over - self._dropped,
                 dropped=self._dropped,
                 rejected=self._rejected,
                 unpriced=self._unpriced,

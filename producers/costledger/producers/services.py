@@ -18,6 +18,7 @@ from costledger.producers.records import (
     Metadata,
     Quantity,
 )
+from costledger.schemas.events import Category
 
 AWS_REKOGNITION: Final = "aws-rekognition"
 AWS_TRANSCRIBE: Final = "aws-transcribe"
@@ -55,6 +56,46 @@ class ServiceMethods(ABC):
     def submit(self, draft: Draft | ChatDraft) -> list[UUID]:
         """Publish what a draft describes; the ids of its events. This is how the adapters hand over theirs."""
         return self._track_chat(draft) if isinstance(draft, ChatDraft) else [self._track(draft)]
+
+    def track(
+        self,
+        user_id: str,
+        service: str,
+        operation: str,
+        quantity: Quantity,
+        *,
+        unit: str | None = None,
+        unit_price: Exact | None = None,
+        amount: Exact | None = None,
+        category: str = Category.USAGE,
+        occurred_at: datetime | None = None,
+        metadata: Metadata | None = None,
+        event_id: UUID | str | None = None,
+        reverses_event_id: UUID | str | None = None,
+    ) -> UUID:
+        """Publish one event and return its id at once.
+
+        `quantity` in units of the price book (or of `unit`); `unit_price` in USD per unit and `amount` in USD
+        replace the price book's: exact numbers, no floats, an amount with at most 12 decimals. `occurred_at`
+        is an aware datetime, by default now. `event_id`, a UUIDv7 with the time of `occurred_at`, makes the
+        call repeatable: the ledger keeps the first event of an id.
+        """
+        return self._track(
+            Draft(
+                user_id=user_id,
+                service=service,
+                operation=operation,
+                quantity=quantity,
+                unit=unit,
+                unit_price=unit_price,
+                amount=amount,
+                category=category,
+                occurred_at=occurred_at,
+                metadata=metadata,
+                event_id=event_id,
+                reverses_event_id=reverses_event_id,
+            )
+        )
 
     def track_rekognition(
         self,

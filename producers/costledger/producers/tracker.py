@@ -3,7 +3,8 @@
 It never blocks and never raises into its host (unless `strict`): an event that cannot be kept is counted as
 dropped, logged at a bounded rate, and given to `on_error`. In the mode `memory`, events wait in memory until
 Kafka has acknowledged them: a crash of the host loses those, and a full queue drops the newest. In the mode
-`spool` they wait on the local disk; what cannot be written there goes on as in `memory`, loudly.
+`spool` they wait on the local disk; what cannot be written there goes on as in `memory`, loudly. In the mode
+`outbox`, events are rows in the caller's own PostgreSQL transactions (see `using`), and nothing waits in the process.
 """
 
 from __future__ import annotations
@@ -11,39 +12,43 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from uuid import UUID
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from costledger.producers.channel import check_config, producer_config
 from costledger.producers.counters import Counters, Stats
-from costledger.producers.errors import CLOSED, DELIVERY_FAILED, INVALID, QUEUE_FULL, EventDropped, Reason
-from costledger.producers.exits import forget, watch
-from costledger.producers.prices.book import PriceBook
-from costledger.producers.records import (
-    ChatDraft,
-    Draft,
-    Exact,
-    Metadata,
-    Quantity,
-    build_chat_records,
-    build_record,
-    caller_clock_us,
+from costledger.producers.errors import (
+    CLOSED,
+    DELIVERY_FAILED,
+    INVALID,
+    OUTBOX_FAILED,
+    QUEUE_FULL,
+    EventDropped,
+    Reason,
 )
+from costledger.producers.exits import forget, watch
+from costledger.producers.outbox.costs import ConnectionCosts, GatheredCosts
+from costledger.producers.outbox.errors import ConnectionNeeded
+from costledger.producers.outbox.statements import require_psycopg
+from costledger.producers.prices.book import PriceBook
+from costledger.producers.records import ChatDraft, Draft, build_chat_records, build_record, caller_clock_us
 from costledger.producers.reporting import OnError, Reporter
 from costledger.producers.sender import Sender, SenderClosed
 from costledger.producers.services import ServiceMethods
 from costledger.producers.spool import Spool, spool_options
 from costledger.schemas.codec import decode_event, encode_event
-from costledger.schemas.errors import SettingsError, Unavailable, UnknownSchema
-from costledger.schemas.events import Category, CostEvent, EventRecord
+from costledger.schemas.errors import Unavailable, UnknownSchema
+from costledger.schemas.events import CostEvent, EventRecord
 from costledger.schemas.ids import new_event_id
 from costledger.schemas.registry import use_registry
 from costledger.schemas.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection, Connection
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +57,10 @@ _FLUSH_STEP_SECONDS: Final = 0.05
 
 #: Called with an event's id, partition and offset once Kafka has acknowledged it.
 Listener = Callable[[UUID, int, int], None]
+_CONNECTION_NEEDED: Final = (
+    "COSTLEDGER_DURABILITY is 'outbox', and no connection was given: track with tracker.using(connection) "
+    "inside the transaction that the event belongs to"
+)
 
 
 class CostTracker(ServiceMethods):
@@ -90,9 +99,12 @@ class CostTracker(ServiceMethods):
             "linger_ms": linger_ms,
         }
         settings = load_settings(**{name: value for name, value in given.items() if value is not None})
-        _refuse_unavailable(settings)
         self._config = producer_config(settings)
-        check_config(self._config)
+        self._outbox_alone = settings.durability == "outbox"
+        if self._outbox_alone:
+            require_psycopg()  # no producer is opened in this mode
+        else:
+            check_config(self._config)
         _use_registry(settings)
         self._book = PriceBook.load(*settings.price_files) if price_book is None else price_book
         self._source = settings.source
@@ -102,6 +114,9 @@ class CostTracker(ServiceMethods):
         self._strict = strict
         self._on_error = on_error
         self._listeners: tuple[Listener, ...] = ()
+        self._outbox_table = settings.outbox_table
+        self._queue_events_max = settings.queue_events_max
+        self._closed = False
         self._begin()
         watch(self)
         if self._spool is not None and self._spool.anything_left():
@@ -126,45 +141,22 @@ class CostTracker(ServiceMethods):
         """The name of the emitting service."""
         return self._source
 
-    def track(
-        self,
-        user_id: str,
-        service: str,
-        operation: str,
-        quantity: Quantity,
-        *,
-        unit: str | None = None,
-        unit_price: Exact | None = None,
-        amount: Exact | None = None,
-        category: str = Category.USAGE,
-        occurred_at: datetime | None = None,
-        metadata: Metadata | None = None,
-        event_id: UUID | str | None = None,
-        reverses_event_id: UUID | str | None = None,
-    ) -> UUID:
-        """Publish one event and return its id at once.
+    def using(self, connection: Connection[Any]) -> ConnectionCosts:
+        """The tracking methods, each of which writes a row of the outbox through a psycopg 3 connection.
 
-        `quantity` in units of the price book (or of `unit`); `unit_price` in USD per unit and `amount` in USD
-        replace the price book's: exact numbers, no floats, an amount with at most 12 decimals. `occurred_at`
-        is an aware datetime, by default now. `event_id`, a UUIDv7 with the time of `occurred_at`, makes the
-        call repeatable: the ledger keeps the first event of an id.
+        The row is committed or rolled back with the caller's transaction; `costledger outbox relay` brings it to
+        Kafka. A write that fails leaves the transaction usable, and its event is dropped (`strict`: it raises, so
+        that both stand or fall together). In every mode of durability; `stats` counts the rows as `spooled`.
         """
-        return self._track(
-            Draft(
-                user_id=user_id,
-                service=service,
-                operation=operation,
-                quantity=quantity,
-                unit=unit,
-                unit_price=unit_price,
-                amount=amount,
-                category=category,
-                occurred_at=occurred_at,
-                metadata=metadata,
-                event_id=event_id,
-                reverses_event_id=reverses_event_id,
-            )
-        )
+        return ConnectionCosts(self, self._outbox_table, connection)
+
+    def using_async(self, connection: AsyncConnection[Any]) -> GatheredCosts:
+        """The same for asyncio: `async with tracker.using_async(connection) as costs:` *inside* the transaction.
+
+        The methods only gather; the rows, at most `queue_events_max`, are written when the block ends, and not at
+        all where it raises.
+        """
+        return GatheredCosts(self, self._outbox_table, connection, self._queue_events_max)
 
     def emit(self, event: CostEvent, wait_seconds: float = 0.0) -> UUID:
         """Publish an event that is complete, as importers make it.
@@ -225,6 +217,7 @@ class CostTracker(ServiceMethods):
         dropped.
         """
         forget(self)
+        self._closed = True
         if self._spool is None:
             self._sender.close(self._flush_timeout_seconds)
         else:
@@ -281,13 +274,11 @@ class CostTracker(ServiceMethods):
         counters = self._counters
         counters.track(unpriced)
         try:
+            if self._outbox_alone:
+                raise ConnectionNeeded(_CONNECTION_NEEDED)
             self._sender.send(key, value, wait_seconds)
-        except BufferError as error:
-            return self._drop(event_id, QUEUE_FULL, error, record)
-        except SenderClosed as error:
-            return self._drop(event_id, CLOSED, error, record)
         except Exception as error:  # noqa: BLE001 - whatever the client raises, the host must live
-            return self._drop(event_id, DELIVERY_FAILED, error, record)
+            return self._drop(event_id, _reason_of(error), error, record)
         except BaseException:
             counters.drop()
             raise
@@ -344,16 +335,18 @@ class CostTracker(ServiceMethods):
         return event_id
 
 
+def _reason_of(error: Exception) -> Reason:
+    """Why an event that could not be sent was dropped."""
+    if isinstance(error, BufferError):
+        return QUEUE_FULL
+    if isinstance(error, SenderClosed):
+        return CLOSED
+    return OUTBOX_FAILED if isinstance(error, ConnectionNeeded) else DELIVERY_FAILED
+
+
 def _use_registry(settings: Settings) -> None:
     """Where a schema registry is configured: write its wire format. Without it every reader can read the other."""
     try:
         use_registry(settings)
     except (Unavailable, UnknownSchema) as error:
         logger.warning("the schema registry cannot be used, events are written in single-object encoding: %s", error)
-
-
-def _refuse_unavailable(settings: Settings) -> None:
-    if settings.durability == "outbox":
-        raise SettingsError(
-            "COSTLEDGER_DURABILITY is 'outbox', which is not available in this release; it must be 'memory' or 'spool'"
-        )

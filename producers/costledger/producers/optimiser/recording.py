@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -17,15 +16,12 @@ from costledger.producers.prices.book import PriceBook
 from costledger.producers.records import (
     ChatDraft,
     Draft,
-    Exact,
-    Metadata,
-    Quantity,
     build_chat_records,
     build_record,
 )
 from costledger.producers.services import ServiceMethods
 from costledger.producers.tracker import CostTracker
-from costledger.schemas.events import Category, CostEvent, EventRecord, check_event
+from costledger.schemas.events import CostEvent, EventRecord, check_event
 
 #: Steps remembered one by one; of more, only the sum and the number are.
 STEPS_MAX: Final = 10_000
@@ -133,40 +129,6 @@ class SpendRecorder(ServiceMethods):
     def source(self) -> str:
         """The tracker's."""
         return self._sink.source
-
-    def track(
-        self,
-        user_id: str,
-        service: str,
-        operation: str,
-        quantity: Quantity,
-        *,
-        unit: str | None = None,
-        unit_price: Exact | None = None,
-        amount: Exact | None = None,
-        category: str = Category.USAGE,
-        occurred_at: datetime | None = None,
-        metadata: Metadata | None = None,
-        event_id: UUID | str | None = None,
-        reverses_event_id: UUID | str | None = None,
-    ) -> UUID:
-        """As `CostTracker.track`."""
-        return self._track(
-            Draft(
-                user_id=user_id,
-                service=service,
-                operation=operation,
-                quantity=quantity,
-                unit=unit,
-                unit_price=unit_price,
-                amount=amount,
-                category=category,
-                occurred_at=occurred_at,
-                metadata=metadata,
-                event_id=event_id,
-                reverses_event_id=reverses_event_id,
-            )
-        )
 
     def emit(self, event: CostEvent, wait_seconds: float = 0.0) -> UUID:
         """As `CostTracker.emit`."""

@@ -1,0 +1,2 @@
+ROLLBACK TO SAVEPOINT costledger_outbox;
+RELEASE SAVEPOINT costledger_outbox

@@ -1,0 +1,134 @@
+"""What the tests of the outbox share: a service's database with a business table, and what arrives on the topic."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from tests.fixtures.fix_kafka import KafkaServer
+from tests.producers.reading import read_topic
+
+from costledger.producers import CostTracker
+from costledger.producers.outbox.relay import Relay, Step
+from costledger.producers.outbox.table import OutboxTable
+from costledger.schemas.codec import decode_cost_event
+from costledger.schemas.settings import Settings, load_settings
+
+#: Nobody listens there: the port of the discard protocol, which no test starts.
+NOBODY = "127.0.0.1:9"
+TABLE = "costledger_outbox"
+#: What a service keeps beside: the ids of the events that belong to its own committed rows.
+BUSINESS_TABLE = "CREATE TABLE orders (event_id uuid NOT NULL)"
+PROCESS = Path(__file__).with_name("outbox_process.py")
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service's database, and the topic that its events are to reach."""
+
+    url: str
+    bootstrap_servers: str
+    prefix: str
+
+    @property
+    def topic(self) -> str:
+        """The topic of the events."""
+        return f"{self.prefix}cost.events"
+
+    def connect(self, **options: Any) -> psycopg.Connection[Any]:
+        """A connection as a service has it."""
+        return psycopg.connect(self.url, **options)
+
+    def settings(self, **overrides: Any) -> Settings:
+        """The relay's settings."""
+        return load_settings(
+            **{
+                "database_url": self.url,
+                "bootstrap_servers": self.bootstrap_servers,
+                "topic_prefix": self.prefix,
+                **overrides,
+            }
+        )
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        """The same for a process."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("COSTLEDGER_")}
+        return {
+            **kept,
+            "COSTLEDGER_DATABASE_URL": self.url,
+            "COSTLEDGER_BOOTSTRAP_SERVERS": self.bootstrap_servers,
+            "COSTLEDGER_TOPIC_PREFIX": self.prefix,
+            **settings,
+        }
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """One of the programs in `outbox_process.py`."""
+        return subprocess.Popen(
+            [sys.executable, str(PROCESS), *arguments],
+            env=self.environment(PYTHONPATH=str(PROCESS.parents[2])),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def relay_all(self) -> int:
+        """Bring all that waits to the topic; how many events that were."""
+        relay = Relay(self.settings())
+        relay.run_once()
+        return relay.relayed
+
+    def waiting(self) -> list[UUID]:
+        """The ids of the events in the outbox, in its order."""
+        with self.connect() as connection:
+            return [row[0] for row in connection.execute(f"SELECT event_id FROM {TABLE} ORDER BY id")]
+
+    def orders(self) -> list[UUID]:
+        """The ids that belong to committed business rows."""
+        with self.connect() as connection:
+            return [row[0] for row in connection.execute("SELECT event_id FROM orders")]
+
+    def on_topic(self) -> Counter[UUID]:
+        """How often each event is on the topic."""
+        messages = read_topic(self.bootstrap_servers, self.topic)
+        return Counter(decode_cost_event(message.value() or b"").event_id for message in messages)
+
+
+def new_service(url: str, kafka: KafkaServer) -> Service:
+    """A service with its tables and its topic."""
+    prefix = f"{kafka.unique('outbox')}."
+    kafka.create_topic(f"{prefix}cost.events")
+    with psycopg.connect(url) as connection:
+        connection.execute(BUSINESS_TABLE)
+    with OutboxTable(url, TABLE, 30) as table:
+        assert table.create()
+    return Service(url, kafka.bootstrap_servers, prefix)
+
+
+def fill(service: Service, events: int, users: int = 7) -> list[UUID]:
+    """Track so many events in one transaction, user after user."""
+    with CostTracker(NOBODY, "tests", "outbox") as tracker, service.connect() as connection:
+        costs = tracker.using(connection)
+        return [costs.track_s3(f"user-{number % users}", "get", number + 1) for number in range(events)]
+
+
+def relay_to_step(service: Service, wanted: Step, action: Any) -> Relay:
+    """A relay that does something at a step of each batch."""
+
+    def on_step(step: Step) -> None:
+        if step == wanted:
+            action()
+
+    return Relay(service.settings(), on_step=on_step)
+
+
+def identity_holds(tracker: CostTracker) -> bool:
+    """tracked = acked + spooled + queued + dropped."""
+    stats = tracker.stats()
+    return stats["tracked"] == stats["acked"] + stats["spooled"] + stats["queued"] + stats["dropped"]
