@@ -177,6 +177,7 @@ def test_without_redis_zero_cost_work_runs_and_the_rest_as_set(start, caplog) ->
     assert len(errors) == 4, "decisions and reservations, one each: the rest within half a minute is counted"
 
 
+@pytest.mark.fault
 def test_what_was_allowed_without_redis_is_told_when_it_is_back(own_redis: OwnRedis, start) -> None:
     """Holds, settled amounts and releases of the time without it; the same key is the same reservation meanwhile."""
     guard = start(own_redis.url, when_unavailable="allow", recovery_seconds=0.2)
@@ -197,6 +198,7 @@ def test_what_was_allowed_without_redis_is_told_when_it_is_back(own_redis: OwnRe
     wait_until(lambda: stranger.decide("ann", 1).reserved == 12 * USD, 20, "Redis knows all of it")
 
 
+@pytest.mark.fault
 def test_a_restarted_redis_is_doubted(own_redis: OwnRedis, start) -> None:
     """It may have lost its last second: what it has counts, and holders are waited for."""
     guard = start(own_redis.url, recovery_seconds=1)
@@ -216,6 +218,7 @@ def test_a_restarted_redis_is_doubted(own_redis: OwnRedis, start) -> None:
     assert stranger.decide("ann", 1).reserved == 4 * USD
 
 
+@pytest.mark.fault
 def test_a_redis_that_does_not_answer_is_waited_for_once(own_redis: OwnRedis, start, tmp_path: Path) -> None:
     """A call ends after its timeout, and those after it at once; what it may have held after all is freed again."""
     guard = start(own_redis.url, recovery_seconds=0.2, timeout_seconds=0.5)
