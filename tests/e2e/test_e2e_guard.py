@@ -20,7 +20,7 @@ from costledger.sinks.spend import LedgerReader
 
 USER = "guarded-user"
 BUDGET = PICODOLLARS_PER_USD * 7 + 123_456_789_012
-LEAST, MOST = BUDGET // 300, BUDGET // 40
+LEAST, MOST = BUDGET // 2000, BUDGET // 150
 GUARDS, THREADS = 2, 8
 DEADLINE_SECONDS = 120.0
 
@@ -48,7 +48,7 @@ class Jobs:
                 parts = [actual // 3, actual - actual // 3]
                 events = [self.tracker.track(USER, "openai", "tokens", 1, amount=to_usd(part)) for part in parts]
                 self.guard.settle(USER, made.reservation_id, actual, events)
-                time.sleep(rng.random() * 0.2)
+                time.sleep(rng.random() * 0.5)
                 continue
             if decision.month_to_date is not None:
                 if decision.month_to_date + LEAST > BUDGET and estimate == LEAST:
@@ -92,7 +92,7 @@ def test_concurrent_jobs_keep_a_budget(system, seed: int) -> None:
     def spent() -> Decimal:
         return system.value("SELECT coalesce(sum(amount), 0) FROM ledger.entries WHERE user_id = %s", USER)
 
-    system.wait_until(lambda: spent() > to_usd(BUDGET) / 3, 60, "a third is spent")
+    system.wait_until(lambda: spent() > to_usd(BUDGET) / 5, 60, "a fifth is spent")
     system.redis.flushdb()
     for each in jobs:
         for thread in each.threads:

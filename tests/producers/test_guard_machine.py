@@ -176,8 +176,8 @@ def machine_on(client: redis.Redis) -> type[RuleBasedStateMachine]:
                 self.shown.clear()
                 self.seen = None
             else:
-                keys = {"guard": f"costledger:{{{USER}}}:guard", "items": f"costledger:{{{USER}}}:guard:items"}
-                if not client.delete(keys.get(what, f"costledger:{{{USER}}}:guard:expiry")):
+                keys = {"guard": f"costledger:guard:{{{USER}}}", "items": f"costledger:guard:{{{USER}}}:items"}
+                if not client.delete(keys.get(what, f"costledger:guard:{{{USER}}}:expiry")):
                     return  # nothing was in it, so nothing is lost
             self.seen = None
             assert self._ask(self._new_id(), "-", 1, hold=True).status is Status.UNKNOWN

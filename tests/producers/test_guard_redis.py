@@ -329,10 +329,10 @@ def test_ended_reservations_take_bounded_room(start, client, monkeypatch) -> Non
     for _ in range(30):
         made = guard.reserve("ann", USD, key=f"job-{_}")
         guard.release("ann", made.reservation_id)
-    keys = {key: client.type(key) for key in client.scan_iter("costledger:{ann}*")}
-    assert client.hlen("costledger:{ann}:guard:items") == 60
+    keys = {key: client.type(key) for key in client.scan_iter("costledger:guard:{ann}*")}
+    assert client.hlen("costledger:guard:{ann}:items") == 60
     assert all(0 < client.ttl(key) <= 2 * 86_400 for key in keys)
-    assert client.zcard("costledger:{ann}:guard:done") == 30
+    assert client.zcard("costledger:guard:{ann}:done") == 30
 
 
 def test_a_cluster_finds_every_key_on_the_users_slot(own_cluster: str) -> None:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+
 import pytest
 
 from costledger.schemas.periods import PeriodKind
-from costledger.schemas.redis_keys import TOTAL_KINDS, parse_totals_key, totals_key
+from costledger.schemas.redis_keys import (
+    GUARD_EPOCH_KEY,
+    TOTAL_KINDS,
+    TOTALS_PATTERN,
+    guard_keys,
+    parse_totals_key,
+    totals_key,
+)
 
 
 def test_a_key_is_what_the_contract_says() -> None:
@@ -32,3 +41,16 @@ def test_keys_of_odd_users_are_understood(user: str, kind: PeriodKind) -> None:
 def test_other_keys_are_none_of_ours(key: str) -> None:
     """What somebody else keeps in the same Redis is left alone."""
     assert parse_totals_key(key) is None
+
+
+@pytest.mark.parametrize("user", ["ann", "a}:total:day:b", "}{", "用户"])
+def test_the_guards_keys_are_on_the_users_slot(user: str) -> None:
+    """All of one user share the braces with the totals that they are read with; none is taken for totals by mistake."""
+    *own, total = guard_keys(user, "2026-11")
+    assert own == [
+        f"costledger:guard:{{{user}}}{end}" for end in ("", ":items", ":expiry", ":done", ":offsets:2026-11")
+    ]
+    assert total == totals_key(user, PeriodKind.MONTH, "2026-11")
+    for key in [*own, GUARD_EPOCH_KEY]:
+        assert parse_totals_key(key) is None
+        assert not fnmatchcase(key, TOTALS_PATTERN)

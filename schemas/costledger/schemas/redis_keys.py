@@ -12,6 +12,7 @@ from costledger.schemas.periods import PeriodKind
 
 _PREFIX: Final = "costledger:{"
 _INFIX: Final = "}:total:"
+_GUARD_PREFIX: Final = "costledger:guard:{"
 #: The periods that have totals in Redis.
 TOTAL_KINDS: Final = (PeriodKind.HOUR, PeriodKind.DAY, PeriodKind.MONTH)
 #: What SCAN is asked for to find all totals. It may find other keys too: see `parse_totals_key`.
@@ -37,7 +38,10 @@ def parse_totals_key(key: str) -> tuple[str, str, str] | None:
 
 def guard_keys(user_id: str, month: str) -> list[str]:
     """The keys that a step of the budget guard uses, all on the user's slot: its state, items, ends, ended ones, the
-    offsets awaited in the month of this label, and the month's totals."""
-    guard = f"{_PREFIX}{user_id}}}:guard"
+    offsets awaited in the month of this label, and the month's totals.
+
+    They begin otherwise than those of totals: else those of a user called `a}:total:day:b` could be taken for some.
+    """
+    guard = f"{_GUARD_PREFIX}{user_id}}}"
     own = [guard, *(f"{guard}:{name}" for name in ("items", "expiry", "done"))]
     return [*own, f"{guard}:offsets:{month}", totals_key(user_id, PeriodKind.MONTH, month)]

@@ -67,9 +67,18 @@ class Item:
 
 
 class Outstanding:
-    """The items by reservation id, the acknowledgements they wait for, and the latest totals seen."""
+    """The items by reservation id, the acknowledgements they wait for, and the latest totals seen.
 
-    def __init__(self, items_max: int = ITEMS_MAX, clock: Callable[[], float] = time.monotonic) -> None:
+    `on_overflow` is called, with a lock held, for each settled item that had to make way.
+    """
+
+    def __init__(
+        self,
+        on_overflow: Callable[[], None],
+        items_max: int = ITEMS_MAX,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._on_overflow = on_overflow
         self._items_max = items_max
         self._clock = clock
         self._lock = Lock()
@@ -79,7 +88,6 @@ class Outstanding:
         self._offsets: OrderedDict[UUID, int] = OrderedDict()
         self._seen: OrderedDict[str, Seen] = OrderedDict()
         self._generations: OrderedDict[str, tuple[str, float]] = OrderedDict()
-        self.overflowed = 0
 
     def __len__(self) -> int:
         return len(self._items)
@@ -216,11 +224,12 @@ class Outstanding:
     def _make_room(self) -> bool:
         if len(self._items) < self._items_max:
             return True
-        oldest = next((item for item in self._items.values() if item.kind is not Kind.HELD), None)
-        if oldest is None:
+        others = [item for item in self._items.values() if item.kind is not Kind.HELD]
+        if not others:
             return False
-        self._discard(oldest)
-        self.overflowed += 1
+        # What Redis knows is only missed if it is lost; what it does not know is missed for certain.
+        self._discard(next((item for item in others if item.told), others[0]))
+        self._on_overflow()
         return True
 
     def _put(self, item: Item) -> None:

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Final, Protocol, Self
 from uuid import UUID, uuid4
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 Listener = Callable[[UUID, int, int], None]
 
 _TIMED_UUID_VERSION: Final = 7
+_OVERFLOW: Final = "too many open reservations: a settled amount is told no more, and missed should Redis lose it"
 
 
 class Acknowledging(Protocol):
@@ -181,8 +183,8 @@ class RedisGuard:
     def _begin(self) -> None:
         self._client = connect(self._redis, self._timeout_seconds) if isinstance(self._redis, str) else self._redis
         self._budgets = BudgetCache(self._budget_source, self._budget_seconds)
-        self._outstanding = Outstanding()
         self._loud = Loud()
+        self._outstanding = Outstanding(partial(self._loud.tell, "guard_overflow", _OVERFLOW))
         self._counts: Counter[str] = Counter()
         self._counts_lock = Lock()
         scripts = self._scripts = Scripts(self._client, self._times, self._redis_clock_us)

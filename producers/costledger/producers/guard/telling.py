@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
-from costledger.producers.guard import decisions
 from costledger.producers.guard.connecting import RedisErrors
 from costledger.producers.guard.heartbeat import Heartbeat
 from costledger.producers.guard.loud import Loud
 from costledger.producers.guard.outstanding import ANY_MONTH, Item, Kind, Outstanding
 from costledger.producers.guard.scripts import APPLIED_AT_ONCE_MAX, Scripts, Times
 
+#: The cause in the log; decisions that cannot be taken are another one, which ends by itself.
+_UNTOLD: Final = "guard_untold"
 #: Everything is told so many times in the window of recovery, and in the time of a reservation.
 _BEATS_PER_WINDOW: Final = 4
 _INTERVAL_SECONDS_MAX: Final = 2.0
@@ -105,11 +106,11 @@ class Teller:
         if self._outstanding.note_seen(user_id, applied.generation, applied.seen):
             # Another state than before: what was not in this call may be missing there.
             self.wake(everything=True)
-        self._loud.over(decisions.UNAVAILABLE)
+        self._loud.over(_UNTOLD)
 
     def _failed(self, items: list[Item], error: Exception) -> None:
         self._outstanding.untold(items)
-        self._loud.tell(decisions.UNAVAILABLE, f"reservations cannot be told to Redis ({error}): kept and told later")
+        self._loud.tell(_UNTOLD, f"reservations cannot be told to Redis ({error}): kept and told later")
 
     def _ends(self, item: Item) -> str:
         if item.kind is Kind.HELD:
