@@ -24,7 +24,7 @@ from costledger.schemas.settings import Settings
 COMMANDS = {
     *("budget delete", "budget get", "budget set", "demo", "doctor", "emit", "import focus", "import llm-trace"),
     *("migrate", "notifier", "prices check", "prices list", "prices show", "quarantine list", "quarantine replay"),
-    *("quarantine show", "reconcile", "schemas check", "sink", "stream", "topics", "up"),
+    *("quarantine show", "recommend", "reconcile", "schemas check", "sink", "stream", "topics", "up"),
 }
 EMIT = ("emit", "--user", "u", "--service", "aws-rekognition", "--operation", "detectLabels", "--quantity", "1")
 

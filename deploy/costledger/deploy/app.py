@@ -15,6 +15,7 @@ from costledger.deploy.commands import (
     imports,
     prices,
     quarantine,
+    recommend,
     reconcile,
     schemas,
     setup,
@@ -41,7 +42,7 @@ def command() -> Any:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for group in (demo, up, workers, setup, emit, imports, reconcile, quarantine, budget, prices, schemas):
+    for group in (demo, up, workers, setup, emit, imports, reconcile, quarantine, budget, prices, recommend, schemas):
         group.register(app)
     return typer.main.get_command(app)
 

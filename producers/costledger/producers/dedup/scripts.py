@@ -64,17 +64,16 @@ local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local seen, found, most = {}, {}, tonumber(ARGV[4]) * 2
 for _, band in ipairs(KEYS) do
   for _, digest in ipairs(redis.call('ZREVRANGEBYSCORE', band, '+inf', now, 'LIMIT', 0, ARGV[3])) do
-    if not seen[digest] then
-      seen[digest] = true
+    if seen[digest] == nil then
       local entry = redis.call('HMGET', ARGV[1] .. digest, 'namespace', 'signature')
-      if not entry[2] then
-        redis.call('ZREM', band, digest)
-      elseif entry[1] == ARGV[2] then
+      seen[digest] = entry[2] ~= false
+      if entry[2] and entry[1] == ARGV[2] then
         found[#found + 1] = digest
         found[#found + 1] = entry[2]
         if #found >= most then return found end
       end
     end
+    if not seen[digest] then redis.call('ZREM', band, digest) end
   end
 end
 return found
