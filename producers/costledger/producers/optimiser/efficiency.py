@@ -11,7 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
-from costledger.producers.prices.rates import divided_half_even
+from costledger.producers.optimiser.ledger_usage import two_decimals
 from costledger.schemas.money import PICODOLLARS_PER_USD
 
 _HIGH: Final = 100 * PICODOLLARS_PER_USD
@@ -27,5 +27,4 @@ def efficiency_score(total: int, hit_rate: Fraction | None) -> Decimal:
         score -= 10
     if hit_rate is not None:
         score += (hit_rate * 100 - 50) / 2
-    score = max(Fraction(0), min(Fraction(100), score))
-    return Decimal(divided_half_even(score.numerator * 100, score.denominator)).scaleb(-2)
+    return two_decimals(max(Fraction(0), min(Fraction(100), score)))

@@ -79,4 +79,10 @@ def share_of(amount: int, percent: int) -> int:
 
 def percent_of(share: Fraction) -> Decimal:
     """A share as percent with two decimals, ties to even: for people, never for a decision."""
-    return Decimal(divided_half_even(share.numerator * 10_000, share.denominator)).scaleb(-2)
+    return two_decimals(share * 100)
+
+
+def two_decimals(number: Fraction) -> Decimal:
+    """A number with two decimals, ties to even, in whatever decimal context the host works."""
+    # Made from text: arithmetic, scaleb too, would round to the host's precision.
+    return Decimal(f"{divided_half_even(number.numerator * 100, number.denominator)}E-2")
