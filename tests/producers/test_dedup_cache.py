@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ from tests.fixtures.fix_redis import OwnRedis
 from tests.fixtures.wait import wait_until
 
 from costledger.producers.dedup import CacheAway, ResultCache
-from costledger.producers.dedup.store import AWAY_SECONDS
+from costledger.producers.dedup.store import AWAY_SECONDS, TIMEOUT_SECONDS
 from costledger.schemas.errors import InvalidValue
 
 #: Nobody listens there: the port of the discard protocol, which no test starts.
@@ -368,6 +370,38 @@ def test_a_lease_that_ended_is_taken_over_by_one(make_cache: Callable[..., Resul
     assert len(calls) == 1
 
 
+def test_who_comes_too_late_frees_nobody_elses_lease(
+    make_cache: Callable[..., ResultCache], client: redis.Redis
+) -> None:
+    """The first one's lease ends, a second takes over, the first one fails: the second's lease stays."""
+    cache = make_cache(lease_seconds=0.2, wait_seconds=30)
+    second_cache = make_cache(lease_seconds=60, wait_seconds=30)
+    steps = {name: threading.Event() for name in ("first", "second", "fail", "end")}
+
+    def first() -> None:
+        steps["first"].set()
+        steps["fail"].wait(20)
+        raise ValueError("late")
+
+    def second() -> str:
+        steps["second"].set()
+        steps["end"].wait(20)
+        return "result"
+
+    with ThreadPoolExecutor(2) as pool:
+        late = pool.submit(cache.run, "u", "text", first)
+        assert steps["first"].wait(10)
+        taking_over = pool.submit(second_cache.run, "u", "text", second)
+        assert steps["second"].wait(10)
+        steps["fail"].set()
+        with pytest.raises(ValueError, match="late"):
+            late.result(10)
+        assert len(list(client.scan_iter("*:lease:*"))) == 1
+        steps["end"].set()
+        assert taking_over.result(10) == "result"
+    assert list(client.scan_iter("*:lease:*")) == []
+
+
 def test_async_work_is_done_once_too(make_cache: Callable[..., ResultCache]) -> None:
     """30 tasks, one call; the event loop goes on meanwhile."""
     cache = make_cache()
@@ -448,6 +482,33 @@ def test_without_redis_the_work_is_simply_done(worker: Worker, caplog: pytest.Lo
     with pytest.raises(CacheAway):
         cache.counted("u", "2026-11-23")
     cache.close()
+
+
+def test_a_redis_that_never_answers_costs_one_timeout(worker: Worker) -> None:
+    """It takes the connection and is silent: 20 lookups wait once, and nothing is tried a second time."""
+    taken = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def take() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    taken.append(server.accept()[0])
+
+        threading.Thread(target=take, daemon=True).start()
+        url = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+        begun = time.monotonic()
+        cache = ResultCache("embedding", service="openai", operation="embedding-small", redis_url=url)
+        for number in range(20):
+            assert cache.run("u", number, worker.on(number)) == ["result of", number]
+            # Nothing is sent twice: a count might be counted twice.
+            assert number or len(taken) == 1
+        assert TIMEOUT_SECONDS <= time.monotonic() - begun < 10
+        assert cache.stats()["bypassed"] == 20
+        server.shutdown(socket.SHUT_RDWR)
+    for connection in taken:
+        connection.close()
+    # Another one only where the 20 took longer than the pause after a failure.
+    assert 1 <= len(taken) <= 1 + (time.monotonic() - begun) // AWAY_SECONDS
 
 
 @pytest.mark.fault

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import redis
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 from tests.fixtures.fix_report import add_test_note
 
@@ -133,7 +134,7 @@ def test_files_that_are_no_pictures_or_too_large_are_no_error(cache: ResultCache
     assert width * width > PIXELS_MAX
     bomb = saved(Image.new("1", (width, width)))
     assert len(bomb) < 20_000
-    assert similar.signature(bomb) is None
+    assert SimilarImages(quality=0).signature(bomb) is None
 
 
 def flipped(signature: bytes, bits: list[int]) -> bytes:
@@ -198,6 +199,8 @@ def test_candidates_are_bounded(redis_url: str, similar: SimilarImages) -> None:
         store.complete(place, "t", Hit(b"x", None), signed, ttl_seconds=60 + number, entries_max=2000)
     found = store.candidates(place, "g", similar.namespace, similar.probes(signature))
     assert sorted(int(digest, 16) for digest, _ in found) == list(range(936, 1000))
+    with redis.Redis.from_url(redis_url) as client:
+        assert {client.zcard(key) for key in client.scan_iter("*:band:*")} == {64}
     store.close()
 
 

@@ -252,18 +252,25 @@ def test_many_users_are_told_without_waiting(kafka: KafkaServer, topic: str) -> 
     ("ending", "code"),
     [
         ("", 0),
+        ("caches = cache = None", 0),
         ("raise SystemExit(5)", 5),
         ("os.kill(os.getpid(), signal.SIGTERM); signal.pause()", -signal.SIGTERM),
     ],
-    ids=["end", "exception", "sigterm"],
+    ids=["end", "forgotten", "exception", "sigterm"],
 )
 def test_a_host_that_ends_without_closing_tells_its_lookups(
     kafka: KafkaServer, topic: str, redis_url: str, ending: str, code: int
 ) -> None:
-    """Before the tracker is closed, whichever was made first."""
-    script = f"tracker = tracker_of(); cache = cache_of(tracker); look_up(cache, 'u'); {ending}"
+    """Before the trackers are closed: eight of them, so that it is no matter of luck."""
+    script = f"""
+trackers = [tracker_of() for _ in range(8)]
+caches = [cache_of(tracker) for tracker in trackers]
+for number, cache in enumerate(caches):
+    look_up(cache, f"user-{{number}}")
+{ending}
+"""
     finish(start(redis_url, script, kafka.bootstrap_servers, topic), code)
-    assert told(kafka, topic) == {"u": summary(2, 1)}
+    assert told(kafka, topic) == {f"user-{number}": summary(2, 1) for number in range(8)}
 
 
 def test_a_forked_child_tells_its_own_lookups(kafka: KafkaServer, topic: str, redis_url: str) -> None:
@@ -280,6 +287,34 @@ assert os.wait()[1] == 0
 """
     finish(start(redis_url, script, kafka.bootstrap_servers, topic))
     assert told(kafka, topic) == {"parent": summary(2, 1), "child": summary(2, 1)}
+
+
+def test_a_fork_while_other_threads_are_in_the_cache_blocks_nobody(redis_url: str) -> None:
+    """Locks that a thread of the parent holds do not exist in the child; its counts begin at zero."""
+    script = """
+cache = cache_of()
+look_up(cache, "u")
+away = ResultCache("away", service="s", operation="o", redis_url="redis://127.0.0.1:9/0")
+held, forked = threading.Event(), threading.Event()
+def hold():
+    with cache._counters._lock, away._counters._lock, away._complaints._lock, away._store._complaints._lock:
+        held.set()
+        forked.wait()
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+pid = os.fork()
+if pid == 0:
+    look_up(cache, "u")
+    look_up(away, "u")
+    away.run("u", object(), lambda: None)
+    assert (cache.stats()["hits"], away.stats()["bypassed"]) == (3, 4)
+    os._exit(7)
+forked.set()
+thread.join()
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+    assert finish(start(redis_url, script)) == "7\n"
 
 
 def test_an_extra_that_is_missing_is_named() -> None:

@@ -168,15 +168,35 @@ def test_similar_results_are_counted_as_such_and_save_their_own_cost(make_cache:
     assert (stats["hits"], stats["similar"], stats["misses"], stats["saved"]) == (1, 1, 3, 101)
 
 
-def test_the_nearest_of_several_is_taken(make_cache: Callable[..., ResultCache]) -> None:
-    """Not the first nor the newest of those that are similar enough. (A fixed seed: all three are clear cases.)"""
-    rng = random.Random(7)
-    base = words(rng, 300)
-    cache = make_cache(similarity=SimilarText("0.8", permutations=1024))
-    for name, changes in (("far", 16), ("near", 9), ("also far", 16)):
-        text = " ".join(changed(rng, base, changes))
-        assert cache.run("u", text, lambda name=name: name) == name, "they are not each other's likes"
-    assert cache.run("u", " ".join(base), _fail) == "near"
+class NearNumbers:
+    """A host's own kind of similarity: numbers at most 10 apart."""
+
+    namespace = "numbers"
+
+    def signature(self, content: object) -> bytes | None:
+        return str(content).encode()
+
+    def bands(self, signature: bytes) -> list[bytes]:  # noqa: ARG002 - all numbers are in one band
+        return [b"all"]
+
+    def probes(self, signature: bytes) -> list[bytes]:
+        return self.bands(signature)
+
+    def distance(self, one: bytes, other: bytes) -> int | None:
+        apart = abs(int(one) - int(other))
+        return apart if apart <= 10 else None
+
+
+@pytest.mark.parametrize("stored", [(-9, 2), (2, -9)])
+def test_the_nearest_of_several_is_taken(make_cache: Callable[..., ResultCache], stored: tuple[int, ...]) -> None:
+    """Not the first nor the newest of those that are similar enough; any kind of similarity can be given."""
+    cache = make_cache(similarity=NearNumbers())
+    for number in stored:
+        assert cache.run("u", number, lambda number=number: number) == number
+    assert cache.run("u", 0, _fail) == 2
+    assert cache.run("u", -4, _fail) == -9
+    with pytest.raises(LookupError):
+        cache.run("u", 13, _fail)
 
 
 def test_what_expired_or_was_evicted_is_not_found(
