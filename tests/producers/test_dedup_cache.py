@@ -263,6 +263,19 @@ def test_a_stored_result_that_nobody_can_read_is_replaced(
     assert counted(cache, "u") == {"hits": 1, "similar": 0, "misses": 2, "saved": 0}
 
 
+@pytest.mark.parametrize("cost", [b"much", b"-5", b"1.5"])
+def test_a_stored_cost_that_is_none_is_not_known(
+    make_cache: Callable[..., ResultCache], client: redis.Redis, worker: Worker, cost: bytes
+) -> None:
+    """The result is served, and its saving is unknown."""
+    cache = make_cache()
+    cache.run("u", "text", worker.on(1))
+    (key,) = client.scan_iter("*:entry:*")
+    client.hset(key, "cost", cost)
+    assert cache.run("u", "text", worker.on(2)) == ["result of", 1]
+    assert (cache.stats()["unpriced"], cache.stats()["saved"]) == (1, 0)
+
+
 def test_a_key_of_another_type_is_no_obstacle(
     make_cache: Callable[..., ResultCache], client: redis.Redis, worker: Worker
 ) -> None:

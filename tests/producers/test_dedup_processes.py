@@ -233,6 +233,23 @@ def test_no_lookup_is_told_twice_nor_left_out_while_others_tell(kafka: KafkaServ
     assert totals == summary(8 * 1500, 8 * 500)
 
 
+def test_a_process_without_threads_to_spare_tells_at_once(
+    kafka: KafkaServer, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No thread can be started: the lookup is told by the one who counts it."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with CostTracker(kafka.bootstrap_servers, "tests", topic=topic) as tracker:
+        reports = LookupReports(tracker, "embedding", EMBEDDING_DEDUPLICATION, 600)
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Timer, "start", refuse)
+            reports.add("u", hit=True, saved=COST)
+        assert tracker.stats()["tracked"] == 2
+    assert told(kafka, topic)["u"] == summary(1, 0)
+
+
 def test_many_users_are_told_without_waiting(kafka: KafkaServer, topic: str) -> None:
     """The books are bounded: a thousand users within a long interval do not stay in memory."""
     with CostTracker(kafka.bootstrap_servers, "tests", topic=topic) as tracker:

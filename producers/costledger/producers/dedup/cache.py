@@ -285,13 +285,9 @@ class ResultCache:
         place = asked.place
         try:
             signature = similarity.signature(asked.content)
-        except Exception as error:  # noqa: BLE001 - broken content: the work will say so itself, or can do with it
-            self._complaints.say("signature", f"cache {self._name}: content without a signature: {error}")
-            return None
-        if signature is None:
-            return None
-        asked.signed = Signed(asked.group, similarity.namespace, signature, similarity.bands(signature))
-        try:
+            if signature is None:
+                return None
+            asked.signed = Signed(asked.group, similarity.namespace, signature, similarity.bands(signature))
             candidates = self._store.candidates(place, asked.group, similarity.namespace, similarity.probes(signature))
             near = [(similarity.distance(signature, other), digest) for digest, other in candidates]
             for _, digest in sorted((distance, digest) for distance, digest in near if distance is not None):
@@ -300,7 +296,9 @@ class ResultCache:
                 if found is not None:
                     return found
         except CacheAway:
-            return None
+            return None  # logged where it happened
+        except Exception as error:  # noqa: BLE001 - broken content: the work will say so itself, or can do with it
+            self._complaints.say("similar", f"cache {self._name}: content was not compared: {error}")
         return None
 
     def _keep(self, asked: _Asked, done: Outcome) -> None:

@@ -72,9 +72,7 @@ class LookupReports:
             self._count += 1
             full = self._count >= LOOKUPS_MAX or len(self._summaries) >= SUMMARIES_MAX or summary.saved > COST_MAX
             if not full and self._timer is None:
-                self._timer = threading.Timer(self._interval_seconds, self.flush)
-                self._timer.daemon = True
-                self._timer.start()
+                full = not self._start_timer()
         if full:
             self.flush()
 
@@ -102,6 +100,16 @@ class LookupReports:
         self._summaries = {}
         self._count = 0
         self._timer = None
+
+    def _start_timer(self) -> bool:
+        timer = threading.Timer(self._interval_seconds, self.flush)
+        timer.daemon = True
+        try:
+            timer.start()
+        except RuntimeError:  # no more threads, or the interpreter is ending: told at once instead
+            return False
+        self._timer = timer
+        return True
 
     def _tell(self, user_id: str, summary: Summary) -> None:
         occurred_at = from_microseconds(summary.last_us)

@@ -96,7 +96,6 @@ class Store:
             socket_connect_timeout=TIMEOUT_SECONDS,
             retry=retry.Retry(backoff.NoBackoff(), 0),
         )
-        self._failures: tuple[type[Exception], ...] = (redis.RedisError, OSError)
         self._absences: tuple[type[Exception], ...] = (redis.ConnectionError, redis.TimeoutError, OSError)
         self._complaints = Complaints(logger)
         self._away_until = 0.0
@@ -196,7 +195,7 @@ class Store:
             raise CacheAway("Redis did not answer a moment ago")
         try:
             return command()
-        except self._failures as error:
+        except Exception as error:  # whatever the client raises, the host must live
             if isinstance(error, self._absences):
                 self._away_until = time.monotonic() + AWAY_SECONDS
             text = f"the cache cannot be used, work is done without it: {type(error).__name__}: {error}"
@@ -209,4 +208,4 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _cost(text: bytes | None) -> int | None:
-    return int(text) if text else None
+    return int(text) if text and text.isdigit() else None
