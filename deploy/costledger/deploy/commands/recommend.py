@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 def recommend(
     user: Annotated[
-        str | None, typer.Argument(metavar="[USER]", help="User id. Default: all users together.", show_default=False)
+        str | None, typer.Argument(metavar="USER", help="User id. Default: all users together.", show_default=False)
     ] = None,
     from_: Annotated[
         datetime | None,
