@@ -36,7 +36,7 @@ COMMANDS = {
         "quarantine list",
         "quarantine replay",
     ),
-    *("quarantine show", "reconcile", "rerate", "schemas check", "sink", "stream", "topics", "up"),
+    *("quarantine show", "recommend", "reconcile", "rerate", "schemas check", "sink", "stream", "topics", "up"),
 }
 EMIT = ("emit", "--user", "u", "--service", "aws-rekognition", "--operation", "detectLabels", "--quantity", "1")
 RERATE = ("rerate", "--from", "2026-01-01T00:00:00Z", "--to")

@@ -16,6 +16,7 @@ from costledger.deploy.commands import (
     outbox,
     prices,
     quarantine,
+    recommend,
     reconcile,
     rerate,
     schemas,
@@ -56,6 +57,7 @@ def command() -> Any:
         quarantine,
         budget,
         prices,
+        recommend,
         schemas,
     ):
         group.register(app)

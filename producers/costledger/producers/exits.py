@@ -54,15 +54,22 @@ class Lock(Protocol):
 _FORK_WAIT_SECONDS_MAX: Final = 2.0
 
 _open: WeakSet[Closable] = WeakSet()
+#: Those among them that still have something to tell through a tracker, and so are closed before any.
+_first: WeakSet[Closable] = WeakSet()
 _held_at_fork: WeakKeyDictionary[Lock, int] = WeakKeyDictionary()
 #: The locks that a forking thread has taken: each thread lets go its own.
 _taken = threading.local()
 _finalized_in: set[int] = set()
 
 
-def watch(tracker: Closable) -> None:
-    """Look after a tracker until it is closed or gone. The first one in a main thread may install the SIGTERM handler."""
+def watch(tracker: Closable, *, first: bool = False) -> None:
+    """Look after a tracker until it is closed or gone. The first one in a main thread may install the SIGTERM handler.
+
+    `first`: to be closed before the others, since it speaks through one of them.
+    """
     _open.add(tracker)
+    if first:
+        _first.add(tracker)
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _close_and_die)
 
@@ -70,6 +77,7 @@ def watch(tracker: Closable) -> None:
 def forget(tracker: Closable) -> None:
     """The tracker is closed."""
     _open.discard(tracker)
+    _first.discard(tracker)
 
 
 def watch_process() -> None:
@@ -89,7 +97,7 @@ def hold_at_fork(lock: Lock, rank: int = 0) -> None:
 
 def close_all() -> None:
     """Close every open tracker of this process."""
-    for tracker in list(_open):
+    for tracker in [*_first, *_open]:
         tracker.close()
 
 
