@@ -13,15 +13,14 @@ from functools import lru_cache
 from typing import Any, Final
 
 from costledger.schemas.events import (
-    AMOUNT_PICODOLLARS_MAX,
     ID_TIME_TOLERANCE_MILLISECONDS,
     OCCURRED_AT_END_US,
     OCCURRED_AT_MIN_US,
-    QUANTITY_NANOUNITS_MAX,
     Category,
     EventRecord,
     check_metadata,
 )
+from costledger.schemas.money import AMOUNT_PICODOLLARS_MAX, QUANTITY_NANOUNITS_MAX
 
 #: What is remembered is forgotten, all at once, when there is more of it.
 NAMES_REMEMBERED_MAX: Final = 4096
