@@ -265,17 +265,17 @@ def test_a_full_spool_degrades_and_takes_events_again_when_it_has_drained(
         own_kafka.start()
         assert tracker.flush(DRAIN_SECONDS) == 0
         unspooled = tracker.stats()["unspooled"]
-        wait_until(lambda: spooled_again(tracker, ids, unspooled), FLUSH_SECONDS, "events are spooled again")
+        assert tracker.stats()["spooled"] == 0
+
+        def spooled_again() -> bool:
+            before = tracker.stats()["unspooled"]
+            ids.extend(tracker.track_s3("u", "get", 1, metadata={"file": "f" * 500}) for _ in range(200))
+            return tracker.stats()["unspooled"] == before >= unspooled
+
+        wait_until(spooled_again, FLUSH_SECONDS, "as many events as before are spooled again")
         assert tracker.flush(DRAIN_SECONDS) == 0
     assert errors == []
     assert set(ids_in(own_kafka, topic)) == set(ids)
-
-
-def spooled_again(tracker: CostTracker, ids: list[UUID], unspooled: int) -> bool:
-    """Track one more event; whether it was spooled."""
-    before = tracker.stats()["unspooled"]
-    ids.append(tracker.track_s3("u", "get", 1))
-    return tracker.stats()["unspooled"] == before >= unspooled
 
 
 def test_an_event_in_memory_that_expires_is_spooled_where_there_is_room_by_then(

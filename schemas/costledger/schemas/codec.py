@@ -25,6 +25,7 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 from costledger.schemas.alerts import AlertRecord, CostAlert
 from costledger.schemas.budgets import Budget
 from costledger.schemas.errors import MalformedMessage, OversizeMessage, UnknownSchema, shown
+from costledger.schemas.event_bytes import known_event_bytes, learn
 from costledger.schemas.events import CostEvent, EventRecord, check_event
 from costledger.schemas.foreign import parse_foreign
 from costledger.schemas.topics import TopicNames
@@ -89,6 +90,10 @@ class Codec:
     def encode(self, record: dict[str, Any]) -> bytes:
         """A record in the encoding that the process uses. A record that does not fit the schema raises ValueError or TypeError."""
         return self._written(self._prefix, record)
+
+    def framed(self, body: bytes) -> bytes:
+        """A record that is in Avro already, in the encoding that the process uses."""
+        return self._prefix + body
 
     def encode_single_object(self, record: dict[str, Any]) -> bytes:
         """The same in single-object encoding, whatever the process uses: what can be read without any registry."""
@@ -201,8 +206,13 @@ def configure_registry(registry: SchemaRegistry | None, names: TopicNames | None
 
 def encode_event(record: EventRecord) -> bytes:
     """An event record as bytes, after checking its bounds; raises `InvalidEvent`."""
+    body = known_event_bytes(record)
+    if body is not None:
+        return _EVENTS.framed(body)
     check_event(record)
-    return _EVENTS.encode(record)
+    data = _EVENTS.encode(record)
+    learn(record)
+    return data
 
 
 def decode_event(data: bytes) -> EventRecord:

@@ -156,7 +156,7 @@ def check_event(record: EventRecord, received_at_us: int | None = None) -> None:
     if record["reverses_event_id"] is not None:
         _check_uuid("reverses_event_id", record["reverses_event_id"])
     if record["metadata"] != {}:
-        _check_metadata(record["metadata"])
+        check_metadata(record["metadata"])
 
 
 def _check_integer(record: EventRecord, name: str, limit: int, shown_limit: int, unit: str) -> None:
@@ -215,7 +215,8 @@ def _is_price(text: str) -> bool:
     return isinstance(exponent, int) and exponent >= -PRICE_EXPONENT_MAX and price.adjusted() < PRICE_EXPONENT_MAX
 
 
-def _check_metadata(metadata: object) -> None:
+def check_metadata(metadata: object) -> None:
+    """Check the bounds of an event's metadata; raises `InvalidEvent`."""
     if not isinstance(metadata, Mapping):
         raise InvalidEvent("metadata", metadata, "a map of strings")
     if len(metadata) > METADATA_KEYS_MAX:

@@ -27,7 +27,7 @@ Row = tuple[int, bytes, bytes]
 
 _FORMAT: Final = 1
 #: Small pages: each event writes at least one whole page to the log. Measured with events of 170 bytes: 1024 costs the
-#: least CPU, and a third of the bytes of 4096.
+#: least CPU, and writes two fifths of the bytes of 4096.
 _PAGE_BYTES: Final = 1024
 #: What the log may take of the file's bound.
 _WAL_BYTES_MAX: Final = 16 * 2**20

@@ -38,6 +38,14 @@ class Source:
         self._deleted_at = 0.0
         self._paused_until = 0.0
 
+    def write(self, key: bytes, value: bytes, held_max: int) -> tuple[int, bool]:
+        """Write an event, holding the lock: its row, and whether it is in flight now and to be sent by the caller."""
+        book = self.book
+        row = book.reserve()
+        self.file.insert(row, key, value)
+        self.unacknowledged += 1
+        return row, book.written(row, held_max)
+
     def delivered(self, row: int, error: KafkaError | None, message: Message) -> None:
         """The delivery callback of a row."""
         if error is None:

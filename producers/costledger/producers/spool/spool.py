@@ -78,8 +78,18 @@ class Spool:
             own = self._open()
             if own is None:
                 return self._unspooled()
+        lock = own.lock
         try:
-            row, direct = self._put(own, key, value, unpriced)
+            if not lock.acquire(False) and not lock.acquire(timeout=_WAIT_SECONDS_MAX):
+                raise SpoolBusy(f"the spool {own.file.path} was busy for {_WAIT_SECONDS_MAX:g} s")
+            try:
+                if own is not self._own:
+                    raise SpoolUnavailable(f"the spool {own.file.path} has just been closed")
+                row, direct = own.write(key, value, self._direct_max)
+                # Before anybody can read the row and have it acknowledged.
+                self._counters.spool(unpriced)
+            finally:
+                lock.release()
         except SpoolUnavailable as error:
             self._pause(error)
             return self._unspooled()
@@ -100,7 +110,7 @@ class Spool:
                 if own is not self._own:
                     return False
                 # In flight at most 0 rows: it is read from disk later, since the client has just failed with it.
-                self._write(own, key, value, 0)
+                own.write(key, value, 0)
                 self._counters.rescue()
         except SpoolUnavailable as error:
             self._pause(error)
@@ -148,25 +158,6 @@ class Spool:
         """In a forked child: leave the parent's files alone for good."""
         for source in self._sources:
             source.file.abandon()
-
-    def _put(self, own: Source, key: bytes, value: bytes, unpriced: bool) -> tuple[int, bool]:
-        if not own.lock.acquire(timeout=_WAIT_SECONDS_MAX):
-            raise SpoolBusy(f"the spool {own.file.path} was busy for {_WAIT_SECONDS_MAX:g} s")
-        try:
-            if own is not self._own:
-                raise SpoolUnavailable(f"the spool {own.file.path} has just been closed")
-            written = self._write(own, key, value, self._direct_max)
-            # Before anybody can read the row and have it acknowledged.
-            self._counters.spool(unpriced)
-            return written
-        finally:
-            own.lock.release()
-
-    def _write(self, own: Source, key: bytes, value: bytes, held_max: int) -> tuple[int, bool]:
-        row = own.book.reserve()
-        own.file.insert(row, key, value)
-        own.unacknowledged += 1
-        return row, own.book.written(row, held_max)
 
     def _open(self) -> Source | None:
         """The file to write to, made if need be; None where there can be none now."""
