@@ -80,7 +80,7 @@ def test_a_map_of_prices_is_imported(cli: Cli) -> None:
     """The file can be laid over the shipped prices at once; what was left out is told with reasons."""
     command = ("prices", "import", "litellm", str(EXCERPT), "--effective-from", "2026-11-01")
     answer = cli.json(*command, "--output", "litellm.toml")
-    assert (answer["models"], answer["models_imported"], answer["prices"]) == (19, 10, 21)
+    assert (answer["models"], answer["models_imported"], answer["prices"]) == (19, 10, 31)
     assert {"model": "tts-1", "field": "", "reason": "mode audio_speech: not text tokens alone"} in answer["left_out"]
     assert [finding["severity"] for finding in answer["findings"]] == ["review"]
     cli.settings = {"COSTLEDGER_PRICE_FILES": json.dumps([str(cli.directory / "litellm.toml")])}
@@ -93,7 +93,7 @@ def test_an_import_is_repeatable_and_overwrites_nothing(cli: Cli) -> None:
     """The same arguments give the same bytes; a file that is there stays unless told otherwise."""
     command = ("prices", "import", "litellm", str(EXCERPT), "--effective-from", "2026-11-01", "--output", "a.toml")
     done = cli(*command, "--provider", "openai")
-    assert "a.toml: 6 prices of 3 of 5 models" in done.stdout
+    assert "a.toml: 11 prices of 3 of 5 models" in done.stdout
     assert "left out 1 x mode audio_speech: not text tokens alone: tts-1" in done.stdout
     first = (cli.directory / "a.toml").read_bytes()
     assert run([*command[:-1], str(cli.directory / "a.toml")]) == 2

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from costledger.producers.prices import PriceBook, check_prices, price_file_schema
 from costledger.producers.prices.litellm import ImportedPrices, PriceMapOptions, read_litellm
-from costledger.producers.prices.litellm_names import is_price, model_of, service_of
+from costledger.producers.prices.litellm_names import FIELDS, is_price, model_of, service_of
 from costledger.producers.prices.rates import decimal_text
 from costledger.producers.prices.writing import price_file_text
 from costledger.schemas.errors import PriceError
@@ -59,7 +59,7 @@ def reasons(result: ImportedPrices) -> dict[tuple[str, str], str]:
     return {(each.model, each.field): each.reason for each in result.left_out}
 
 
-def test_the_three_kinds_of_tokens_and_embeddings_are_imported() -> None:
+def test_every_kind_of_token_and_embeddings_are_imported() -> None:
     """Each under its operation, a million tokens for what providers print."""
     assert prices_of(read_litellm(EXCERPT, OPTIONS)) == {
         (service, operation, model): Fraction(usd_per_million) / 10**6
@@ -67,9 +67,12 @@ def test_the_three_kinds_of_tokens_and_embeddings_are_imported() -> None:
             ("anthropic", "claude-haiku-4-5-20251001", "input-tokens", "1"),
             ("anthropic", "claude-haiku-4-5-20251001", "output-tokens", "5"),
             ("anthropic", "claude-haiku-4-5-20251001", "cached-input-tokens", "0.1"),
+            ("anthropic", "claude-haiku-4-5-20251001", "cache-write-tokens", "1.25"),
+            ("anthropic", "claude-haiku-4-5-20251001", "cache-write-1h-tokens", "2"),
             ("aws", "anthropic.claude-3-5-haiku-20241022-v1:0", "input-tokens", "0.8"),
             ("aws", "anthropic.claude-3-5-haiku-20241022-v1:0", "output-tokens", "4"),
             ("aws", "anthropic.claude-3-5-haiku-20241022-v1:0", "cached-input-tokens", "0.08"),
+            ("aws", "anthropic.claude-3-5-haiku-20241022-v1:0", "cache-write-tokens", "1"),
             ("databricks", None, "embedding-databricks-bge-large-en", "0.10003"),
             ("deepseek", "deepseek-chat", "input-tokens", "0.28"),
             ("deepseek", "deepseek-chat", "output-tokens", "0.42"),
@@ -80,10 +83,17 @@ def test_the_three_kinds_of_tokens_and_embeddings_are_imported() -> None:
             ("openai", "gpt-4o", "input-tokens", "2.5"),
             ("openai", "gpt-4o", "output-tokens", "10"),
             ("openai", "gpt-4o", "cached-input-tokens", "1.25"),
+            ("openai", "gpt-4o", "input-tokens-priority", "4.25"),
+            ("openai", "gpt-4o", "output-tokens-priority", "17"),
+            ("openai", "gpt-4o", "cached-input-tokens-priority", "2.125"),
             ("openai", "gpt-4o-audio-preview-2024-12-17", "input-tokens", "2.5"),
             ("openai", "gpt-4o-audio-preview-2024-12-17", "output-tokens", "10"),
+            ("openai", "gpt-4o-audio-preview-2024-12-17", "audio-input-tokens", "40"),
+            ("openai", "gpt-4o-audio-preview-2024-12-17", "audio-output-tokens", "80"),
             ("openai", None, "embedding-text-embedding-3-small", "0.02"),
             ("perplexity", "sonar-deep-research", "input-tokens", "2"),
+            ("perplexity", "sonar-deep-research", "output-tokens", "8"),
+            ("perplexity", "sonar-deep-research", "reasoning-tokens", "3"),
             ("perplexity", "pplx-70b-online", "output-tokens", "2.8"),
         )
     }
@@ -95,33 +105,18 @@ def test_the_three_kinds_of_tokens_and_embeddings_are_imported() -> None:
         (
             "gpt-4o",
             "input_cost_per_token_batches",
-            "another price for a service tier; there is one price per operation",
+            "another price for a service tier that no event names",
         ),
         ("gpt-4o", "fedramp_uplift_multiplier", "a factor on other prices, by region or mode"),
-        ("gpt-4o-audio-preview-2024-12-17", "input_cost_per_audio_token", "audio"),
         ("text-embedding-3-small", "output_cost_per_token", "an embedding is charged by its input"),
-        (
-            "claude-haiku-4-5-20251001",
-            "cache_creation_input_token_cost",
-            "tokens written to a cache, or read from one made explicitly",
-        ),
-        (
-            "claude-haiku-4-5-20251001",
-            "cache_creation_input_token_cost_above_1hr",
-            "tokens written to a cache, or read from one made explicitly",
-        ),
+        ("deepseek-flash", "cache_creation_input_token_cost", "the price depends on the hour of the day"),
+        ("gemini/gemini-2.5-pro", "input_cost_per_token_priority", "the price depends on the length of the input"),
         ("gemini/gemini-2.5-pro", "input_cost_per_token", "the price depends on the length of the input"),
         ("gemini/gemini-2.5-pro", "input_cost_per_token_above_200k_tokens", "a price by length of the input"),
         ("gemini/gemini-2.5-pro", "google_maps_grounding_cost_per_query", "queries"),
         ("dashscope/qwen-flash", "tiered_pricing", "a price by length of the input"),
         ("deepseek-flash", "output_cost_per_token", "the price depends on the hour of the day"),
         ("deepseek-flash", "off_peak_pricing", "a price by hour of the day"),
-        (
-            "perplexity/sonar-deep-research",
-            "output_cost_per_token",
-            "the price depends on how many of the tokens are reasoning",
-        ),
-        ("perplexity/sonar-deep-research", "output_cost_per_reasoning_token", "reasoning tokens"),
         ("perplexity/sonar-deep-research", "citation_cost_per_token", "citations"),
         ("perplexity/pplx-70b-online", "input_cost_per_request", "a fee for each request"),
         ("perplexity/pplx-70b-online", "input_cost_per_token", "a price of 0 may be free or unknown"),
@@ -143,13 +138,14 @@ def test_every_price_of_the_map_is_imported_or_listed() -> None:
     """Field by field; a model left out as a whole stands for its fields."""
     result = read_litellm(EXCERPT, OPTIONS)
     listed = reasons(result)
-    fields_of = {"input-tokens": "input_cost_per_token", "output-tokens": "output_cost_per_token"}
+    fields_of = {operation: field for field, operation in FIELDS.items()}
     taken = set()
     for row in result.rows:
         (operation,) = row["operations"]  # type: ignore[misc]  # a list of one
         key = json.loads(str(row["source"]).rpartition(", ")[2])
-        field = "cache_read_input_token_cost" if operation == "cached-input-tokens" else "input_cost_per_token"
-        taken.add((key, fields_of.get(str(operation), field)))
+        base, priority, _ = str(operation).partition("-priority")
+        field = fields_of.get(base, "input_cost_per_token")
+        taken.add((key, f"{field}_priority" if priority else field))
     everything = {
         (model, field)
         for model, fields in json.loads(EXCERPT).items()

@@ -13,7 +13,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from costledger.producers.prices.book import EMBEDDING_PREFIX
-from costledger.producers.prices.tokens import CACHED_INPUT_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS
+from costledger.producers.prices.tokens import (
+    AUDIO_INPUT_TOKENS,
+    AUDIO_OUTPUT_TOKENS,
+    CACHE_WRITE_1H_TOKENS,
+    CACHE_WRITE_TOKENS,
+    CACHED_INPUT_TOKENS,
+    INPUT_TOKENS,
+    OUTPUT_TOKENS,
+    REASONING_TOKENS,
+)
 
 EMBEDDING: Final = "embedding"
 #: What a request of these modes consumes is tokens of text; others count images, seconds, pages or several kinds.
@@ -41,10 +50,15 @@ FIELDS: Final[Mapping[str, str]] = {
     "input_cost_per_token": INPUT_TOKENS,
     "output_cost_per_token": OUTPUT_TOKENS,
     "cache_read_input_token_cost": CACHED_INPUT_TOKENS,
+    "cache_creation_input_token_cost": CACHE_WRITE_TOKENS,
+    "cache_creation_input_token_cost_above_1hr": CACHE_WRITE_1H_TOKENS,
+    "input_cost_per_audio_token": AUDIO_INPUT_TOKENS,
+    "output_cost_per_audio_token": AUDIO_OUTPUT_TOKENS,
+    "output_cost_per_reasoning_token": REASONING_TOKENS,
 }
+#: Service tiers whose events have operations of their own, `<operation>-<tier>`; a field's name ends with the tier.
+TIERS: Final = ("priority", "flex")
 _INPUT_FIELD: Final = "input_cost_per_token"
-_OUTPUT_FIELD: Final = "output_cost_per_token"
-_REASONING_FIELD: Final = "output_cost_per_reasoning_token"
 #: An older name of the same price.
 _CACHE_HIT_FIELD: Final = "input_cost_per_token_cache_hit"
 
@@ -54,13 +68,12 @@ _SERVICE_TIERS: Final = "batches|priority|flex|balanced|ultrafast|decisions"
 _REASONS: Final = tuple(
     (re.compile(pattern), reason)
     for pattern, reason in (
-        (rf"_({_SERVICE_TIERS})$", "another price for a service tier; there is one price per operation"),
+        (rf"_({_SERVICE_TIERS})$", "another price for a service tier that no event names"),
         (r"_above_\d+k_tokens|^tiered_pricing$", "a price by length of the input"),
         (r"^off_peak_pricing$", "a price by hour of the day"),
         (r"multiplier|provider_specific_entry", "a factor on other prices, by region or mode"),
-        (r"^cache_creation|^explicit_cache", "tokens written to a cache, or read from one made explicitly"),
-        (r"audio", "audio"),
-        (r"reasoning", "reasoning tokens"),
+        (r"^cache_creation|^explicit_cache", "another way of writing to a cache, or a cache made explicitly"),
+        (r"audio", "audio that is not counted in tokens of its own"),
         (r"image|pixel", "images"),
         (r"video", "video"),
         (r"_per_second", "seconds"),
@@ -121,18 +134,18 @@ def operation_of(field: str, model: str, *, embedding: bool) -> str | None:
     """The operation that a field prices, None where it has none here."""
     if embedding:
         return embedding_operation(model) if field == _INPUT_FIELD else None
-    return FIELDS.get(field)
+    base, tier = _without_tier(field)
+    operation = FIELDS.get(base)
+    return operation if operation is None or tier is None else f"{operation}-{tier}"
 
 
 def why_not_flat(field: str, fields: Mapping[str, Any]) -> str | None:
     """Why one price for all tokens would be wrong for some requests of this model; None where it would not."""
-    if "tiered_pricing" in fields or any(name.startswith(f"{field}_above_") for name in fields):
+    longer = re.compile(rf"{re.escape(_without_tier(field)[0])}_above_\d+k_tokens")
+    if "tiered_pricing" in fields or any(map(longer.match, fields)):
         return "the price depends on the length of the input"
     if "off_peak_pricing" in fields:
         return "the price depends on the hour of the day"
-    reasoning = fields.get(_REASONING_FIELD)
-    if field == _OUTPUT_FIELD and reasoning is not None and reasoning != fields[field]:
-        return "the price depends on how many of the tokens are reasoning"
     return None
 
 
@@ -143,6 +156,12 @@ def reason_for(field: str, *, embedding: bool) -> str:
     if field == _CACHE_HIT_FIELD:
         return "an older name of cache_read_input_token_cost"
     return next((reason for pattern, reason in _REASONS if pattern.search(field)), _NO_PLACE)
+
+
+def _without_tier(field: str) -> tuple[str, str | None]:
+    """A field's name without the service tier at its end, and that tier."""
+    base, underscore, tier = field.rpartition("_")
+    return (base, tier) if underscore and tier in TIERS else (field, None)
 
 
 def _family(provider: str) -> str:
