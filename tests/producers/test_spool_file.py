@@ -92,6 +92,35 @@ os.kill(os.getpid(), signal.SIGKILL)
     file.remove()
 
 
+def test_new_files_survive_those_who_tidy_up(tmp_path: Path) -> None:
+    """A process that adopts and removes whatever is empty never takes a new file from under its maker."""
+    script = """
+print("ready", flush=True)
+from costledger.producers.spool.directory import others
+from costledger.producers.spool.errors import SpoolUnavailable
+while True:
+    for path in others(Path(sys.argv[1])):
+        try:
+            file = SpoolFile.adopt(path, "t", 2**20, "normal")
+        except SpoolUnavailable:
+            continue
+        file.remove() if file.extent()[2] == 0 else file.close()
+"""
+    preamble = "import sys\nfrom pathlib import Path\nfrom costledger.producers.spool.file import SpoolFile\n"
+    tidy = subprocess.Popen([sys.executable, "-c", preamble + script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert tidy.stdout is not None
+        assert tidy.stdout.readline() == "ready\n"
+        for _ in range(200):
+            file = create(tmp_path)
+            file.insert(1, b"k", b"v")
+            assert file.in_place()
+            file.remove()
+    finally:
+        tidy.kill()
+        tidy.communicate()
+
+
 def test_a_file_of_another_topic_is_left_alone(tmp_path: Path) -> None:
     """One directory can serve trackers of several topics."""
     file = create(tmp_path, "theirs")

@@ -175,7 +175,7 @@ stop = threading.Event()
 def work():
     while not stop.is_set():
         track("parent")
-threads = [threading.Thread(target=work) for _ in range(3)]
+threads = [threading.Thread(target=work, daemon=True) for _ in range(3)]
 for thread in threads: thread.start()
 children = []
 for number in range(6):

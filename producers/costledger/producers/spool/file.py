@@ -35,7 +35,7 @@ _WAL_SHARE: Final = 4
 #: Frames that one event adds to the log, about: its page, and now and then the pages above it.
 _FRAMES_PER_EVENT: Final = 2
 _CACHE_KIBIBYTES: Final = 2048
-_NEW_FILE_ATTEMPTS_MAX: Final = 3
+_NEW_FILE_ATTEMPTS_MAX: Final = 5
 
 _CREATE: Final = (
     "CREATE TABLE about (format INTEGER NOT NULL, topic TEXT NOT NULL)",
@@ -86,10 +86,10 @@ class SpoolFile:
                 raise spool_error(error, directory) from error
             try:
                 file = cls(path, topic, bytes_max, synchronous, new=True)
-            except SpoolBusy:
-                # Somebody who looks for files that others have left is looking at this one.
-                continue
-            except BaseException:
+            except SpoolUnavailable as error:
+                # Somebody who looks for files that others have left has this one, or has removed it as an empty one.
+                if isinstance(error, SpoolBusy) or not path.exists():
+                    continue
                 path.unlink(missing_ok=True)
                 raise
             if path.exists():
