@@ -79,14 +79,33 @@ def test_every_example_runs(
         decode_cost_event(message.value() or b"")
 
 
+def block_of(section: str) -> str:
+    """The first block of Python in a section of the README."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split(f"## {section}\n", 1)[1]
+    block = re.search(r"```python\n(.*?)```", text.split("\n## ", 1)[0], re.DOTALL)
+    assert block is not None
+    return block.group(1)
+
+
+def test_the_readmes_cost_aware_job_works_by_copy_and_paste(
+    environment: dict[str, str], kafka: KafkaServer, topics: TopicNames, tmp_path: Path
+) -> None:
+    """The first block of code under "Know a cost before you spend it", as it stands."""
+    program = tmp_path / "job.py"
+    program.write_text(block_of("Know a cost before you spend it"), encoding="utf-8")
+    # Three features of premium at 0.001, and 100 tokens of an embedding that the job does not make.
+    assert run(program, environment, tmp_path) == "done, having cost 0.003 USD; estimated 0.003002 USD\n"
+    events = [
+        decode_cost_event(message.value() or b"") for message in read_topic(kafka.bootstrap_servers, topics.events)
+    ]
+    assert sorted(event.operation for event in events) == ["detectFaces", "detectLabels", "detectText"]
+
+
 def test_the_readmes_first_call_works_by_copy_and_paste(
     environment: dict[str, str], kafka: KafkaServer, topics: TopicNames, tmp_path: Path
 ) -> None:
     """The first block of code under "Track your first call", with the address replaced and nothing else."""
-    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Track your first call", 1)[1]
-    block = re.search(r"```python\n(.*?)```", section.split("\n## ", 1)[0], re.DOTALL)
-    assert block is not None
-    code = block.group(1)
+    code = block_of("Track your first call")
     assert README_ADDRESS in code
     program = tmp_path / "first.py"
     program.write_text(code.replace(README_ADDRESS, kafka.bootstrap_servers), encoding="utf-8")
