@@ -418,3 +418,19 @@ def test_a_listener_hears_where_every_event_is(
     }
     assert heard == expected
     assert caplog.text.count("a listener failed for") == 20
+
+
+def test_what_was_used_is_never_negative() -> None:
+    """The methods for services refuse it, by name; `track` takes it, for corrections."""
+    errors: list[EventDropped] = []
+    with CostTracker(NOBODY, "tests", on_error=errors.append, flush_timeout_seconds=0) as tracker:
+        tracker.track_rekognition("u", "detectLabels", -5)
+        tracker.track_transcribe("u", -0.5)
+        tracker.track_comprehend("u", "detectSentiment", -1)
+        tracker.track_s3("u", "get", -1)
+        tracker.track_embedding("u", "text-embedding-3-small", -1)
+        tracker.track_processing("u", -1, 1)
+        assert [error.reason for error in errors] == ["invalid"] * 6
+        assert "quantity is -5; it must be 0 or more" in str(errors[0])
+        tracker.track("u", "aws-s3", "get", -1)
+        assert (tracker.stats()["rejected"], tracker.stats()["queued"]) == (6, 1)

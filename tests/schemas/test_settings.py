@@ -307,3 +307,15 @@ def test_settings_cannot_be_changed() -> None:
 def test_errors_are_ours() -> None:
     """InvalidValue of a default never leaves load_settings as such."""
     assert not issubclass(SettingsError, InvalidValue)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PRICE_FILES", "maps.toml"), ("PLAN_SHARES", "eighty"), ("BUDGET_BY_TIER", "free")]
+)
+def test_a_setting_that_is_no_json_is_named_with_its_form(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """The variable, what it is, and a value that would do."""
+    monkeypatch.setenv(PREFIX + name, value)
+    with pytest.raises(SettingsError, match=rf"^{PREFIX}{name} must be JSON: .*its default is [\[{{]"):
+        load_settings()

@@ -46,7 +46,8 @@ _PLAIN_TYPES: Final = (bool, int, float, Decimal, UUID, date, datetime)
 class Draft:
     """The arguments of one tracking call, unchecked.
 
-    `measures` are numbers that go into the metadata because a price depends on them.
+    `measures` are numbers that go into the metadata because a price depends on them. `used`: the quantity is of
+    something that was used, so it is never negative.
     """
 
     user_id: str
@@ -62,6 +63,7 @@ class Draft:
     event_id: UUID | str | None = None
     reverses_event_id: UUID | str | None = None
     measures: Mapping[str, Any] = field(default_factory=dict)
+    used: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -108,7 +110,10 @@ def build_record(draft: Draft, book: PriceBook, source: str) -> tuple[UUID, Even
     metadata = metadata_text(draft.metadata)
     for name, value in draft.measures.items():
         metadata[name] = _measure_text(name, value)
-    priced = _priced(draft, nanounits_of(draft.quantity), occurred_at_us, metadata, book)
+    nanounits = nanounits_of(draft.quantity)
+    if draft.used and nanounits < 0:
+        raise InvalidEvent("quantity", draft.quantity, "0 or more")
+    priced = _priced(draft, nanounits, occurred_at_us, metadata, book)
     reverses = draft.reverses_event_id
     return event_id, event_record(
         event_id,

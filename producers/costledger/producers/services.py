@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from costledger.producers.prices.book import EMBEDDING_PREFIX
@@ -32,6 +33,8 @@ VIDEO_ANALYSIS: Final = "videoAnalysis"
 TRANSCRIPTION: Final = "transcription"
 CHARGE: Final = "charge"
 PROCESSING: Final = "processing"
+
+_NO_MEASURES: Final[Mapping[str, Any]] = {}
 
 
 class ServiceMethods(ABC):
@@ -78,7 +81,8 @@ class ServiceMethods(ABC):
         `quantity` in units of the price book (or of `unit`); `unit_price` in USD per unit and `amount` in USD
         replace the price book's: exact numbers, no floats, an amount with at most 12 decimals. `occurred_at`
         is an aware datetime, by default now. `event_id`, a UUIDv7 with the time of `occurred_at`, makes the
-        call repeatable: the ledger keeps the first event of an id.
+        call repeatable: the ledger keeps the first event of an id. A negative quantity or price lowers totals, as
+        corrections do; the methods for particular services refuse it.
         """
         return self._track(
             Draft(
@@ -97,6 +101,33 @@ class ServiceMethods(ABC):
             )
         )
 
+    def _used(
+        self,
+        user_id: str,
+        service: str,
+        operation: str,
+        quantity: Quantity,
+        metadata: Metadata | None,
+        occurred_at: datetime | None,
+        *,
+        unit: str | None = None,
+        measures: Mapping[str, Any] = _NO_MEASURES,
+    ) -> UUID:
+        """One event of something that was used; a negative quantity is a wrong argument."""
+        return self._track(
+            Draft(
+                user_id=user_id,
+                service=service,
+                operation=operation,
+                quantity=quantity,
+                unit=unit,
+                measures=measures,
+                metadata=metadata,
+                occurred_at=occurred_at,
+                used=True,
+            )
+        )
+
     def track_rekognition(
         self,
         user_id: str,
@@ -107,16 +138,7 @@ class ServiceMethods(ABC):
         occurred_at: datetime | None = None,
     ) -> UUID:
         """Images analysed by Amazon Rekognition, for example `detectLabels`; for `videoAnalysis`, minutes."""
-        return self._track(
-            Draft(
-                user_id=user_id,
-                service=AWS_REKOGNITION,
-                operation=operation,
-                quantity=count,
-                metadata=metadata,
-                occurred_at=occurred_at,
-            )
-        )
+        return self._used(user_id, AWS_REKOGNITION, operation, count, metadata, occurred_at)
 
     def track_rekognition_video(
         self,
@@ -138,16 +160,7 @@ class ServiceMethods(ABC):
         occurred_at: datetime | None = None,
     ) -> UUID:
         """Minutes of speech transcribed by Amazon Transcribe."""
-        return self._track(
-            Draft(
-                user_id=user_id,
-                service=AWS_TRANSCRIBE,
-                operation=TRANSCRIPTION,
-                quantity=minutes,
-                metadata=metadata,
-                occurred_at=occurred_at,
-            )
-        )
+        return self._used(user_id, AWS_TRANSCRIBE, TRANSCRIPTION, minutes, metadata, occurred_at)
 
     def track_comprehend(
         self,
@@ -163,17 +176,15 @@ class ServiceMethods(ABC):
         The event's quantity is in begun units of 100 characters, as they are charged; the number of characters
         is in its metadata.
         """
-        return self._track(
-            Draft(
-                user_id=user_id,
-                service=AWS_COMPREHEND,
-                operation=operation,
-                quantity=characters,
-                unit="character",
-                measures={CHARACTERS_KEY: characters},
-                metadata=metadata,
-                occurred_at=occurred_at,
-            )
+        return self._used(
+            user_id,
+            AWS_COMPREHEND,
+            operation,
+            characters,
+            metadata,
+            occurred_at,
+            unit="character",
+            measures={CHARACTERS_KEY: characters},
         )
 
     def track_s3(
@@ -186,16 +197,7 @@ class ServiceMethods(ABC):
         occurred_at: datetime | None = None,
     ) -> UUID:
         """Amazon S3: `storage` in GB-months, `get` and `put` in requests, `transfer` in GB."""
-        return self._track(
-            Draft(
-                user_id=user_id,
-                service=AWS_S3,
-                operation=operation,
-                quantity=units,
-                metadata=metadata,
-                occurred_at=occurred_at,
-            )
-        )
+        return self._used(user_id, AWS_S3, operation, units, metadata, occurred_at)
 
     def track_embedding(
         self,
@@ -208,16 +210,8 @@ class ServiceMethods(ABC):
         occurred_at: datetime | None = None,
     ) -> UUID:
         """Tokens embedded by a model; the operation is `embedding-<model>`."""
-        return self._track(
-            Draft(
-                user_id=user_id,
-                service=provider,
-                operation=EMBEDDING_PREFIX + model if isinstance(model, str) else model,
-                quantity=tokens,
-                metadata=metadata,
-                occurred_at=occurred_at,
-            )
-        )
+        operation = EMBEDDING_PREFIX + model if isinstance(model, str) else model
+        return self._used(user_id, provider, operation, tokens, metadata, occurred_at)
 
     def track_chat(
         self,
@@ -285,16 +279,14 @@ class ServiceMethods(ABC):
 
         One event: its quantity is the CPU hours, its metadata has the GB hours of memory, its amount is for both.
         """
-        return self._track(
-            Draft(
-                user_id=user_id,
-                service=INTERNAL,
-                operation=PROCESSING,
-                quantity=cpu_hours,
-                measures={MEMORY_GB_HOURS_KEY: memory_gb_hours},
-                metadata=metadata,
-                occurred_at=occurred_at,
-            )
+        return self._used(
+            user_id,
+            INTERNAL,
+            PROCESSING,
+            cpu_hours,
+            metadata,
+            occurred_at,
+            measures={MEMORY_GB_HOURS_KEY: memory_gb_hours},
         )
 
     def track_stripe_charge(
@@ -306,14 +298,4 @@ class ServiceMethods(ABC):
         occurred_at: datetime | None = None,
     ) -> UUID:
         """Stripe's fee for charging `amount_usd` to a customer's card; the charge itself is in the metadata."""
-        return self._track(
-            Draft(
-                user_id=user_id,
-                service=STRIPE,
-                operation=CHARGE,
-                quantity=1,
-                measures={CHARGE_USD_KEY: amount_usd},
-                metadata=metadata,
-                occurred_at=occurred_at,
-            )
-        )
+        return self._used(user_id, STRIPE, CHARGE, 1, metadata, occurred_at, measures={CHARGE_USD_KEY: amount_usd})

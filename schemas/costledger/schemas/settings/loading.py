@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
+import re
 import tomllib
 from collections.abc import Iterable
 from ipaddress import ip_address
@@ -12,6 +14,7 @@ from typing import Any, Final
 
 from dotenv import dotenv_values
 from pydantic import ValidationError
+from pydantic_core import to_jsonable_python
 from pydantic_settings import SettingsError as PydanticSettingsError
 
 from costledger.schemas.errors import InvalidValue, SettingsError
@@ -44,7 +47,9 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         # The library's own error holds the values, of secrets too: it must not follow into a log.
         raise SettingsError(_explained(error)) from None
-    except (InvalidValue, PydanticSettingsError) as error:
+    except PydanticSettingsError as error:
+        raise SettingsError(_explained_form(error)) from error
+    except InvalidValue as error:
         raise SettingsError(str(error)) from error
     _refuse_plaintext(settings)
     _refuse_contradictions(settings)
@@ -91,6 +96,16 @@ def _explained(error: ValidationError) -> str:
         value = "" if secret else f" is {problem.get('input')!r}"
         lines.append(f"{PREFIX}{name.upper()}{value}: {problem['msg']}")
     return "\n".join(lines)
+
+
+def _explained_form(error: PydanticSettingsError) -> str:
+    """What the library says of a value that should be JSON, by the variable's own name."""
+    named = re.search('field "([a-z_]+)"', str(error))
+    if named is None:
+        return str(error)
+    field = Settings.model_fields[named.group(1)]
+    example = json.dumps(to_jsonable_python(field.get_default(call_default_factory=True, validated_data={})))
+    return f"{PREFIX}{named.group(1).upper()} must be JSON: {field.description}; its default is {example}"
 
 
 def _refuse_plaintext(settings: Settings) -> None:
