@@ -25,11 +25,16 @@ _SHOWN_CHARACTERS_MAX = 120
 
 
 def shown(value: object) -> str:
-    """`repr` of a value (a Decimal as its number), cut to a length that fits in a log line and a header."""
+    """`repr` of a value (a Decimal as its number), cut to a length that fits in a log line and a header.
+
+    Raises nothing, whatever the value: it explains what is wrong with arguments of others.
+    """
     try:
         text = str(value) if isinstance(value, Decimal) else repr(value)
     except ValueError:  # Python writes out no integer of more than 4300 digits
         return f"a value of type {type(value).__name__} too long to show"
+    except Exception as error:  # noqa: BLE001 - nested too deeply, or a `__repr__` that fails
+        return f"a value of type {type(value).__name__} that cannot be shown ({type(error).__name__})"
     return text if len(text) <= _SHOWN_CHARACTERS_MAX else f"{text[:_SHOWN_CHARACTERS_MAX]}… ({len(text)} characters)"
 
 
