@@ -13,7 +13,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
-from costledger.producers.prices.book import PriceBook
+from costledger.producers.prices.book import MODEL_KEY, PriceBook
 from costledger.producers.prices.rates import divided_half_even
 from costledger.schemas.errors import InvalidValue, PriceError
 from costledger.schemas.money import NANOUNITS_PER_UNIT, QUANTITY_NANOUNITS_MAX, from_nanounits, usd_text
@@ -37,6 +37,8 @@ class LineItem:
     unit_price: str | None
     amount: int | None
     price_version: str | None
+    #: Of a request to a language model.
+    model: str | None = None
 
     @property
     def units(self) -> Decimal:
@@ -47,7 +49,8 @@ class LineItem:
     def label(self) -> str:
         """The item in words, for messages."""
         number = f"{self.units:f}".rstrip("0").rstrip(".")  # always nine decimals
-        return f"{number} {self.unit or 'units'} of {self.service}/{self.operation}"
+        model = "" if self.model is None else f" of {self.model}"
+        return f"{number} {self.unit or 'units'} of {self.service}/{self.operation}{model}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,7 @@ def line_item(
         unit_price=priced.unit_price,
         amount=priced.amount_picodollars,
         price_version=priced.price_version,
+        model=metadata.get(MODEL_KEY),
     )
 
 
@@ -145,6 +149,7 @@ def chat_items(
             unit_price=charge.priced.unit_price,
             amount=charge.priced.amount_picodollars,
             price_version=charge.priced.price_version,
+            model=model,
         )
         for charge in charges
     )
