@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from threading import Lock
+from threading import RLock
 from typing import Final
 
 from costledger.schemas.budgets import Budget
@@ -23,7 +23,8 @@ class BudgetCache:
         self._source = source
         self._seconds = seconds
         self._clock = clock
-        self._lock = Lock()
+        # Reentrant: a signal handler that closes the tracker comes in here, while its own thread may be inside.
+        self._lock = RLock()
         self._budgets: OrderedDict[str, tuple[float, Budget]] = OrderedDict()
 
     def get(self, user_id: str) -> Budget:

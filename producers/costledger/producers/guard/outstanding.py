@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from threading import Lock
+from threading import RLock
 from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -81,7 +81,8 @@ class Outstanding:
         self._on_overflow = on_overflow
         self._items_max = items_max
         self._clock = clock
-        self._lock = Lock()
+        # Reentrant: a signal handler that closes the tracker comes in here, while its own thread may be inside.
+        self._lock = RLock()
         self._items: OrderedDict[tuple[str, str], Item] = OrderedDict()
         self._by_key: dict[tuple[str, str], Item] = {}
         self._waiting: dict[UUID, Item] = {}

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import partial
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Final, Protocol, Self
 from uuid import UUID, uuid4
 from weakref import WeakSet
@@ -186,7 +186,8 @@ class RedisGuard:
         self._loud = Loud()
         self._outstanding = Outstanding(partial(self._loud.tell, "guard_overflow", _OVERFLOW))
         self._counts: Counter[str] = Counter()
-        self._counts_lock = Lock()
+        # Reentrant, as all locks here: a signal handler may come in while its own thread is inside.
+        self._counts_lock = RLock()
         scripts = self._scripts = Scripts(self._client, self._times, self._redis_clock_us)
         self._asker = Asker(scripts, self._outstanding, self._times, self._spend, self._errors)
         self._teller = Teller(scripts, self._outstanding, self._times, self._loud, self._errors, self._month_now)

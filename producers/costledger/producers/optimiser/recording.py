@@ -112,7 +112,8 @@ class SpendRecorder(ServiceMethods):
         self.user_id: Final = user_id
         self._sink: Final = sink
         self._through: Final = through
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler may track while its own thread is inside.
+        self._lock = threading.RLock()
         self._steps: dict[UUID, Step] = {}
         self._steps_omitted = 0
         self._known = 0
