@@ -25,6 +25,7 @@ from costledger.producers.guard.connecting import connect, redis_errors
 from costledger.producers.guard.decisions import Decision, Reservation, Shares, Verdict, decide, exceeds_single_share
 from costledger.producers.guard.loud import Loud
 from costledger.producers.guard.outstanding import ANY_MONTH, NO_KEY, Item, Kind, Outstanding
+from costledger.producers.guard.pause import Pause
 from costledger.producers.guard.scripts import Reserved, Scripts, Status, Times
 from costledger.producers.guard.telling import Teller
 from costledger.schemas.budgets import Budget
@@ -189,8 +190,9 @@ class RedisGuard:
         # Reentrant, as all locks here: a signal handler may come in while its own thread is inside.
         self._counts_lock = RLock()
         scripts = self._scripts = Scripts(self._client, self._times, self._redis_clock_us)
-        self._asker = Asker(scripts, self._outstanding, self._times, self._spend, self._errors)
-        self._teller = Teller(scripts, self._outstanding, self._times, self._loud, self._errors, self._month_now)
+        outstanding, errors, pause = self._outstanding, self._errors, Pause()
+        self._asker = Asker(scripts, outstanding, self._times, self._spend, errors, pause)
+        self._teller = Teller(scripts, outstanding, self._times, self._loud, errors, pause, self._month_now)
 
     def _acknowledged(self, event_id: UUID, partition: int, offset: int) -> None:
         # Looked up at each call: a forked child has another one, and the tracker's subscriptions may outlive the fork.
