@@ -33,11 +33,13 @@ class PlainGuard(BudgetGuard):
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()
 
-    def decide(self, user_id: str, estimate: int) -> Decision:
-        """On what is spent and held at this moment."""
+    def decide(self, user_id: str, estimate: int, key: str | None = None) -> Decision:
+        """On what is spent and held at this moment, by others than the key."""
         with self._lock:
             month_to_date = self.spent.get(user_id, self._spent_before)
-            reserved = sum(self.held.get(user_id, {}).values())
+            own = None if key is None else self._by_key.get((user_id, key))
+            held = self.held.get(user_id, {})
+            reserved = sum(amount for each, amount in held.items() if own is None or each != own.reservation_id)
             verdict, code, reason = decide(
                 estimate=estimate, month_to_date=month_to_date, reserved=reserved, budget=self.budget
             )

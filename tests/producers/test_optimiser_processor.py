@@ -266,6 +266,19 @@ def test_a_job_with_a_key_holds_its_money_once(tracker: CostTracker) -> None:
     assert (again.ran, again.decision.code, guard.released) == (False, ALREADY_SETTLED, [])
 
 
+def test_a_job_entered_again_has_the_plan_that_it_had(tracker: CostTracker) -> None:
+    """Its own hold, of 6 % of what is left, does not count against it."""
+    guard = PlainGuard(100_000_000_000, 79_000_000_000)
+    processor = CostAwareProcessor(tracker, guard)
+    first = processor.job("u", ImageWork(), tier="premium", key="photo-1")
+    with first:
+        # As a crash leaves it: still held.
+        processor._setup.running.leave("u", "photo-1")
+        with processor.job("u", ImageWork(), tier="premium", key="photo-1") as again:
+            assert not again.limited.is_limited
+            assert again.plan == first.plan
+
+
 def test_zero_cost_work_holds_nothing(tracker: CostTracker) -> None:
     """As estimated is 1; cost where none was estimated has no ratio."""
     guard = PlainGuard(0)

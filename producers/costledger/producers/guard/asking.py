@@ -22,7 +22,10 @@ _ATTEMPTS_MAX: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What is asked. Amounts in 1e-12 USD; `key` is `-` for none; without `hold` nothing is held."""
+    """What is asked. Amounts in 1e-12 USD; `key` is `-` for none; without `hold` nothing is held anew.
+
+    `reserves`: what is held under the key is the asker's from now on; else it only looks.
+    """
 
     user_id: str
     period: Period
@@ -31,6 +34,7 @@ class Question:
     estimate: int
     budget: int
     hold: bool
+    reserves: bool
 
 
 class Unanswered(Unavailable):

@@ -95,8 +95,11 @@ class BudgetGuard(Protocol):
     away: the decision then is the setting's, with code `guard_unavailable`, and it is logged.
     """
 
-    def decide(self, user_id: str, estimate: int) -> Decision:
-        """A decision that holds nothing: another job may take the money meanwhile."""
+    def decide(self, user_id: str, estimate: int, key: str | None = None) -> Decision:
+        """A decision that holds nothing: another job may take the money meanwhile.
+
+        What is held under `key` does not count as reserved: it is the asker's own.
+        """
         ...
 
     def reserve(self, user_id: str, estimate: int, key: str | None = None) -> Reservation:

@@ -18,11 +18,12 @@ from uuid import UUID, uuid4
 from weakref import WeakSet
 
 from costledger.producers.guard import decisions
+from costledger.producers.guard.answers import free_of_charge, reservation_of, unfigured
 from costledger.producers.guard.arguments import check_amount, check_id, hashed_key
 from costledger.producers.guard.asking import Asker, Question, SpendSource, Unanswered
 from costledger.producers.guard.budgets import BudgetCache, BudgetSource
 from costledger.producers.guard.connecting import connect, redis_errors
-from costledger.producers.guard.decisions import Decision, Reservation, Shares, Verdict, decide, exceeds_single_share
+from costledger.producers.guard.decisions import Decision, Reservation, Shares, Verdict, exceeds_single_share
 from costledger.producers.guard.loud import Loud
 from costledger.producers.guard.outstanding import ANY_MONTH, NO_KEY, Item, Kind, Outstanding
 from costledger.producers.guard.pause import Pause
@@ -116,9 +117,12 @@ class RedisGuard:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def decide(self, user_id: str, estimate: int) -> Decision:
-        """A decision that holds nothing: another job may take the money meanwhile. `estimate` in 1e-12 USD."""
-        return self._counted(self._reserve(user_id, estimate, NO_KEY, hold=False)).decision
+    def decide(self, user_id: str, estimate: int, key: str | None = None) -> Decision:
+        """A decision that holds nothing: another job may take the money meanwhile. `estimate` in 1e-12 USD.
+
+        What is held under `key` does not count as reserved: it is the asker's own.
+        """
+        return self._reserve(user_id, estimate, hashed_key(key), hold=False).decision
 
     def reserve(self, user_id: str, estimate: int, key: str | None = None) -> Reservation:
         """Decide and hold the estimate (1e-12 USD) in one step.
@@ -167,7 +171,7 @@ class RedisGuard:
         return True
 
     def stats(self) -> dict[str, int]:
-        """How many decisions this process has taken, by their code."""
+        """How often this process has asked to reserve, by the code of the decision; `decide` only looks."""
         return dict(self._counts)
 
     def close(self) -> None:
@@ -201,8 +205,7 @@ class RedisGuard:
     def _reserve(self, user_id: str, estimate: int, key: str, *, hold: bool) -> Reservation:
         check_amount("estimate", estimate)
         if estimate == 0:
-            verdict, code, reason = decide(estimate=0, month_to_date=0, reserved=0, budget=0)
-            return Reservation(user_id=user_id, reservation_id=None, decision=_unfigured(verdict, code, reason, 0))
+            return free_of_charge(user_id)
         reservation_id = uuid4().hex
         try:
             budget = self._budget(user_id)
@@ -223,57 +226,25 @@ class RedisGuard:
 
     def _answered(self, question: Question, budget: Budget, answer: Reserved) -> Reservation:
         """The reservation that an answer of Redis means."""
-        user_id, estimate = question.user_id, question.estimate
         if answer.status is Status.RECOVERING:
             why = "Redis is new, or has lost reservations and is told of them again"
             return self._unasked(
                 decisions.RECOVERING,
                 why,
-                user_id,
+                question.user_id,
                 question.reservation_id,
                 question.key,
-                estimate,
+                question.estimate,
                 hold=question.hold,
             )
         self._loud.over(decisions.RECOVERING)
         if answer.status is Status.FULL:
             why = "the user has too many reservations"
-            return self._unasked(decisions.UNAVAILABLE, why, user_id, "", NO_KEY, estimate, hold=False)
-        is_held = answer.status is Status.HELD and self._keep(question, answer)
-        if answer.status is Status.DONE or (answer.status is Status.HELD and not is_held):
-            verdict, code, reason = (
-                Verdict.SKIP,
-                decisions.ALREADY_SETTLED,
-                "The work under this key was settled before",
+            return self._unasked(
+                decisions.UNAVAILABLE, why, question.user_id, "", NO_KEY, question.estimate, hold=False
             )
-        else:
-            estimate = answer.held_amount if is_held else estimate
-            verdict, code, reason = decide(
-                estimate=estimate,
-                month_to_date=answer.month_to_date,
-                reserved=answer.reserved,
-                budget=question.budget,
-                shares=self._shares,
-            )
-            if is_held and verdict is Verdict.SKIP:
-                # Held before under this key: what others have spent since does not take it away.
-                verdict, code, reason = Verdict.WARN, decisions.NEAR_BUDGET, "Reserved before; used up by others since"
-        return Reservation(
-            user_id=user_id,
-            reservation_id=answer.held_id,
-            decision=Decision(
-                verdict=verdict,
-                code=code,
-                reason=reason,
-                estimate=estimate,
-                month_to_date=answer.month_to_date,
-                reserved=answer.reserved,
-                budget=question.budget,
-                budget_version=budget.version,
-                period=question.period.label,
-            ),
-            expires_at_us=answer.expires_at_us if is_held else None,
-        )
+        is_held = answer.status is Status.HELD and question.reserves and self._keep(question, answer)
+        return reservation_of(question, budget, answer, self._shares, is_held=is_held)
 
     def _keep(self, question: Question, answer: Reserved) -> bool:
         """Keep what Redis holds alive; False where it was settled here, which Redis does not know yet."""
@@ -295,7 +266,7 @@ class RedisGuard:
         """The decision of the setting, loud. What is allowed is held all the same: Redis learns of it later."""
         verdict = Verdict.ALLOW if self._allows_unasked else Verdict.SKIP
         self._loud.tell(code, f"{why}; the decision is {verdict} (COSTLEDGER_GUARD_WHEN_UNAVAILABLE)")
-        decision = _unfigured(verdict, code, f"Decided without the figures: {why}", estimate)
+        decision = unfigured(verdict, code, f"Decided without the figures: {why}", estimate)
         if verdict is Verdict.SKIP or not hold or not self._outstanding.has_room():
             return Reservation(user_id=user_id, reservation_id=None, decision=decision)
         held = self._outstanding.held_by_key(user_id, key) if key != NO_KEY else None
@@ -328,6 +299,7 @@ class RedisGuard:
             estimate=estimate,
             budget=monthly,
             hold=hold and not exceeds_single_share(estimate, monthly, self._shares),
+            reserves=hold,
         )
 
     def _month_now(self, user_id: str) -> str:
@@ -354,18 +326,6 @@ class RedisGuard:
         with self._counts_lock:
             self._counts[reservation.decision.code] += 1
         return reservation
-
-
-def _unfigured(verdict: Verdict, code: str, reason: str, estimate: int) -> Decision:
-    return Decision(
-        verdict=verdict,
-        code=code,
-        reason=reason,
-        estimate=estimate,
-        month_to_date=None,
-        reserved=None,
-        budget=None,
-    )
 
 
 _guards: WeakSet[RedisGuard] = WeakSet()

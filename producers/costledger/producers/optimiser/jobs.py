@@ -170,7 +170,7 @@ class Job(SpendRecorder):
         setup, now = self._setup, self._setup.clock()
         own = setup.plans.of(self._tier)
         full = self._work.estimate(setup.book, now, own)
-        before = setup.guard.decide(self.user_id, full.known)
+        before = setup.guard.decide(self.user_id, full.known, self.key)
         limited = limit_plan(
             own,
             setup.plans,
