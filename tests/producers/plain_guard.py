@@ -27,6 +27,7 @@ class PlainGuard(BudgetGuard):
         self.held: dict[str, dict[str, int]] = {}
         self.settled: list[tuple[str, str, int, tuple[UUID, ...]]] = []
         self.released: list[str] = []
+        self.expected: list[tuple[str, UUID]] = []
         self.highest = 0
         self._spent_before = spent
         self._by_key: dict[tuple[str, str], Reservation] = {}
@@ -73,6 +74,10 @@ class PlainGuard(BudgetGuard):
             if key is not None and held is not None:
                 self._by_key[user_id, key] = made
             return made
+
+    def expect(self, user_id: str, event_ids: Sequence[UUID]) -> None:
+        """Remember which."""
+        self.expected += [(user_id, event_id) for event_id in event_ids]
 
     def settle(self, user_id: str, reservation_id: str, actual: int, event_ids: Sequence[UUID] = ()) -> None:
         """The hold becomes what was spent; a second time changes nothing."""

@@ -106,6 +106,13 @@ class BudgetGuard(Protocol):
         """Decide and hold the estimate in one step. The same `key` again gives the same reservation."""
         ...
 
+    def expect(self, user_id: str, event_ids: Sequence[UUID]) -> None:
+        """These events are about to be tracked, and will be settled: keep what is heard of them until then.
+
+        Quick, and never raises.
+        """
+        ...
+
     def settle(self, user_id: str, reservation_id: str, actual: int, event_ids: Sequence[UUID] = ()) -> None:
         """The work was done and has cost `actual`, told in these events: the hold becomes what was really spent.
 

@@ -43,6 +43,9 @@ Listener = Callable[[UUID, int, int], None]
 
 _TIMED_UUID_VERSION: Final = 7
 _OVERFLOW: Final = "too many open reservations: a settled amount is told no more, and missed should Redis lose it"
+_UNCLAIMED: Final = (
+    "too many events are expected and not settled: the oldest are forgotten, and may count twice a while"
+)
 
 
 class Acknowledging(Protocol):
@@ -133,6 +136,11 @@ class RedisGuard:
         """
         return self._counted(self._reserve(user_id, estimate, hashed_key(key), hold=True))
 
+    def expect(self, user_id: str, event_ids: Sequence[UUID]) -> None:  # noqa: ARG002 - the protocol's
+        """These events are about to be tracked, and will be settled: say so where more than a few thousand other events
+        may be acknowledged in between. Quick; asks nobody."""
+        self._outstanding.expect(event_ids)
+
     def settle(self, user_id: str, reservation_id: str, actual: int, event_ids: Sequence[UUID] = ()) -> None:
         """The work was done and has cost `actual` (1e-12 USD), told in these events: the hold becomes what was spent.
 
@@ -189,7 +197,10 @@ class RedisGuard:
         self._client = connect(self._redis, self._timeout_seconds) if isinstance(self._redis, str) else self._redis
         self._budgets = BudgetCache(self._budget_source, self._budget_seconds)
         self._loud = Loud()
-        self._outstanding = Outstanding(partial(self._loud.tell, "guard_overflow", _OVERFLOW))
+        self._outstanding = Outstanding(
+            partial(self._loud.tell, "guard_overflow", _OVERFLOW),
+            partial(self._loud.tell, "guard_unclaimed", _UNCLAIMED),
+        )
         self._counts: Counter[str] = Counter()
         # Reentrant, as all locks here: a signal handler may come in while its own thread is inside.
         self._counts_lock = RLock()
