@@ -9,6 +9,8 @@ import weakref
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
+from costledger.producers.exits import watch_process
+
 _LOGGER: Final = logging.getLogger("costledger.producers")
 #: What comes within this time is told in one go.
 _GATHER_SECONDS: Final = 0.02
@@ -56,6 +58,7 @@ class Heartbeat:
         if self._thread is None and not self._ended:
             with self._lock:
                 if self._thread is None:
+                    watch_process()
                     self._thread = threading.Thread(target=self._run, name="costledger-guard", daemon=True)
                     self._thread.start()
 

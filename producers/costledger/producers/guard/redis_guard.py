@@ -6,7 +6,6 @@ the control flow around it: budgets, months, outages. See README.md beside it fo
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 from uuid import UUID, uuid4
 from weakref import WeakSet
 
+from costledger.producers.exits import forget, watch
 from costledger.producers.guard import decisions
 from costledger.producers.guard.answers import free_of_charge, reservation_of, unfigured
 from costledger.producers.guard.arguments import check_amount, check_id, hashed_key
@@ -53,6 +53,10 @@ class Acknowledging(Protocol):
 
     def subscribe(self, listener: Listener) -> object:
         """Call the listener for every event that Kafka has acknowledged, from any thread."""
+        ...
+
+    def unsubscribe(self, listener: Listener) -> object:
+        """Call it no more."""
         ...
 
 
@@ -111,8 +115,11 @@ class RedisGuard:
         )
         self._renew = renew
         self._clock_us, self._redis_clock_us = clock_us, redis_clock_us
+        self._followed: WeakSet[Acknowledging] = WeakSet()
+        self._closed = False
         self._begin()
-        _guards.add(self)
+        # After the trackers: what they have to tell while they close is about what was settled here.
+        watch(self, last=True)
 
     def __enter__(self) -> Self:
         return self
@@ -162,8 +169,12 @@ class RedisGuard:
             self._teller.now(item)
 
     def follow(self, tracker: Acknowledging) -> None:
-        """Learn from a tracker which events Kafka has, so that settled amounts end as soon as the totals have them."""
+        """Learn from a tracker which events Kafka has, so that settled amounts end as soon as the totals have them.
+
+        Close the tracker before the guard: `with RedisGuard(...) as guard, CostTracker(...) as tracker:`.
+        """
         tracker.subscribe(self._acknowledged)
+        self._followed.add(tracker)
 
     def prepare(self, timeout_seconds: float = 0.0) -> bool:
         """Meet Redis, and wait (at most so long) until users who are new need not wait; True when that is so.
@@ -183,15 +194,22 @@ class RedisGuard:
         return dict(self._counts)
 
     def close(self) -> None:
-        """Tell Redis what it does not know yet, and end the thread. Holds stay until they expire."""
-        _guards.discard(self)
+        """Tell Redis what it does not know yet, and end the thread. Holds stay until they expire. Idempotent.
+
+        Where events of settled amounts are not acknowledged yet, it goes on listening for those alone.
+        """
+        self._closed = True
         self._teller.close()
-        if isinstance(self._redis, str):
+        if not self._outstanding.awaits():
+            self._leave()
+        elif isinstance(self._redis, str):
             self._client.close()
 
     def start_afresh(self) -> None:
         """In a forked child: what the parent has reserved stays the parent's, and so do its locks and sockets."""
         self._begin()
+        if self._closed:
+            self._leave()
 
     def _begin(self) -> None:
         self._client = connect(self._redis, self._timeout_seconds) if isinstance(self._redis, str) else self._redis
@@ -212,6 +230,17 @@ class RedisGuard:
     def _acknowledged(self, event_id: UUID, partition: int, offset: int) -> None:
         # Looked up at each call: a forked child has another one, and the tracker's subscriptions may outlive the fork.
         self._teller.acknowledged(event_id, partition, offset)
+        if self._closed and not self._outstanding.awaits():
+            self._leave()
+
+    def _leave(self) -> None:
+        """Closed, and nothing is awaited any more. A client that was used meanwhile has opened its socket again."""
+        forget(self)
+        for tracker in list(self._followed):
+            tracker.unsubscribe(self._acknowledged)
+        self._followed.clear()
+        if isinstance(self._redis, str):
+            self._client.close()
 
     def _reserve(self, user_id: str, estimate: int, key: str, *, hold: bool) -> Reservation:
         check_amount("estimate", estimate)
@@ -337,14 +366,3 @@ class RedisGuard:
         with self._counts_lock:
             self._counts[reservation.decision.code] += 1
         return reservation
-
-
-_guards: WeakSet[RedisGuard] = WeakSet()
-
-
-def _start_all_afresh() -> None:
-    for guard in list(_guards):
-        guard.start_afresh()
-
-
-os.register_at_fork(after_in_child=_start_all_afresh)

@@ -73,8 +73,14 @@ class Teller:
         self._heartbeat.begin()
 
     def acknowledged(self, event_id: UUID, _partition: int, offset: int) -> None:
-        """Kafka has an event. Called from the tracker's delivery thread: never blocks."""
-        if self._outstanding.acknowledge(event_id, offset):
+        """Kafka has an event. Called from the tracker's delivery thread: never blocks before `close`."""
+        if not self._outstanding.acknowledge(event_id, offset):
+            return
+        if self._heartbeat.has_ended:
+            # A tracker that is closed later: there is no thread any more to tell of it.
+            if not self._pause.is_on:
+                self.beat(everything=False)
+        else:
             self.wake(everything=False)
 
     def wake(self, *, everything: bool) -> None:
