@@ -35,7 +35,7 @@ async def process_video(processor: CostAwareProcessor, size_bytes: int) -> None:
 async def main() -> None:
     """A video that fits the plan, and one that is longer: the plan `free` has two minutes."""
     budget = Budget(user_id="user-2", monthly_budget=HUNDRED_USD)
-    with CostTracker(source="video-service") as tracker, RedisGuard(budgets=lambda _: budget) as guard:
+    with RedisGuard(budgets=lambda _: budget) as guard, CostTracker(source="video-service") as tracker:
         guard.follow(tracker)
         await asyncio.to_thread(guard.prepare, 30)
         processor = CostAwareProcessor(tracker, guard)

@@ -5,6 +5,8 @@ Addresses come from the settings (COSTLEDGER_BOOTSTRAP_SERVERS, COSTLEDGER_REDIS
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from costledger.producers import CostTracker
 from costledger.producers.guard import RedisGuard
 from costledger.schemas import load_settings
@@ -17,10 +19,11 @@ IMAGES = 40
 def main() -> None:
     """Analyse some images, if the user's budget has room for them."""
     # Budgets, and the month's total where Redis has lost it, come from the ledger.
-    ledger = LedgerReader(load_settings().database_url.get_secret_value())
+    # The tracker is closed first: what it still hears from Kafka then is for the guard.
     with (
-        CostTracker(source="gallery") as tracker,
+        closing(LedgerReader(load_settings().database_url.get_secret_value())) as ledger,
         RedisGuard(budgets=ledger.budget, spend=ledger.month_to_date) as guard,
+        CostTracker(source="gallery") as tracker,
     ):
         # What was settled is counted as reserved until the month's total has its events: the tracker tells which.
         guard.follow(tracker)
@@ -45,7 +48,6 @@ def main() -> None:
         after = guard.decide("user-1", estimate)
         if after.month_to_date is not None and after.reserved is not None:
             print(f"spent and reserved: {usd_text(after.month_to_date + after.reserved)} USD")
-    ledger.close()
 
 
 if __name__ == "__main__":

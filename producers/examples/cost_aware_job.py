@@ -39,7 +39,7 @@ def analyse_badly(job: Job) -> None:
 
 def main() -> None:
     """A job that runs, one that is too expensive, and one that fails half-way."""
-    with CostTracker(source="photo-service") as tracker, RedisGuard(budgets=own_budget) as guard:
+    with RedisGuard(budgets=own_budget) as guard, CostTracker(source="photo-service") as tracker:
         guard.follow(tracker)
         guard.prepare(30)  # a Redis that is new cannot yet say that nothing is reserved
         processor = CostAwareProcessor(tracker, guard)

@@ -45,6 +45,10 @@ class LateTracker:
         """As the tracker's."""
         self._listeners.append(listener)
 
+    def unsubscribe(self, listener: Any) -> None:
+        """As the tracker's."""
+        self._listeners.remove(listener)
+
     def track(self, amount: int) -> UUID:
         """An event of this amount."""
         event_id = new_event_id(time.time_ns() // 1000)
@@ -73,7 +77,7 @@ class LateTracker:
             if offset < 0:
                 self._put(event_id, amount, self._topic.rpush(self._key, amount) - 1, 0.03)
             else:
-                for listener in self._listeners:
+                for listener in list(self._listeners):
                     listener(event_id, 0, offset)
             with self._lock:
                 self._at_work = False

@@ -43,11 +43,15 @@ class Tracker:
 
     def __init__(self, clock: Callable[[], int] = now_us) -> None:
         self._clock = clock
-        self._listeners: list[Callable[[UUID, int, int], None]] = []
+        self.listeners: list[Callable[[UUID, int, int], None]] = []
 
     def subscribe(self, listener: Callable[[UUID, int, int], None]) -> None:
         """As the tracker's."""
-        self._listeners.append(listener)
+        self.listeners.append(listener)
+
+    def unsubscribe(self, listener: Callable[[UUID, int, int], None]) -> None:
+        """As the tracker's."""
+        self.listeners.remove(listener)
 
     def track(self) -> UUID:
         """An event of now."""
@@ -55,7 +59,7 @@ class Tracker:
 
     def acknowledge(self, event_id: UUID, offset: int) -> None:
         """Kafka has it."""
-        for listener in self._listeners:
+        for listener in list(self.listeners):
             listener(event_id, 3, offset)
 
 

@@ -27,17 +27,20 @@ class PlainGuard(BudgetGuard):
         self.held: dict[str, dict[str, int]] = {}
         self.settled: list[tuple[str, str, int, tuple[UUID, ...]]] = []
         self.released: list[str] = []
+        self.expected: list[tuple[str, UUID]] = []
         self.highest = 0
         self._spent_before = spent
         self._by_key: dict[tuple[str, str], Reservation] = {}
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()
 
-    def decide(self, user_id: str, estimate: int) -> Decision:
-        """On what is spent and held at this moment."""
+    def decide(self, user_id: str, estimate: int, key: str | None = None) -> Decision:
+        """On what is spent and held at this moment, by others than the key."""
         with self._lock:
             month_to_date = self.spent.get(user_id, self._spent_before)
-            reserved = sum(self.held.get(user_id, {}).values())
+            own = None if key is None else self._by_key.get((user_id, key))
+            held = self.held.get(user_id, {})
+            reserved = sum(amount for each, amount in held.items() if own is None or each != own.reservation_id)
             verdict, code, reason = decide(
                 estimate=estimate, month_to_date=month_to_date, reserved=reserved, budget=self.budget
             )
@@ -71,6 +74,10 @@ class PlainGuard(BudgetGuard):
             if key is not None and held is not None:
                 self._by_key[user_id, key] = made
             return made
+
+    def expect(self, user_id: str, event_ids: Sequence[UUID]) -> None:
+        """Remember which."""
+        self.expected += [(user_id, event_id) for event_id in event_ids]
 
     def settle(self, user_id: str, reservation_id: str, actual: int, event_ids: Sequence[UUID] = ()) -> None:
         """The hold becomes what was spent; a second time changes nothing."""

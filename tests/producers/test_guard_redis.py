@@ -214,6 +214,22 @@ def test_the_same_key_is_the_same_reservation(start) -> None:
     assert reserved(guard) == USD
 
 
+def test_a_look_with_a_key_leaves_out_what_is_held_under_it(start) -> None:
+    """So a job that is entered again finds the room that it had; looking keeps nothing alive and is not counted."""
+    guard = start(reservation_seconds=1)
+    made = guard.reserve("ann", 6 * USD, key="job")
+    guard.reserve("ann", 3 * USD)
+    other = start(reservation_seconds=1)
+    decision = other.decide("ann", 5 * USD, "job")
+    assert (decision.verdict, decision.code, decision.estimate) == (Verdict.ALLOW, "within_budget", 5 * USD)
+    assert decision.reserved == 3 * USD
+    assert len(other._outstanding) == 0, "the hold is not this process's to keep"
+    assert other.decide("ann", 5 * USD).reserved == 9 * USD
+    guard.settle("ann", made.reservation_id, 6 * USD, [])
+    assert other.decide("ann", 5 * USD, "job").code == "already_settled"
+    assert (guard.stats(), other.stats()) == ({"within_budget": 2}, {})
+
+
 def test_a_hold_of_a_dead_process_expires_and_settling_still_counts(start) -> None:
     """The estimate is freed; what the job then says it has spent is recorded."""
     clock = Clock(now_us())

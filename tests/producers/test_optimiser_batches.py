@@ -157,6 +157,26 @@ def test_batches_that_cost_more_say_so(tracker: CostTracker, runner: Runner) -> 
     assert tracker.stats()["tracked"] == 50 + 2 + 1
 
 
+def test_a_saving_that_cannot_be_told_takes_neither_report_nor_error_away(runner: Runner, caplog: Any) -> None:
+    """A strict tracker that was closed raises: it is logged, and an interruption stays one."""
+    with CostTracker(NOBODY, "tests", flush_timeout_seconds=0, strict=True) as tracker:
+        tracker.close()
+        report = runner(
+            BatchProcessor(tracker, "u"), range(3), lambda batch: list(batch.items), one_by_one=single_image
+        )
+        assert report.saving == 3 * usd("0.001")
+
+        def interrupt(batch: Batch[int]) -> list[int]:
+            if batch.index == 1:
+                raise KeyboardInterrupt
+            return list(batch.items)
+
+        processor = BatchProcessor(tracker, "u", batch_items=1, batches_at_once=1)
+        with pytest.raises(KeyboardInterrupt):
+            runner(processor, range(3), interrupt, one_by_one=single_image)
+    assert caplog.text.count("what batches have saved u could not be told") == 2
+
+
 def test_batches_that_save_nothing_record_nothing(tracker: CostTracker, runner: Runner) -> None:
     """A saving of 0 is told in the report alone; no items, no saving."""
     report = runner(BatchProcessor(tracker, "u"), range(3), doubled, one_by_one=single_image)

@@ -27,7 +27,7 @@ from costledger.producers.optimiser.results import JobSkipped, result_of
 from costledger.producers.optimiser.work import CombinedWork, ImageWork, OperationWork
 from costledger.schemas.codec import decode_cost_event
 from costledger.schemas.errors import InvalidValue, SettingsError
-from costledger.schemas.events import CostEvent
+from costledger.schemas.events import CostEvent, EventRecord
 from costledger.schemas.ids import new_event_id
 
 USD = 10**12
@@ -266,6 +266,19 @@ def test_a_job_with_a_key_holds_its_money_once(tracker: CostTracker) -> None:
     assert (again.ran, again.decision.code, guard.released) == (False, ALREADY_SETTLED, [])
 
 
+def test_a_job_entered_again_has_the_plan_that_it_had(tracker: CostTracker) -> None:
+    """Its own hold, of 6 % of what is left, does not count against it."""
+    guard = PlainGuard(100_000_000_000, 79_000_000_000)
+    processor = CostAwareProcessor(tracker, guard)
+    first = processor.job("u", ImageWork(), tier="premium", key="photo-1")
+    with first:
+        # As a crash leaves it: still held.
+        processor._setup.running.leave("u", "photo-1")
+        with processor.job("u", ImageWork(), tier="premium", key="photo-1") as again:
+            assert not again.limited.is_limited
+            assert again.plan == first.plan
+
+
 def test_zero_cost_work_holds_nothing(tracker: CostTracker) -> None:
     """As estimated is 1; cost where none was estimated has no ratio."""
     guard = PlainGuard(0)
@@ -291,6 +304,7 @@ def test_another_users_events_and_repeats_are_not_this_users_spend(tracker: Cost
     assert [step.user_id for step in result.breakdown] == ["someone else", "u"]
     assert (result.total, result.spend.others) == (1_000_000_000, 5_000_000_000)
     assert guard.settled == [("u", "r1", 1_000_000_000, (event_id,))]
+    assert guard.expected == [("u", event_id)], "told before it is tracked, so that its acknowledgement is kept"
 
 
 def test_a_guard_that_fails_does_not_take_the_result_away(
@@ -363,7 +377,8 @@ def test_a_long_jobs_breakdown_is_bounded_and_its_total_is_not(
 
     result = CostAwareProcessor(tracker, guard).run("u", ImageWork(), job)
     assert (len(result.breakdown), result.spend.steps_omitted, result.total) == (3, 2, 5_000_000_000)
-    assert guard.settled[0][2] == 5_000_000_000
+    # Three of five events are not all: a guard that was told them would end the hold when it has seen the three.
+    assert guard.settled == [("u", "r1", 5_000_000_000, ())]
 
 
 def test_a_strict_tracker_raises_through_the_job_and_the_money_is_settled() -> None:
@@ -377,6 +392,46 @@ def test_a_strict_tracker_raises_through_the_job_and_the_money_is_settled() -> N
     with CostTracker(NOBODY, "tests", flush_timeout_seconds=0, strict=True) as tracker, pytest.raises(EventDropped):
         CostAwareProcessor(tracker, guard).run("u", ImageWork(), job)
     assert len(guard.settled) == 1
+
+
+def test_a_saving_goes_where_the_jobs_events_go(tracker: CostTracker) -> None:
+    """Into the outbox, say; the tracker itself, which could not keep it, hears nothing."""
+    records: list[EventRecord] = []
+
+    def through(record: EventRecord) -> UUID:
+        records.append(record)
+        return UUID(record["event_id"])
+
+    guard = PlainGuard(USD, USD * 85 // 100)
+    result = CostAwareProcessor(tracker, guard).run("u", ImageWork(), analyse, tier="premium", through=through)
+    assert (result.saved, records[-1]["operation"]) == (PREMIUM_IMAGE - DEFAULT_IMAGE, "saved:tiered_processing")
+    assert tracker.stats()["tracked"] == 0
+    assert len(guard.expected) == len(result.breakdown) == 2, "the saving costs nothing, and is not settled"
+
+
+def test_a_saving_that_cannot_be_told_does_not_take_the_result_away(caplog: pytest.LogCaptureFixture) -> None:
+    """A strict tracker raises what it has dropped: it is logged."""
+    with CostTracker(NOBODY, "tests", flush_timeout_seconds=0, strict=True) as tracker:
+        job = CostAwareProcessor(tracker, PlainGuard(USD, USD * 85 // 100)).job("u", ImageWork(), tier="premium")
+        with job:
+            job.track_rekognition("u", "detectLabels", 1)
+            tracker.close()
+    assert (job.result.ran, job.result.settled, job.result.saved) == (True, True, PREMIUM_IMAGE - DEFAULT_IMAGE)
+    assert "what the limited plan has saved u could not be told" in caplog.text
+
+
+def test_a_guard_that_cannot_be_told_what_to_expect_does_not_stop_the_work(
+    tracker: CostTracker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Said once."""
+
+    class Broken(PlainGuard):
+        def expect(self, user_id: str, event_ids: Sequence[UUID]) -> None:
+            raise OSError(f"a defect: {user_id}, {event_ids}")
+
+    result = CostAwareProcessor(tracker, Broken(USD)).run("u", ImageWork(), analyse)
+    assert (result.value, result.settled) == ("done", True)
+    assert caplog.text.count("which events of u will be settled") == 1
 
 
 def test_the_settings_name_plans_and_shares(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -97,3 +98,18 @@ def test_events_can_go_another_way_than_through_the_tracker(tracker: CostTracker
     assert job.result.total == 1_000_000_000
     stats = tracker.stats()
     assert (stats["tracked"], stats["rejected"]) == (1, 1)
+
+
+def test_a_signal_handler_may_track_while_its_thread_is_tracking(tracker: CostTracker) -> None:
+    """What interrupts a call runs in the same thread, which has the lock."""
+    recorder = SpendRecorder(tracker, "u")
+
+    def interrupted() -> None:
+        with recorder._lock:
+            recorder.track_s3("u", "get", 1)
+
+    thread = threading.Thread(target=interrupted, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert len(recorder.spend().steps) == 1

@@ -188,6 +188,10 @@ class CostTracker(ServiceMethods):
         """
         self._listeners = (*self._listeners, listener)
 
+    def unsubscribe(self, listener: Listener) -> None:
+        """Call it no more; nothing where it was not subscribed."""
+        self._listeners = tuple(each for each in self._listeners if each != listener)
+
     def stats(self) -> Stats:
         """The counts at this moment, in events of this process; `tracked = acked + spooled + queued + dropped`."""
         return self._counters.stats()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from costledger.producers.guard.connecting import RedisErrors
 from costledger.producers.guard.outstanding import Outstanding
+from costledger.producers.guard.pause import Pause
 from costledger.producers.guard.scripts import Reserved, Scripts, Status, Times
 from costledger.schemas.errors import Unavailable
 from costledger.schemas.periods import Period
@@ -18,13 +18,14 @@ SpendSource = Callable[[str, Period], int]
 
 #: A state may be lost again while it is being begun.
 _ATTEMPTS_MAX: Final = 3
-#: After Redis did not answer in time, nobody waits for it for so long: jobs are many, and each would.
-_PAUSE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What is asked. Amounts in 1e-12 USD; `key` is `-` for none; without `hold` nothing is held."""
+    """What is asked. Amounts in 1e-12 USD; `key` is `-` for none; without `hold` nothing is held anew.
+
+    `reserves`: what is held under the key is the asker's from now on; else it only looks.
+    """
 
     user_id: str
     period: Period
@@ -33,6 +34,7 @@ class Question:
     estimate: int
     budget: int
     hold: bool
+    reserves: bool
 
 
 class Unanswered(Unavailable):
@@ -49,22 +51,23 @@ class Asker:
         times: Times,
         spend: SpendSource | None,
         errors: RedisErrors,
+        pause: Pause,
     ) -> None:
         self._scripts = scripts
         self._outstanding = outstanding
         self._times = times
         self._spend = spend
         self._errors = errors
-        self._silent_until = 0.0
+        self._pause = pause
 
     def ask(self, question: Question) -> Reserved:
         """The answer to a question; raises `Unavailable`."""
-        if time.monotonic() < self._silent_until:
+        if self._pause.is_on:
             raise Unavailable("Redis did not answer in time a moment ago")
         try:
             return self._ask(question)
         except self._errors.silent as error:
-            self._silent_until = time.monotonic() + _PAUSE_SECONDS
+            self._pause.begin()
             raise Unanswered(f"Redis did not answer in time: {error}") from error
         except self._errors.any as error:
             raise Unavailable(f"Redis cannot be asked: {error}") from error

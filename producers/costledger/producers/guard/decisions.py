@@ -95,12 +95,22 @@ class BudgetGuard(Protocol):
     away: the decision then is the setting's, with code `guard_unavailable`, and it is logged.
     """
 
-    def decide(self, user_id: str, estimate: int) -> Decision:
-        """A decision that holds nothing: another job may take the money meanwhile."""
+    def decide(self, user_id: str, estimate: int, key: str | None = None) -> Decision:
+        """A decision that holds nothing: another job may take the money meanwhile.
+
+        What is held under `key` does not count as reserved: it is the asker's own.
+        """
         ...
 
     def reserve(self, user_id: str, estimate: int, key: str | None = None) -> Reservation:
         """Decide and hold the estimate in one step. The same `key` again gives the same reservation."""
+        ...
+
+    def expect(self, user_id: str, event_ids: Sequence[UUID]) -> None:
+        """These events are about to be tracked, and will be settled: keep what is heard of them until then.
+
+        Quick, and never raises.
+        """
         ...
 
     def settle(self, user_id: str, reservation_id: str, actual: int, event_ids: Sequence[UUID] = ()) -> None:

@@ -6,7 +6,10 @@ import logging
 import threading
 import time
 import weakref
+from queue import Empty, SimpleQueue
 from typing import Final, Protocol
+
+from costledger.producers.exits import watch_process
 
 _LOGGER: Final = logging.getLogger("costledger.producers")
 #: What comes within this time is told in one go.
@@ -25,52 +28,73 @@ class Beating(Protocol):
 class Heartbeat:
     """Calls `beat` every `interval_seconds` for everything, and soon after `wake` for what is new.
 
-    It ends with `close`, or when the one it works for is gone.
+    It ends with `close`, or when the one it works for is gone. Nothing here has a lock that is not reentrant: a
+    signal handler may wake or close it while its own thread is about to.
     """
 
     def __init__(self, target: Beating, interval_seconds: float) -> None:
         self._target = weakref.ref(target)
         self._interval_seconds = interval_seconds
-        self._lock = threading.Lock()
-        self._woken = threading.Event()
-        self._ending = threading.Event()
+        self._lock = threading.RLock()
+        #: Has one entry, or a few, when there is something new; unlike an event's, its `put` is reentrant.
+        self._woken: SimpleQueue[None] = SimpleQueue()
+        self._ended = False
         self._everything = False
         self._thread: threading.Thread | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """True once it was closed: waking it leads to nothing then."""
+        return self._ended
 
     def wake(self, *, everything: bool = False) -> None:
         """There is something new."""
         self._everything |= everything
-        self._woken.set()
+        self._rouse()
         self.begin()
 
     def begin(self) -> None:
         """Begin the thread, if it has not begun."""
-        if self._thread is None and not self._ending.is_set():
+        if self._thread is None and not self._ended:
             with self._lock:
                 if self._thread is None:
+                    watch_process()
                     self._thread = threading.Thread(target=self._run, name="costledger-guard", daemon=True)
                     self._thread.start()
 
     def close(self) -> None:
         """End the thread. Idempotent."""
-        self._ending.set()
-        self._woken.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(_JOIN_SECONDS_MAX)
+        self._ended = True
+        self._rouse()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread() and thread.is_alive():
+            thread.join(_JOIN_SECONDS_MAX)
+
+    def _rouse(self) -> None:
+        if self._woken.empty():
+            self._woken.put(None)
 
     def _run(self) -> None:
         due = time.monotonic() + self._interval_seconds
-        while not self._ending.is_set():
-            if self._woken.wait(max(0.0, due - time.monotonic())):
-                self._ending.wait(_GATHER_SECONDS)
-                self._woken.clear()
-            if self._ending.is_set():
+        while not self._ended:
+            if self._is_woken(max(0.0, due - time.monotonic())):
+                time.sleep(_GATHER_SECONDS)
+                while not self._woken.empty():
+                    self._is_woken(0.0)
+            if self._ended:
                 return
             everything, self._everything = self._everything or time.monotonic() >= due, False
             if not self._beat(everything):
                 return
             if everything:
                 due = time.monotonic() + self._interval_seconds
+
+    def _is_woken(self, seconds: float) -> bool:
+        try:
+            self._woken.get(timeout=seconds)
+        except Empty:
+            return False
+        return True
 
     def _beat(self, everything: bool) -> bool:
         target = self._target()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from threading import Lock
+from threading import RLock
 from typing import Final
 
 from costledger.producers.reporting import LOG_INTERVAL_SECONDS
@@ -18,7 +18,8 @@ class Loud:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = Lock()
+        # Reentrant: a signal handler that closes the tracker comes in here, while its own thread may be inside.
+        self._lock = RLock()
         self._logged_at: dict[str, float] = {}
         self._left_out: dict[str, int] = {}
 

@@ -10,14 +10,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from threading import Lock
+from threading import RLock
 from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
+from costledger.producers.guard.acknowledgements import Acknowledgements
+
 #: Items of one process; with more, holds are refused and the oldest settled amounts are told no more.
 ITEMS_MAX: Final = 20_000
-#: Acknowledgements that came before their event was settled.
-ACKNOWLEDGEMENTS_MAX: Final = 20_000
 #: Users whose month's total is remembered.
 USERS_MAX: Final = 10_000
 #: The month of an item whose events are not known: it counts in every month.
@@ -69,23 +69,26 @@ class Item:
 class Outstanding:
     """The items by reservation id, the acknowledgements they wait for, and the latest totals seen.
 
-    `on_overflow` is called, with a lock held, for each settled item that had to make way.
+    `on_overflow` is called, with a lock held, for each settled item that had to make way, `on_unclaimed` for each
+    event that was expected and had to.
     """
 
     def __init__(
         self,
         on_overflow: Callable[[], None],
+        on_unclaimed: Callable[[], None],
         items_max: int = ITEMS_MAX,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._on_overflow = on_overflow
         self._items_max = items_max
         self._clock = clock
-        self._lock = Lock()
+        # Reentrant: a signal handler that closes the tracker comes in here, while its own thread may be inside.
+        self._lock = RLock()
         self._items: OrderedDict[tuple[str, str], Item] = OrderedDict()
         self._by_key: dict[tuple[str, str], Item] = {}
         self._waiting: dict[UUID, Item] = {}
-        self._offsets: OrderedDict[UUID, int] = OrderedDict()
+        self._acknowledged = Acknowledgements(on_unclaimed)
         self._seen: OrderedDict[str, Seen] = OrderedDict()
         self._generations: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
@@ -123,7 +126,7 @@ class Outstanding:
             item = Item(
                 user_id=user_id, reservation_id=reservation_id, kind=Kind.SETTLED, amount=amount, month=month, key=key
             )
-            known = [self._offsets.get(event_id) for event_id in event_ids]
+            known = self._acknowledged.claim(event_ids)
             item.awaited = {event_id for event_id, offset in zip(event_ids, known, strict=True) if offset is None}
             item.offset = max((offset for offset in known if offset is not None), default=None)
             if before is not None:
@@ -146,14 +149,21 @@ class Outstanding:
                 self._put(item)
             return item
 
+    def expect(self, event_ids: Sequence[UUID]) -> None:
+        """These events will be settled."""
+        with self._lock:
+            self._acknowledged.expect(event_ids)
+
+    def awaits(self) -> bool:
+        """Whether some settled item still waits for its events."""
+        return bool(self._waiting)
+
     def acknowledge(self, event_id: UUID, offset: int) -> bool:
         """Note where an event lies on the topic; True when a settled item is complete by it and is to be told."""
         with self._lock:
             item = self._waiting.pop(event_id, None)
             if item is None:
-                self._offsets[event_id] = offset
-                while len(self._offsets) > ACKNOWLEDGEMENTS_MAX:
-                    self._offsets.popitem(last=False)
+                self._acknowledged.note(event_id, offset)
                 return False
             item.awaited.discard(event_id)
             item.offset = offset if item.offset is None else max(item.offset, offset)

@@ -6,25 +6,27 @@ the control flow around it: budgets, months, outages. See README.md beside it fo
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import partial
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Final, Protocol, Self
 from uuid import UUID, uuid4
 from weakref import WeakSet
 
+from costledger.producers.exits import forget, watch
 from costledger.producers.guard import decisions
+from costledger.producers.guard.answers import free_of_charge, reservation_of, unfigured
 from costledger.producers.guard.arguments import check_amount, check_id, hashed_key
 from costledger.producers.guard.asking import Asker, Question, SpendSource, Unanswered
 from costledger.producers.guard.budgets import BudgetCache, BudgetSource
 from costledger.producers.guard.connecting import connect, redis_errors
-from costledger.producers.guard.decisions import Decision, Reservation, Shares, Verdict, decide, exceeds_single_share
+from costledger.producers.guard.decisions import Decision, Reservation, Shares, Verdict, exceeds_single_share
 from costledger.producers.guard.loud import Loud
 from costledger.producers.guard.outstanding import ANY_MONTH, NO_KEY, Item, Kind, Outstanding
+from costledger.producers.guard.pause import Pause
 from costledger.producers.guard.scripts import Reserved, Scripts, Status, Times
 from costledger.producers.guard.telling import Teller
 from costledger.schemas.budgets import Budget
@@ -41,6 +43,9 @@ Listener = Callable[[UUID, int, int], None]
 
 _TIMED_UUID_VERSION: Final = 7
 _OVERFLOW: Final = "too many open reservations: a settled amount is told no more, and missed should Redis lose it"
+_UNCLAIMED: Final = (
+    "too many events are expected and not settled: the oldest are forgotten, and may count twice a while"
+)
 
 
 class Acknowledging(Protocol):
@@ -48,6 +53,10 @@ class Acknowledging(Protocol):
 
     def subscribe(self, listener: Listener) -> object:
         """Call the listener for every event that Kafka has acknowledged, from any thread."""
+        ...
+
+    def unsubscribe(self, listener: Listener) -> object:
+        """Call it no more."""
         ...
 
 
@@ -106,8 +115,11 @@ class RedisGuard:
         )
         self._renew = renew
         self._clock_us, self._redis_clock_us = clock_us, redis_clock_us
+        self._followed: WeakSet[Acknowledging] = WeakSet()
+        self._closed = False
         self._begin()
-        _guards.add(self)
+        # After the trackers: what they have to tell while they close is about what was settled here.
+        watch(self, last=True)
 
     def __enter__(self) -> Self:
         return self
@@ -115,9 +127,12 @@ class RedisGuard:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def decide(self, user_id: str, estimate: int) -> Decision:
-        """A decision that holds nothing: another job may take the money meanwhile. `estimate` in 1e-12 USD."""
-        return self._counted(self._reserve(user_id, estimate, NO_KEY, hold=False)).decision
+    def decide(self, user_id: str, estimate: int, key: str | None = None) -> Decision:
+        """A decision that holds nothing: another job may take the money meanwhile. `estimate` in 1e-12 USD.
+
+        What is held under `key` does not count as reserved: it is the asker's own.
+        """
+        return self._reserve(user_id, estimate, hashed_key(key), hold=False).decision
 
     def reserve(self, user_id: str, estimate: int, key: str | None = None) -> Reservation:
         """Decide and hold the estimate (1e-12 USD) in one step.
@@ -127,6 +142,11 @@ class RedisGuard:
         raise (`InvalidValue`).
         """
         return self._counted(self._reserve(user_id, estimate, hashed_key(key), hold=True))
+
+    def expect(self, user_id: str, event_ids: Sequence[UUID]) -> None:  # noqa: ARG002 - the protocol's
+        """These events are about to be tracked, and will be settled: say so where more than a few thousand other events
+        may be acknowledged in between. Quick; asks nobody."""
+        self._outstanding.expect(event_ids)
 
     def settle(self, user_id: str, reservation_id: str, actual: int, event_ids: Sequence[UUID] = ()) -> None:
         """The work was done and has cost `actual` (1e-12 USD), told in these events: the hold becomes what was spent.
@@ -149,8 +169,12 @@ class RedisGuard:
             self._teller.now(item)
 
     def follow(self, tracker: Acknowledging) -> None:
-        """Learn from a tracker which events Kafka has, so that settled amounts end as soon as the totals have them."""
+        """Learn from a tracker which events Kafka has, so that settled amounts end as soon as the totals have them.
+
+        Close the tracker before the guard: `with RedisGuard(...) as guard, CostTracker(...) as tracker:`.
+        """
         tracker.subscribe(self._acknowledged)
+        self._followed.add(tracker)
 
     def prepare(self, timeout_seconds: float = 0.0) -> bool:
         """Meet Redis, and wait (at most so long) until users who are new need not wait; True when that is so.
@@ -166,40 +190,62 @@ class RedisGuard:
         return True
 
     def stats(self) -> dict[str, int]:
-        """How many decisions this process has taken, by their code."""
+        """How often this process has asked to reserve, by the code of the decision; `decide` only looks."""
         return dict(self._counts)
 
     def close(self) -> None:
-        """Tell Redis what it does not know yet, and end the thread. Holds stay until they expire."""
-        _guards.discard(self)
+        """Tell Redis what it does not know yet, and end the thread. Holds stay until they expire. Idempotent.
+
+        Where events of settled amounts are not acknowledged yet, it goes on listening for those alone.
+        """
+        self._closed = True
         self._teller.close()
-        if isinstance(self._redis, str):
+        if not self._outstanding.awaits():
+            self._leave()
+        elif isinstance(self._redis, str):
             self._client.close()
 
     def start_afresh(self) -> None:
         """In a forked child: what the parent has reserved stays the parent's, and so do its locks and sockets."""
         self._begin()
+        if self._closed:
+            self._leave()
 
     def _begin(self) -> None:
         self._client = connect(self._redis, self._timeout_seconds) if isinstance(self._redis, str) else self._redis
         self._budgets = BudgetCache(self._budget_source, self._budget_seconds)
         self._loud = Loud()
-        self._outstanding = Outstanding(partial(self._loud.tell, "guard_overflow", _OVERFLOW))
+        self._outstanding = Outstanding(
+            partial(self._loud.tell, "guard_overflow", _OVERFLOW),
+            partial(self._loud.tell, "guard_unclaimed", _UNCLAIMED),
+        )
         self._counts: Counter[str] = Counter()
-        self._counts_lock = Lock()
+        # Reentrant, as all locks here: a signal handler may come in while its own thread is inside.
+        self._counts_lock = RLock()
         scripts = self._scripts = Scripts(self._client, self._times, self._redis_clock_us)
-        self._asker = Asker(scripts, self._outstanding, self._times, self._spend, self._errors)
-        self._teller = Teller(scripts, self._outstanding, self._times, self._loud, self._errors, self._month_now)
+        outstanding, errors, pause = self._outstanding, self._errors, Pause()
+        self._asker = Asker(scripts, outstanding, self._times, self._spend, errors, pause)
+        self._teller = Teller(scripts, outstanding, self._times, self._loud, errors, pause, self._month_now)
 
     def _acknowledged(self, event_id: UUID, partition: int, offset: int) -> None:
         # Looked up at each call: a forked child has another one, and the tracker's subscriptions may outlive the fork.
         self._teller.acknowledged(event_id, partition, offset)
+        if self._closed and not self._outstanding.awaits():
+            self._leave()
+
+    def _leave(self) -> None:
+        """Closed, and nothing is awaited any more. A client that was used meanwhile has opened its socket again."""
+        forget(self)
+        for tracker in list(self._followed):
+            tracker.unsubscribe(self._acknowledged)
+        self._followed.clear()
+        if isinstance(self._redis, str):
+            self._client.close()
 
     def _reserve(self, user_id: str, estimate: int, key: str, *, hold: bool) -> Reservation:
         check_amount("estimate", estimate)
         if estimate == 0:
-            verdict, code, reason = decide(estimate=0, month_to_date=0, reserved=0, budget=0)
-            return Reservation(user_id=user_id, reservation_id=None, decision=_unfigured(verdict, code, reason, 0))
+            return free_of_charge(user_id)
         reservation_id = uuid4().hex
         try:
             budget = self._budget(user_id)
@@ -220,57 +266,25 @@ class RedisGuard:
 
     def _answered(self, question: Question, budget: Budget, answer: Reserved) -> Reservation:
         """The reservation that an answer of Redis means."""
-        user_id, estimate = question.user_id, question.estimate
         if answer.status is Status.RECOVERING:
             why = "Redis is new, or has lost reservations and is told of them again"
             return self._unasked(
                 decisions.RECOVERING,
                 why,
-                user_id,
+                question.user_id,
                 question.reservation_id,
                 question.key,
-                estimate,
+                question.estimate,
                 hold=question.hold,
             )
         self._loud.over(decisions.RECOVERING)
         if answer.status is Status.FULL:
             why = "the user has too many reservations"
-            return self._unasked(decisions.UNAVAILABLE, why, user_id, "", NO_KEY, estimate, hold=False)
-        is_held = answer.status is Status.HELD and self._keep(question, answer)
-        if answer.status is Status.DONE or (answer.status is Status.HELD and not is_held):
-            verdict, code, reason = (
-                Verdict.SKIP,
-                decisions.ALREADY_SETTLED,
-                "The work under this key was settled before",
+            return self._unasked(
+                decisions.UNAVAILABLE, why, question.user_id, "", NO_KEY, question.estimate, hold=False
             )
-        else:
-            estimate = answer.held_amount if is_held else estimate
-            verdict, code, reason = decide(
-                estimate=estimate,
-                month_to_date=answer.month_to_date,
-                reserved=answer.reserved,
-                budget=question.budget,
-                shares=self._shares,
-            )
-            if is_held and verdict is Verdict.SKIP:
-                # Held before under this key: what others have spent since does not take it away.
-                verdict, code, reason = Verdict.WARN, decisions.NEAR_BUDGET, "Reserved before; used up by others since"
-        return Reservation(
-            user_id=user_id,
-            reservation_id=answer.held_id,
-            decision=Decision(
-                verdict=verdict,
-                code=code,
-                reason=reason,
-                estimate=estimate,
-                month_to_date=answer.month_to_date,
-                reserved=answer.reserved,
-                budget=question.budget,
-                budget_version=budget.version,
-                period=question.period.label,
-            ),
-            expires_at_us=answer.expires_at_us if is_held else None,
-        )
+        is_held = answer.status is Status.HELD and question.reserves and self._keep(question, answer)
+        return reservation_of(question, budget, answer, self._shares, is_held=is_held)
 
     def _keep(self, question: Question, answer: Reserved) -> bool:
         """Keep what Redis holds alive; False where it was settled here, which Redis does not know yet."""
@@ -292,7 +306,7 @@ class RedisGuard:
         """The decision of the setting, loud. What is allowed is held all the same: Redis learns of it later."""
         verdict = Verdict.ALLOW if self._allows_unasked else Verdict.SKIP
         self._loud.tell(code, f"{why}; the decision is {verdict} (COSTLEDGER_GUARD_WHEN_UNAVAILABLE)")
-        decision = _unfigured(verdict, code, f"Decided without the figures: {why}", estimate)
+        decision = unfigured(verdict, code, f"Decided without the figures: {why}", estimate)
         if verdict is Verdict.SKIP or not hold or not self._outstanding.has_room():
             return Reservation(user_id=user_id, reservation_id=None, decision=decision)
         held = self._outstanding.held_by_key(user_id, key) if key != NO_KEY else None
@@ -325,6 +339,7 @@ class RedisGuard:
             estimate=estimate,
             budget=monthly,
             hold=hold and not exceeds_single_share(estimate, monthly, self._shares),
+            reserves=hold,
         )
 
     def _month_now(self, user_id: str) -> str:
@@ -351,26 +366,3 @@ class RedisGuard:
         with self._counts_lock:
             self._counts[reservation.decision.code] += 1
         return reservation
-
-
-def _unfigured(verdict: Verdict, code: str, reason: str, estimate: int) -> Decision:
-    return Decision(
-        verdict=verdict,
-        code=code,
-        reason=reason,
-        estimate=estimate,
-        month_to_date=None,
-        reserved=None,
-        budget=None,
-    )
-
-
-_guards: WeakSet[RedisGuard] = WeakSet()
-
-
-def _start_all_afresh() -> None:
-    for guard in list(_guards):
-        guard.start_afresh()
-
-
-os.register_at_fork(after_in_child=_start_all_afresh)

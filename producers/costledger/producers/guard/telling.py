@@ -12,6 +12,7 @@ from costledger.producers.guard.connecting import RedisErrors
 from costledger.producers.guard.heartbeat import Heartbeat
 from costledger.producers.guard.loud import Loud
 from costledger.producers.guard.outstanding import ANY_MONTH, Item, Kind, Outstanding
+from costledger.producers.guard.pause import Pause
 from costledger.producers.guard.scripts import APPLIED_AT_ONCE_MAX, Scripts, Times
 
 #: The cause in the log; decisions that cannot be taken are another one, which ends by itself.
@@ -34,6 +35,7 @@ class Teller:
         times: Times,
         loud: Loud,
         errors: RedisErrors,
+        pause: Pause,
         month_now: Callable[[str], str],
     ) -> None:
         self._scripts = scripts
@@ -41,6 +43,7 @@ class Teller:
         self._times = times
         self._loud = loud
         self._errors = errors
+        self._pause = pause
         self._month_now = month_now
         self._heartbeat = Heartbeat(self, _interval_seconds(times))
 
@@ -55,7 +58,14 @@ class Teller:
         return True
 
     def now(self, item: Item) -> None:
-        """Tell of one item in the caller's thread; where that fails, it is told when Redis is back."""
+        """Tell of one item in the caller's thread; where that fails, it is told when Redis is back.
+
+        A Redis that was silent a moment ago is not waited for: the thread is.
+        """
+        if self._pause.is_on:
+            self._outstanding.untold([item])
+            self.wake(everything=False)
+            return
         try:
             self._apply(item.user_id, self._month_of(item), [item])
         except self._errors.any as error:
@@ -63,8 +73,14 @@ class Teller:
         self._heartbeat.begin()
 
     def acknowledged(self, event_id: UUID, _partition: int, offset: int) -> None:
-        """Kafka has an event. Called from the tracker's delivery thread: never blocks."""
-        if self._outstanding.acknowledge(event_id, offset):
+        """Kafka has an event. Called from the tracker's delivery thread: never blocks before `close`."""
+        if not self._outstanding.acknowledge(event_id, offset):
+            return
+        if self._heartbeat.has_ended:
+            # A tracker that is closed later: there is no thread any more to tell of it.
+            if not self._pause.is_on:
+                self.beat(everything=False)
+        else:
             self.wake(everything=False)
 
     def wake(self, *, everything: bool) -> None:
@@ -102,6 +118,7 @@ class Teller:
     def _apply(self, user_id: str, month: str, items: list[Item]) -> None:
         ends = [(item, self._ends(item)) for item in items]
         applied = self._scripts.apply(user_id, month, self._outstanding.seen(user_id), ends)
+        self._pause.end()
         self._outstanding.told(items, applied.gone)
         if self._outstanding.note_seen(user_id, applied.generation, applied.seen):
             # Another state than before: what was not in this call may be missing there.
@@ -110,6 +127,8 @@ class Teller:
 
     def _failed(self, items: list[Item], error: Exception) -> None:
         self._outstanding.untold(items)
+        if isinstance(error, self._errors.silent):
+            self._pause.begin()
         self._loud.tell(_UNTOLD, f"reservations cannot be told to Redis ({error}): kept and told later")
 
     def _ends(self, item: Item) -> str:

@@ -162,7 +162,11 @@ class BatchProcessor:
             text = "not known: some calls have no known cost" if saving is None else saving_text(saving)
         if saving:
             metadata = {"items": len(outcomes), "batches": len(batches)}
-            record_saving(self._tracker, self._user_id, BATCH_PROCESSING, saving, metadata=metadata)
+            try:
+                record_saving(self._tracker, self._user_id, BATCH_PROCESSING, saving, metadata=metadata)
+            except Exception:
+                # A strict tracker must take neither the report away nor the error that the run ends with.
+                logger.exception("what batches have saved %s could not be told", self._user_id)
         return BatchReport(items=outcomes, batches=batches, one_by_one=single, saving=saving, saving_text=text)
 
     def _one_by_one(self, run: _Run[I, R], work_of: Callable[[I], Work] | None) -> tuple[int | None, str]:

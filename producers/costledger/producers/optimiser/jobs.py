@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
+from uuid import UUID
 
 from costledger.producers.guard.decisions import BudgetGuard, Decision, Reservation, Verdict
 from costledger.producers.optimiser.estimates import Estimate
@@ -87,6 +88,7 @@ class Job(SpendRecorder):
         self._tier = tier
         self._entered = False
         self._reservation: Reservation | None = None
+        self._is_holding = False
         self._full: Estimate | None = None
         self._limited: LimitedPlan | None = None
         self._estimate: Estimate | None = None
@@ -170,7 +172,7 @@ class Job(SpendRecorder):
         setup, now = self._setup, self._setup.clock()
         own = setup.plans.of(self._tier)
         full = self._work.estimate(setup.book, now, own)
-        before = setup.guard.decide(self.user_id, full.known)
+        before = setup.guard.decide(self.user_id, full.known, self.key)
         limited = limit_plan(
             own,
             setup.plans,
@@ -186,9 +188,20 @@ class Job(SpendRecorder):
         else:
             self._reservation = setup.guard.reserve(self.user_id, estimate.known, self.key)
             self._decision = self._reservation.decision
+            self._is_holding = self._reservation.reservation_id is not None and self._decision.may_run
         if not self._decision.may_run:
             self._result = self._made(Spend(), ran=False)
             raise JobSkipped(self._result)
+
+    def _noted(self, event_id: UUID) -> None:
+        if not self._is_holding:
+            return
+        try:
+            self._setup.guard.expect(self.user_id, [event_id])
+        except Exception:
+            # A defect there must not stop the work; said once, since a job may have very many events.
+            self._is_holding = False
+            logger.exception("the guard could not be told which events of %s will be settled", self.user_id)
 
     def _tell_decision(self) -> None:
         if self.decision.verdict is Verdict.WARN:
@@ -216,7 +229,7 @@ class Job(SpendRecorder):
 
     def _settle(self, spend: Spend, failed: bool) -> bool | None:
         """Tell the guard; None where nothing was held, False where it could not be told (the hold then expires)."""
-        reservation = self._reservation
+        reservation, self._is_holding = self._reservation, False
         # A skip may name a reservation all the same: one that was settled before, under the same key.
         if reservation is None or reservation.reservation_id is None or not reservation.decision.may_run:
             return None
@@ -225,7 +238,9 @@ class Job(SpendRecorder):
             if failed and spend.is_empty:
                 guard.release(self.user_id, held)
             else:
-                event_ids = [step.event_id for step in spend.steps if step.user_id == self.user_id]
+                # Of too many events not all ids are known: then none is named, and the amount counts for its full time.
+                named = () if spend.steps_omitted else spend.steps
+                event_ids = [step.event_id for step in named if step.user_id == self.user_id]
                 guard.settle(self.user_id, held, self._to_settle(spend, reservation), event_ids)
         except Exception:
             # The work is done and paid: its result must not be lost to this. The hold ends by itself.
@@ -246,7 +261,12 @@ class Job(SpendRecorder):
         saved = full.total - estimate.total
         if saved:
             metadata = {"plan": limited.own.tier, "limited_to": limited.tier, "share_percent": limited.share}
-            record_saving(self._setup.tracker, self.user_id, TIERED_PROCESSING, saved, metadata=metadata)
+            try:
+                # Through the job, and so to where its events go.
+                record_saving(self, self.user_id, TIERED_PROCESSING, saved, metadata=metadata)
+            except Exception:
+                # As with the settlement: a strict tracker must not take the result away.
+                logger.exception("what the limited plan has saved %s could not be told", self.user_id)
         return saved
 
     def _made(self, spend: Spend, *, ran: bool, **rest: Any) -> JobResult[Any]:

@@ -112,7 +112,8 @@ class SpendRecorder(ServiceMethods):
         self.user_id: Final = user_id
         self._sink: Final = sink
         self._through: Final = through
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler may track while its own thread is inside.
+        self._lock = threading.RLock()
         self._steps: dict[UUID, Step] = {}
         self._steps_omitted = 0
         self._known = 0
@@ -147,7 +148,8 @@ class SpendRecorder(ServiceMethods):
                 self._rejected += 1
         else:
             # Before it is handed on: a queue that is full drops the event, not what was paid.
-            self._note(record)
+            if self._note(record) and record["user_id"] == self.user_id:
+                self._noted(UUID(record["event_id"]))
         return self._sink.emit_record(record, wait_seconds) if self._through is None else self._through(record)
 
     def reject(self, error: Exception) -> UUID:
@@ -181,12 +183,17 @@ class SpendRecorder(ServiceMethods):
             return [self.reject(error)]
         return [self.emit_record(record) for _, record in built]
 
-    def _note(self, record: EventRecord) -> None:
+    def _noted(self, event_id: UUID) -> None:
+        """An event of the user's own is remembered as a step, and is about to be handed on."""
+
+    def _note(self, record: EventRecord) -> bool:
+        """Add an event to the spend; True where it is a new step of it."""
         event_id, amount, own = UUID(record["event_id"]), record["amount"], record["user_id"] == self.user_id
         with self._lock:
             if event_id in self._steps:
-                return
-            if len(self._steps) < STEPS_MAX:
+                return False
+            is_step = len(self._steps) < STEPS_MAX
+            if is_step:
                 self._steps[event_id] = _step(event_id, record)
             else:
                 self._steps_omitted += 1
@@ -196,6 +203,7 @@ class SpendRecorder(ServiceMethods):
                 self._unpriced += 1
             else:
                 self._known += amount
+            return is_step
 
 
 #: Whatever events may be tracked through.

@@ -167,7 +167,10 @@ class Settings(BaseSettings):
         Decimal(90), gt=0, le=100, description="from this share of the budget on the decision is warn, percent"
     )
     guard_reservation_seconds: float = Field(
-        900, ge=1, le=7 * 86_400, description="a reservation neither settled nor released by then is freed"
+        900,
+        ge=1,
+        le=7 * 86_400,
+        description="a reservation of a process that died is freed then; a live one renews it, up to 24 times",
     )
     guard_settled_hold_seconds: float = Field(
         3600, ge=1, le=7 * 86_400, description="how long a settled amount is held until the totals are seen to have it"
