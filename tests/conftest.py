@@ -1,5 +1,11 @@
 """The fixtures of every test: real services, deadlines instead of sleeps, seeds."""
 
+import signal
+
+# A shell starts what runs in its background with SIGINT ignored, and so would be every process that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 pytest_plugins = [
     "tests.fixtures.fix_report",
     "tests.fixtures.fix_kafka",

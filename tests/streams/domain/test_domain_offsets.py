@@ -63,6 +63,7 @@ def test_a_months_offset_says_which_events_its_total_has(steps: list[Step], rest
             at = NOW - days_ago * DAY
             event_id = str(derived_event_id(at, user, str(number)))
             record = {"event_id": event_id, "user_id": user, "service": "s", "operation": "o", "amount": amount}
+            record["reverses_event_id"] = None
             partition.add_event({**record, "occurred_at": at}, offset, NOW)
             key = (user, period_at(PeriodKind.MONTH, at).label)
             newest[key] = offset

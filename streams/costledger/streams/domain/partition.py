@@ -125,6 +125,7 @@ class PartitionTotals:
         if amount is None:
             if record["reverses_event_id"] is not None:
                 # It takes back an unpriced event, which is in no total: nothing is left to be told.
+                user.show_again(quarter_of(occurred_at_us))
                 return Outcome.APPLIED
             user.add_unpriced(quarter_of(occurred_at_us), operation, cause)
             return Outcome.UNPRICED
