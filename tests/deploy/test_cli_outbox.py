@@ -18,6 +18,8 @@ from tests.fixtures.fix_postgres import PostgresServer
 from tests.fixtures.wait import wait_until
 from tests.producers.outbox_cases import TABLE, Service, fill, new_service
 
+from costledger.producers.outbox.relay import BATCH_ROWS, BATCH_ROWS_MAX
+
 SCRIPT = Path(sysconfig.get_path("scripts")) / "costledger"
 WAIT_SECONDS = 60.0
 STOP_SECONDS_MAX = 10.0
@@ -134,6 +136,16 @@ def test_killed_relays_lose_nothing(shop: Cli, service: Service, seed: int) -> N
     found = service.on_topic()
     assert set(found) == set(ids)
     assert found.total() <= 3000 + 3 * 50
+
+
+def test_a_batch_has_the_relays_bounds(shop: Cli) -> None:
+    """The command says the relay's own default, and refuses what the relay refuses as a matter of usage."""
+    words = shop("outbox", "relay", "--help").stdout.replace("│", " ").split()
+    assert f"Default: {BATCH_ROWS}." in " ".join(words)
+    for rows in (0, BATCH_ROWS_MAX + 1):
+        refused = shop("outbox", "relay", "--once", "--batch", str(rows))
+        assert refused.returncode == 2
+        assert str(BATCH_ROWS_MAX) in refused.stderr
 
 
 def test_what_is_wrong_is_one_line(shop: Cli) -> None:

@@ -20,9 +20,11 @@ from tests.fixtures.fix_postgres import OwnPostgres, PostgresServer
 from tests.producers.outbox_cases import BUSINESS_TABLE, NOBODY, TABLE, identity_holds, new_service
 
 from costledger.producers import CostTracker, EventDropped
+from costledger.producers.optimiser.recording import EventSink, SpendRecorder
 from costledger.producers.outbox.table import OutboxTable
+from costledger.producers.records import Draft, build_record
 from costledger.schemas.errors import InvalidEvent, InvalidValue, SettingsError
-from costledger.schemas.events import CostEvent
+from costledger.schemas.events import CostEvent, EventRecord
 
 ORDER = "INSERT INTO orders (event_id) VALUES (%s)"
 
@@ -111,6 +113,26 @@ def test_a_rolled_back_event_never_arrives(kafka: KafkaServer, postgres: Postgre
                 pass
     assert service.relay_all() == 2
     assert sorted(service.on_topic().elements()) == sorted(kept) == sorted(service.orders())
+
+
+def test_a_recorder_writes_through_the_callers_connection(url: str, tracker: CostTracker) -> None:
+    """What a job or a cache takes for its tracker may be bound to a connection: prices, source, waiting and all."""
+    assert tracker.outbox_only
+    with psycopg.connect(url) as connection:
+        costs: EventSink = tracker.using(connection)
+        recorder = SpendRecorder(costs, "u")
+        ids = [recorder.track_s3("u", "put", 1000), recorder.track_rekognition("u", "detectLabels", 2)]
+        event = CostEvent.from_record(record_of("u", recorder))
+        ids += [recorder.emit(event, wait_seconds=5.0)]
+        assert (recorder.price_book, recorder.source) == (tracker.price_book, tracker.source)
+    assert ids_in(url) == ids
+    assert recorder.spend().known > 0
+
+
+def record_of(user_id: str, sink: EventSink) -> EventRecord:
+    """The record of an event that the sink has not seen."""
+    draft = Draft(user_id=user_id, service="aws-s3", operation="put", quantity=1)
+    return build_record(draft, sink.price_book, sink.source)[1]
 
 
 def test_every_method_writes_its_events(url: str, tracker: CostTracker, errors: list[EventDropped]) -> None:

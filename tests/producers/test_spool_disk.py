@@ -9,18 +9,26 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
+from confluent_kafka import Message
 from tests.fixtures.fix_kafka import KafkaServer
 from tests.fixtures.wait import wait_until
 from tests.producers.spooling import FLUSH_SECONDS, NOBODY, ids_in, watched
 
 from costledger.producers import CostTracker, EventDropped
 from costledger.producers.spool import spool
+from costledger.producers.spool.book import Book
+from costledger.producers.spool.errors import SpoolCorrupt, SpoolFull
+from costledger.producers.spool.file import SpoolFile
+from costledger.producers.spool.source import Source
 
 ROOT = Path(__file__).parents[2]
 DISK_BYTES = 2**20
+#: Nobody looks at it here.
+NO_MESSAGE = cast(Message, cast(Any, None))
 
 
 @pytest.fixture
@@ -127,6 +135,48 @@ def test_a_disk_that_fills_without_a_broker_keeps_what_it_has(
     with CostTracker(kafka.bootstrap_servers, "t", "spool", small_disk / "spool", topic=topic) as next_one:
         wait_until(lambda: next_one.stats()["acked"] == stats["spooled"], FLUSH_SECONDS, "what was spooled has arrived")
     assert set(ids_in(kafka, topic)) == set(ids) - {error.event_id for error in errors}
+
+
+def test_a_full_disk_refuses_deletes_but_is_read_on(small_disk: Path) -> None:
+    """A backlog goes on to Kafka though what has arrived cannot be deleted now."""
+    file = SpoolFile.create(small_disk / "spool", "t", 2**26, "normal")
+    source = Source(file, Book(), 0, lambda _message: None)
+    rows = 0
+    with suppress(SpoolFull):
+        while True:
+            source.write(b"user", b"0" * 170, 0)
+            rows += 1
+    fill(small_disk)
+    half = source.take(1.0, rows // 2, rows)
+    for row, _, _ in half:
+        source.delivered(row, None, NO_MESSAGE)
+    assert source.settle(1.0) == (rows // 2, [], None)
+    with pytest.raises(SpoolFull):
+        source.delete(1.0)
+    rest = source.take(1.0, rows, rows)
+    assert len(half) + len(rest) == rows > 500
+    file.remove()
+
+
+def test_what_the_client_gives_back_of_a_broken_file_is_lost(tmp_path: Path) -> None:
+    """Also where it only had no room: there is no file to read it from once more, and nobody would ever count it."""
+    file = SpoolFile.create(tmp_path, "t", 2**26, "normal")
+    source = Source(file, Book(), 0, lambda _message: None)
+    for _ in range(3):
+        source.write(b"user", b"value", 3)
+    waits, _ = source.write(b"user", b"value", 3)
+    assert waits == 4
+    broken = SpoolCorrupt("broken")
+    # The one that waits is lost at once; the others are still on their way.
+    assert source.give_up(broken) == 1
+    source.refused(1, BufferError("full"))
+    source.give_back([(2, b"user", b"value")], 0.0)
+    source.delivered(3, None, NO_MESSAGE)
+    acknowledged, errors, why = source.settle(1.0)
+    assert (acknowledged, len(errors), why) == (1, 2, broken)
+    source.delete(1.0)
+    assert source.finished()
+    file.remove()
 
 
 LIMITED = """

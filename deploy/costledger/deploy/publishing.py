@@ -19,7 +19,7 @@ from costledger.schemas.money import usd_text
 from costledger.schemas.settings import Settings
 
 if TYPE_CHECKING:
-    from costledger.producers import EventDropped, Stats
+    from costledger.producers import CostTracker, EventDropped, Stats
     from costledger.schemas.events import CostEvent
 
 #: How far ahead of the clock an event may be.
@@ -86,12 +86,9 @@ def publish(settings: Settings, events: Iterable[CostEvent], expected: int | Non
 
     `Unavailable` at once when Kafka cannot be reached or has no such topic. Afterwards what fails is in the result.
     """
-    from costledger.producers import CostTracker
-
     require_topic(settings, settings.topics.events)
     result = Published()
-    dropped = Dropped(result)
-    tracker = CostTracker(on_error=dropped, topic=settings.topics.events)
+    tracker = command_tracker(settings, result)
     with _Progress(expected) as progress, tracker:
         for event in events:
             tracker.emit(event, wait_seconds=settings.delivery_timeout_seconds)
@@ -105,6 +102,17 @@ def publish(settings: Settings, events: Iterable[CostEvent], expected: int | Non
         progress.show(tracker.stats())
         result.acknowledged = tracker.stats()["acked"]
     return result
+
+
+def command_tracker(settings: Settings, result: Published) -> CostTracker:
+    """A tracker whose drops are noted in `result`.
+
+    Always in the mode `memory`, whatever the services' setting is: a command waits for its own events alone, and has
+    neither a transaction of somebody's to write them into nor another run that would send what a spool keeps.
+    """
+    from costledger.producers import CostTracker
+
+    return CostTracker(durability="memory", on_error=Dropped(result), topic=settings.topics.events)
 
 
 def require_topic(settings: Settings, topic: str) -> None:

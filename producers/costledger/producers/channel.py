@@ -5,15 +5,15 @@ from __future__ import annotations
 import ctypes
 import logging
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from costledger.producers.reporting import LOG_INTERVAL_SECONDS
-from costledger.schemas.errors import SettingsError
+from costledger.producers.rate_limited_log import RateLimitedLog
+from costledger.schemas.errors import SettingsError, Unavailable, UnknownSchema
 from costledger.schemas.kafka_config import ClientConfig, client_config
+from costledger.schemas.registry import use_registry
 from costledger.schemas.settings import Settings
 from costledger.schemas.topics import PARTITIONER
 
@@ -56,6 +56,14 @@ def check_config(config: ClientConfig) -> None:
         raise SettingsError(f"the Kafka client refuses its settings: {error}") from error
 
 
+def use_registry_if_set(settings: Settings) -> None:
+    """Where a schema registry is configured: write its wire format. Without it every reader can read the other."""
+    try:
+        use_registry(settings)
+    except (Unavailable, UnknownSchema) as error:
+        _LOGGER.warning("the schema registry cannot be used, events are written in single-object encoding: %s", error)
+
+
 class Channel:
     """Sends messages to one topic. `send` never blocks; `on_delivery` is called once for each message sent.
 
@@ -68,7 +76,7 @@ class Channel:
         self._turn = turn
         self._ending = threading.Event()
         self._drained_only = threading.Event()
-        self._logged_at: dict[int, float] = {}
+        self._log = RateLimitedLog(_LOGGER)
         callbacks: dict[str, Any] = {
             "on_delivery": on_delivery,
             "error_cb": self._log_client_error,
@@ -129,12 +137,8 @@ class Channel:
 
     def _log_client_error(self, error: KafkaError) -> None:
         """Each kind of error once per interval: while a broker is away, the client reports every attempt."""
-        now = time.monotonic()
-        logged_at = self._logged_at.get(error.code())
-        if logged_at is not None and now - logged_at < LOG_INTERVAL_SECONDS:
-            return
-        self._logged_at[error.code()] = now
         if error.fatal():
-            _LOGGER.error("the Kafka client failed for good and will be replaced: %s", error)
+            text = f"the Kafka client failed for good and will be replaced: {error}"
+            self._log.say(logging.ERROR, f"fatal {error.code()}", text)
         else:
-            _LOGGER.warning("Kafka: %s", error)
+            self._log.say(logging.WARNING, str(error.code()), f"Kafka: {error}")

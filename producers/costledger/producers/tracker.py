@@ -9,9 +9,7 @@ Kafka has acknowledged them: a crash of the host loses those, and a full queue d
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -19,48 +17,30 @@ from uuid import UUID
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from costledger.producers.channel import check_config, producer_config
-from costledger.producers.counters import Counters, Stats
-from costledger.producers.errors import (
-    CLOSED,
-    DELIVERY_FAILED,
-    INVALID,
-    OUTBOX_FAILED,
-    QUEUE_FULL,
-    EventDropped,
-    Reason,
-)
+from costledger.producers.channel import check_config, producer_config, use_registry_if_set
+from costledger.producers.counters import Stats
+from costledger.producers.errors import DELIVERY_FAILED
 from costledger.producers.exits import forget, watch
+from costledger.producers.fates import Fates, reason_of
+from costledger.producers.listeners import Listener, Listeners
 from costledger.producers.outbox.costs import ConnectionCosts, GatheredCosts
 from costledger.producers.outbox.errors import ConnectionNeeded
 from costledger.producers.outbox.statements import require_psycopg
 from costledger.producers.prices.book import PriceBook
-from costledger.producers.records import ChatDraft, Draft, build_chat_records, build_record, caller_clock_us
-from costledger.producers.reporting import OnError, Reporter
-from costledger.producers.sender import Sender, SenderClosed
+from costledger.producers.records import ChatDraft, Draft, build_chat_records, build_record
+from costledger.producers.reporting import OnError
+from costledger.producers.sender import Sender
 from costledger.producers.services import ServiceMethods
 from costledger.producers.spool import Spool, spool_options
 from costledger.schemas.codec import decode_event, encode_event
-from costledger.schemas.errors import Unavailable, UnknownSchema
 from costledger.schemas.events import CostEvent, EventRecord
-from costledger.schemas.ids import new_event_id
-from costledger.schemas.registry import use_registry
-from costledger.schemas.settings import Settings, load_settings
+from costledger.schemas.settings import load_settings
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection, Connection
 
-logger = logging.getLogger(__name__)
-
 #: How long `flush` serves callbacks at a time where events wait on disk, too.
 _FLUSH_STEP_SECONDS: Final = 0.05
-
-#: Called with an event's id, partition and offset once Kafka has acknowledged it.
-Listener = Callable[[UUID, int, int], None]
-_CONNECTION_NEEDED: Final = (
-    "COSTLEDGER_DURABILITY is 'outbox', and no connection was given: track with tracker.using(connection) "
-    "inside the transaction that the event belongs to"
-)
 
 
 class CostTracker(ServiceMethods):
@@ -105,18 +85,16 @@ class CostTracker(ServiceMethods):
             require_psycopg()  # no producer is opened in this mode
         else:
             check_config(self._config)
-        _use_registry(settings)
+        use_registry_if_set(settings)
         self._book = PriceBook.load(*settings.price_files) if price_book is None else price_book
         self._source = settings.source
         self._flush_timeout_seconds = settings.flush_timeout_seconds
         self._topic = settings.topics.events if topic is None else topic
         self._spool_options = spool_options(settings, self._topic)
-        self._strict = strict
-        self._on_error = on_error
-        self._listeners: tuple[Listener, ...] = ()
+        self._fates = Fates(on_error, strict=strict)
+        self._listeners = Listeners()
         self._outbox_table = settings.outbox_table
         self._queue_events_max = settings.queue_events_max
-        self._closed = False
         self._begin()
         watch(self)
         if self._spool is not None and self._spool.anything_left():
@@ -141,6 +119,11 @@ class CostTracker(ServiceMethods):
         """The name of the emitting service."""
         return self._source
 
+    @property
+    def outbox_only(self) -> bool:
+        """True in the mode `outbox`: an event needs a connection (see `using`), and the tracker itself sends none."""
+        return self._outbox_alone
+
     def using(self, connection: Connection[Any]) -> ConnectionCosts:
         """The tracking methods, each of which writes a row of the outbox through a psycopg 3 connection.
 
@@ -148,7 +131,7 @@ class CostTracker(ServiceMethods):
         Kafka. A write that fails leaves the transaction usable, and its event is dropped (`strict`: it raises, so
         that both stand or fall together). In every mode of durability; `stats` counts the rows as `spooled`.
         """
-        return ConnectionCosts(self, self._outbox_table, connection)
+        return ConnectionCosts(self._fates, self._book, self._source, self._outbox_table, connection)
 
     def using_async(self, connection: AsyncConnection[Any]) -> GatheredCosts:
         """The same for asyncio: `async with tracker.using_async(connection) as costs:` *inside* the transaction.
@@ -156,7 +139,8 @@ class CostTracker(ServiceMethods):
         The methods only gather; the rows, at most `queue_events_max`, are written when the block ends, and not at
         all where it raises.
         """
-        return GatheredCosts(self, self._outbox_table, connection, self._queue_events_max)
+        events_max = self._queue_events_max
+        return GatheredCosts(self._fates, self._book, self._source, self._outbox_table, connection, events_max)
 
     def emit(self, event: CostEvent, wait_seconds: float = 0.0) -> UUID:
         """Publish an event that is complete, as importers make it.
@@ -166,7 +150,7 @@ class CostTracker(ServiceMethods):
         try:
             record = event.to_record()
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the event, the host must live
-            return self._reject(error, None)
+            return self._fates.reject(error, None)
         return self._send(event.event_id, record, wait_seconds)
 
     def emit_record(self, record: EventRecord, wait_seconds: float = 0.0) -> UUID:
@@ -174,19 +158,23 @@ class CostTracker(ServiceMethods):
         try:
             event_id = UUID(record["event_id"])
         except Exception as error:  # noqa: BLE001 - as above
-            return self._reject(error, record)
+            return self._fates.reject(error, record)
         return self._send(event_id, record, wait_seconds)
 
     def reject(self, error: Exception) -> UUID:
         """Count, log and report what could be made no event at all; the adapters say so what they cannot read."""
-        return self._reject(error, None)
+        return self._fates.reject(error, None)
 
     def subscribe(self, listener: Listener) -> None:
         """Have `listener(event_id, partition, offset)` called when Kafka has acknowledged an event of this process.
 
         From the delivery thread, or from one that flushes: it should be quick. What it raises is logged.
         """
-        self._listeners = (*self._listeners, listener)
+        self._listeners.add(listener)
+
+    def unsubscribe(self, listener: Listener) -> None:
+        """Call it no more; nothing where it was not subscribed."""
+        self._listeners.remove(listener)
 
     def unsubscribe(self, listener: Listener) -> None:
         """Call it no more; nothing where it was not subscribed."""
@@ -194,7 +182,7 @@ class CostTracker(ServiceMethods):
 
     def stats(self) -> Stats:
         """The counts at this moment, in events of this process; `tracked = acked + spooled + queued + dropped`."""
-        return self._counters.stats()
+        return self._fates.counters.stats()
 
     def flush(self, timeout_seconds: float | None = None) -> int:
         """Wait until every event is acknowledged or given up; returns how many are not yet.
@@ -208,11 +196,11 @@ class CostTracker(ServiceMethods):
             self._sender.flush(timeout)
         # The delivery thread may still be counting what it has taken out of the client's queue, or sending what
         # waits on disk.
-        while self._counters.waiting() and time.monotonic() < deadline:
+        while self._fates.counters.waiting() and time.monotonic() < deadline:
             self._turn()
             self._sender.flush(_FLUSH_STEP_SECONDS)
             self._sender.serve()
-        return self._counters.waiting()
+        return self._fates.counters.waiting()
 
     def close(self) -> None:
         """Flush within `flush_timeout_seconds`; what is queued after that is dropped and counted. Idempotent.
@@ -221,7 +209,7 @@ class CostTracker(ServiceMethods):
         dropped.
         """
         forget(self)
-        self._closed = True
+        self._fates.closed = True
         if self._spool is None:
             self._sender.close(self._flush_timeout_seconds)
         else:
@@ -238,13 +226,14 @@ class CostTracker(ServiceMethods):
         self._sender.abandon()
         if self._spool is not None:
             self._spool.abandon()
+        self._fates.start_afresh()
         self._begin()
 
     def _begin(self) -> None:
-        self._counters = Counters()
-        self._reporter = Reporter(self._on_error)
-        options = self._spool_options
-        self._spool = None if options is None else Spool(options, self._counters, self._reporter, self._on_acknowledged)
+        options, fates = self._spool_options, self._fates
+        self._spool = None
+        if options is not None:
+            self._spool = Spool(options, fates.counters, fates.reporter, self._listeners.tell)
         turn = None if self._spool is None else self._turn
         self._sender = Sender(self._config, self._topic, self._on_delivery, turn)
 
@@ -255,14 +244,14 @@ class CostTracker(ServiceMethods):
         try:
             event_id, record = build_record(draft, self._book, self._source)
         except Exception as error:  # noqa: BLE001 - a wrong argument must not stop the host
-            return self._reject(error, None)
+            return self._fates.reject(error, None)
         return self._send(event_id, record)
 
     def _track_chat(self, draft: ChatDraft) -> list[UUID]:
         try:
             built = build_chat_records(draft, self._book, self._source)
         except Exception as error:  # noqa: BLE001 - as above
-            return [self._reject(error, None)]
+            return [self._fates.reject(error, None)]
         return [self._send(event_id, record) for event_id, record in built]
 
     def _send(self, event_id: UUID, record: EventRecord, wait_seconds: float = 0.0) -> UUID:
@@ -270,19 +259,19 @@ class CostTracker(ServiceMethods):
             value = encode_event(record)
             key = record["user_id"].encode()
         except Exception as error:  # noqa: BLE001 - as above
-            return self._reject(error, record, event_id)
+            return self._fates.reject(error, record, event_id)
         unpriced = record["amount"] is None
         if self._spool is not None and self._spool.put(key, value, self._sender, unpriced=unpriced):
             return event_id
         # Counted before it is sent: the acknowledgement may come at once.
-        counters = self._counters
+        counters = self._fates.counters
         counters.track(unpriced)
         try:
             if self._outbox_alone:
-                raise ConnectionNeeded(_CONNECTION_NEEDED)
+                raise ConnectionNeeded
             self._sender.send(key, value, wait_seconds)
         except Exception as error:  # noqa: BLE001 - whatever the client raises, the host must live
-            return self._drop(event_id, _reason_of(error), error, record)
+            return self._fates.drop(event_id, reason_of(error), error, record)
         except BaseException:
             counters.drop()
             raise
@@ -290,8 +279,8 @@ class CostTracker(ServiceMethods):
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
-            self._counters.acknowledge()
-            self._on_acknowledged(message)
+            self._fates.counters.acknowledge()
+            self._listeners.tell(message)
             return
         key, value = message.key(), message.value()
         if not isinstance(key, bytes) or not isinstance(value, bytes):
@@ -299,58 +288,4 @@ class CostTracker(ServiceMethods):
         if self._spool is not None and self._spool.rescue(key, value):
             return
         record = decode_event(value)
-        self._drop(UUID(record["event_id"]), DELIVERY_FAILED, KafkaException(error), record, may_raise=False)
-
-    def _on_acknowledged(self, message: Message) -> None:
-        if self._listeners:
-            self._tell_listeners(message)
-
-    def _tell_listeners(self, message: Message) -> None:
-        value, partition, offset = message.value(), message.partition(), message.offset()
-        if not isinstance(value, bytes) or partition is None or offset is None:
-            raise TypeError(f"an acknowledged event without value, partition or offset: {message!r}")
-        event_id = UUID(decode_event(value)["event_id"])
-        for listener in self._listeners:
-            try:
-                listener(event_id, partition, offset)
-            except Exception:
-                logger.exception("a listener failed for %s", event_id)
-
-    def _reject(self, error: Exception, record: EventRecord | None, event_id: UUID | None = None) -> UUID:
-        """Count an event with wrong arguments; its id is made up where the arguments gave none."""
-        self._counters.reject()
-        event_id = new_event_id(caller_clock_us()) if event_id is None else event_id
-        return self._tell(event_id, INVALID, error, record, may_raise=True)
-
-    def _drop(
-        self, event_id: UUID, reason: Reason, error: Exception, record: EventRecord | None, *, may_raise: bool = True
-    ) -> UUID:
-        self._counters.drop()
-        return self._tell(event_id, reason, error, record, may_raise)
-
-    def _tell(
-        self, event_id: UUID, reason: Reason, error: Exception, record: EventRecord | None, may_raise: bool
-    ) -> UUID:
-        dropped = EventDropped(event_id, reason, f"{type(error).__name__}: {error}", record)
-        dropped.__cause__ = error
-        self._reporter.report(dropped)
-        if self._strict and may_raise:
-            raise dropped
-        return event_id
-
-
-def _reason_of(error: Exception) -> Reason:
-    """Why an event that could not be sent was dropped."""
-    if isinstance(error, BufferError):
-        return QUEUE_FULL
-    if isinstance(error, SenderClosed):
-        return CLOSED
-    return OUTBOX_FAILED if isinstance(error, ConnectionNeeded) else DELIVERY_FAILED
-
-
-def _use_registry(settings: Settings) -> None:
-    """Where a schema registry is configured: write its wire format. Without it every reader can read the other."""
-    try:
-        use_registry(settings)
-    except (Unavailable, UnknownSchema) as error:
-        logger.warning("the schema registry cannot be used, events are written in single-object encoding: %s", error)
+        self._fates.drop(UUID(record["event_id"]), DELIVERY_FAILED, KafkaException(error), record, may_raise=False)

@@ -1,7 +1,4 @@
-"""Connections to PostgreSQL, and what an error of PostgreSQL means for the one who waits.
-
-Errors are told apart by SQLSTATE, never by text (PostgreSQL manual, appendix A).
-"""
+"""Connections to PostgreSQL, and what an error of PostgreSQL means for the one who waits."""
 
 from __future__ import annotations
 
@@ -12,6 +9,8 @@ from typing import Any, Final, LiteralString
 import psycopg
 from psycopg import sql
 
+from costledger.schemas.sqlstates import is_about_data, passes
+
 logger = logging.getLogger(__name__)
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -20,14 +19,6 @@ WRITER_ROLE: Final = "costledger_writer"
 _CONNECT_TIMEOUT_SECONDS: Final = 10
 #: A process that was stopped (SIGSTOP) in a transaction must not hold its locks for long.
 _IDLE_IN_TRANSACTION_SECONDS_MAX: Final = 10.0
-
-# Classes and codes that pass: connection (08), rollbacks such as deadlock and serialization (40), resources such as a
-# full disk or too many connections (53), operator intervention (57), the system's own I/O (58).
-_PASSING_CLASSES: Final = frozenset({"08", "40", "53", "57", "58"})
-# Lock timeout; a read-only server (a standby during failover); idle-in-transaction and transaction timeouts.
-_PASSING_CODES: Final = frozenset({"55P03", "25006", "25P03", "25P04"})
-# Wrong values (22) and broken constraints (23).
-_DATA_CLASSES: Final = frozenset({"22", "23"})
 
 
 class Meaning(Enum):
@@ -47,9 +38,9 @@ def meaning_of(error: psycopg.Error) -> Meaning:
             return Meaning.DATA
         broken = isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
         return Meaning.PASSING if broken else Meaning.DEFECT
-    if state[:2] in _PASSING_CLASSES or state in _PASSING_CODES:
+    if passes(state):
         return Meaning.PASSING
-    return Meaning.DATA if state[:2] in _DATA_CLASSES else Meaning.DEFECT
+    return Meaning.DATA if is_about_data(state) else Meaning.DEFECT
 
 
 def connect(

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import psycopg
 
+from costledger.schemas.backoff import backoff_seconds
 from costledger.schemas.errors import CostledgerError
-from costledger.sinks.backoff import backoff_seconds
 from costledger.sinks.database import Connection, Meaning, meaning_of
 
 logger = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from typing import Final
 import psycopg
 from confluent_kafka import KafkaException
 
+from costledger.schemas.backoff import backoff_seconds
 from costledger.schemas.errors import Unavailable
-from costledger.sinks.backoff import backoff_seconds
 from costledger.sinks.database import Connection
 
 logger = logging.getLogger(__name__)

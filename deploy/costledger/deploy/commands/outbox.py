@@ -22,6 +22,13 @@ def _table_option(text: str) -> str:
         return check_table_name(text)
 
 
+def _batch_option(text: str) -> int:
+    from costledger.producers.outbox.relay import check_batch_rows
+
+    with usage_errors():
+        return check_batch_rows(int(text))
+
+
 DatabaseOption = Annotated[
     str | None,
     typer.Option(
@@ -86,8 +93,9 @@ def relay(
         bool, typer.Option("--once", help="Relay what waits now, and end; exit code 1 where that is not possible.")
     ] = False,
     batch: Annotated[
-        int, typer.Option(min=1, max=10_000, metavar="ROWS", help="Rows in one transaction at most.")
-    ] = 500,
+        int | None,
+        typer.Option(parser=_batch_option, metavar="ROWS", help="Rows in one transaction at most. Default: 500."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Bring the rows of the outbox to Kafka, and delete each when Kafka has acknowledged it.
@@ -97,10 +105,10 @@ def relay(
     refuses it. Exit code 1: the table is missing or another one, or Kafka refuses rows for good.
     """
     from costledger.deploy.logs import configure_logging
-    from costledger.producers.outbox.relay import Relay
+    from costledger.producers.outbox.relay import BATCH_ROWS, Relay
 
     settings = command_settings(**_overrides(database_url, table))
-    worker = Relay(settings, batch_rows=batch)
+    worker = Relay(settings, batch_rows=BATCH_ROWS if batch is None else batch)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     if once:

@@ -11,8 +11,7 @@ from costledger.deploy.demo.scenario import BUDGETS, USERS, demo_trace
 from costledger.deploy.demo.screen import Moment, Screen
 from costledger.deploy.demo.watch import Watch
 from costledger.deploy.local_system import LocalSystem
-from costledger.deploy.publishing import Dropped, Published
-from costledger.producers import CostTracker
+from costledger.deploy.publishing import Published, command_tracker
 from costledger.schemas.alerts import AlertRecord
 from costledger.schemas.events import CostEvent
 from costledger.schemas.money import usd_text
@@ -79,7 +78,7 @@ def run_demo(system: LocalSystem, screen: Screen, seconds: float) -> DemoResult:
 
 def _replay(system: LocalSystem, settings: Settings, watch: Watch, screen: Screen, seconds: float) -> Published:
     published = Published()
-    tracker = CostTracker(on_error=Dropped(published), topic=settings.topics.events)
+    tracker = command_tracker(settings, published)
     with tracker, demo_trace(time.time_ns() // 1000) as trace:
         started_at = time.monotonic()
         drawn_at = 0.0

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from costledger.producers.errors import CLOSED, OUTBOX_FAILED, QUEUE_FULL, ROLLED_BACK, Reason
+from costledger.producers.fates import Fates
 from costledger.producers.outbox.errors import BlockEnded, CallersFailure
 from costledger.producers.outbox.writing import Row, write_rows, write_rows_async
+from costledger.producers.prices.book import PriceBook
 from costledger.producers.records import ChatDraft, Draft, build_chat_records, build_record
 from costledger.producers.sender import SenderClosed
 from costledger.producers.services import ServiceMethods
@@ -24,55 +26,62 @@ from costledger.schemas.events import CostEvent, EventRecord
 if TYPE_CHECKING:
     from psycopg import AsyncConnection, Connection
 
-    from costledger.producers.tracker import CostTracker
-
 Built = list[tuple[UUID, EventRecord]]
 
 
 class OutboxCosts(ServiceMethods):
     """From the arguments of a call to rows; what becomes of the rows is the subclass's matter."""
 
-    def __init__(self, tracker: CostTracker, table: str) -> None:
-        self._tracker = tracker
+    def __init__(self, fates: Fates, book: PriceBook, source: str, table: str) -> None:
+        self._fates = fates
+        self._book = book
+        self._source = source
         self._table = table
 
-    def emit(self, event: CostEvent) -> UUID:
-        """Write an event that is complete, as importers make it."""
+    @property
+    def price_book(self) -> PriceBook:
+        """The tracker's."""
+        return self._book
+
+    @property
+    def source(self) -> str:
+        """The tracker's."""
+        return self._source
+
+    def emit(self, event: CostEvent, wait_seconds: float = 0.0) -> UUID:  # noqa: ARG002 - as the tracker has it
+        """Write an event that is complete, as importers make it. There is no queue to wait for."""
         return self._keep(lambda: [(event.event_id, event.to_record())])[0]
 
-    def emit_record(self, record: EventRecord) -> UUID:
+    def emit_record(self, record: EventRecord, wait_seconds: float = 0.0) -> UUID:  # noqa: ARG002 - as above
         """The same for an event's record (times in Unix microseconds, ids as text)."""
         return self._keep(lambda: [(UUID(record["event_id"]), record)])[0]
 
     def reject(self, error: Exception) -> UUID:
         """Count, log and report what could be made no event at all, as the tracker does."""
-        return self._tracker.reject(error)
+        return self._fates.reject(error, None)
 
     @abstractmethod
     def _store(self, rows: list[Row]) -> None:
         """Bring rows to where they belong, or drop them."""
 
     def _track(self, draft: Draft) -> UUID:
-        tracker = self._tracker
-        return self._keep(lambda: [build_record(draft, tracker.price_book, tracker.source)])[0]
+        return self._keep(lambda: [build_record(draft, self._book, self._source)])[0]
 
     def _track_chat(self, draft: ChatDraft) -> list[UUID]:
-        tracker = self._tracker
-        return self._keep(lambda: build_chat_records(draft, tracker.price_book, tracker.source))
+        return self._keep(lambda: build_chat_records(draft, self._book, self._source))
 
     def _keep(self, build: Callable[[], Built]) -> list[UUID]:
-        tracker = self._tracker
         try:
             built = build()
         except Exception as error:  # noqa: BLE001 - a wrong argument must not stop the host
-            return [tracker._reject(error, None)]
+            return [self._fates.reject(error, None)]
         rows = []
         for event_id, record in built:
             try:
                 rows.append(Row(event_id, record["user_id"].encode(), encode_event(record), record))
             except Exception as error:  # noqa: BLE001 - as above
-                tracker._reject(error, record, event_id)
-        if rows and tracker._closed:
+                self._fates.reject(error, record, event_id)
+        if rows and self._fates.closed:
             self._drop(rows, CLOSED, SenderClosed("the tracker is closed"))
         elif rows:
             self._store(rows)
@@ -82,20 +91,19 @@ class OutboxCosts(ServiceMethods):
 
     def _written(self, rows: Sequence[Row]) -> None:
         for row in rows:
-            self._tracker._counters.hand_over(unpriced=row.record["amount"] is None)
+            self._fates.hand_over(row.record)
 
     def _drop(self, rows: Sequence[Row], reason: Reason, error: Exception, *, may_raise: bool = True) -> None:
         """Count and tell of every row before a strict tracker raises."""
         for row in rows:
-            self._tracker._counters.track(unpriced=row.record["amount"] is None)
-            self._tracker._drop(row.event_id, reason, error, row.record, may_raise=may_raise and row is rows[-1])
+            self._fates.drop_unsent(row.event_id, reason, error, row.record, may_raise and row is rows[-1])
 
 
 class ConnectionCosts(OutboxCosts):
     """Writes each event at once, through a synchronous connection."""
 
-    def __init__(self, tracker: CostTracker, table: str, connection: Connection[Any]) -> None:
-        super().__init__(tracker, table)
+    def __init__(self, fates: Fates, book: PriceBook, source: str, table: str, connection: Connection[Any]) -> None:
+        super().__init__(fates, book, source, table)
         self._connection = connection
 
     def _store(self, rows: list[Row]) -> None:
@@ -121,8 +129,16 @@ class GatheredCosts(OutboxCosts):
     written, and its events are dropped as `rolled_back`.
     """
 
-    def __init__(self, tracker: CostTracker, table: str, connection: AsyncConnection[Any], events_max: int) -> None:
-        super().__init__(tracker, table)
+    def __init__(
+        self,
+        fates: Fates,
+        book: PriceBook,
+        source: str,
+        table: str,
+        connection: AsyncConnection[Any],
+        events_max: int,
+    ) -> None:
+        super().__init__(fates, book, source, table)
         self._connection = connection
         self._events_max = events_max
         self._gathered: list[Row] = []

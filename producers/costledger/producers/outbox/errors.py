@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from costledger.schemas import sqlstates
 from costledger.schemas.errors import CostledgerError
 
 if TYPE_CHECKING:
     import psycopg
-
-_UNDEFINED_TABLE: Final = "42P01"
-_UNDEFINED_COLUMN: Final = "42703"
-# Classes and codes that pass: connection (08), rollbacks such as deadlock and serialization (40), resources such as a
-# full disk or too many connections (53), operator intervention (57), the system's own I/O (58); lock timeout, a
-# read-only server (a standby during failover), idle-in-transaction and transaction timeouts.
-_PASSING_CLASSES: Final = frozenset({"08", "40", "53", "57", "58"})
-_PASSING_CODES: Final = frozenset({"55P03", "25006", "25P03", "25P04"})
 
 
 class OutboxError(CostledgerError):
@@ -24,6 +17,12 @@ class OutboxError(CostledgerError):
 
 class ConnectionNeeded(CostledgerError):
     """An event was tracked without the connection whose transaction it belongs to."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "COSTLEDGER_DURABILITY is 'outbox', and no connection was given: track with tracker.using(connection) "
+            "inside the transaction that the event belongs to"
+        )
 
 
 class BlockEnded(CostledgerError):
@@ -50,9 +49,9 @@ def explained(error: psycopg.Error, table: str) -> OutboxError:
     """The error, with the table, the SQLSTATE and, where the table is missing, what to do."""
     state = f", SQLSTATE {error.sqlstate}" if error.sqlstate else ""
     text = f"the outbox table {table} cannot be used ({type(error).__name__}{state}): {one_line(error)}"
-    if error.sqlstate == _UNDEFINED_TABLE:
+    if error.sqlstate == sqlstates.UNDEFINED_TABLE:
         text += f"; create it in this database with `costledger outbox create --table {table}`"
-    elif error.sqlstate == _UNDEFINED_COLUMN:
+    elif error.sqlstate == sqlstates.UNDEFINED_COLUMN:
         text += "; a table of this name exists, and it is no outbox"
     return OutboxError(text)
 
@@ -64,4 +63,4 @@ def passes(error: psycopg.Error) -> bool:
     state = error.sqlstate
     if state is None:
         return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
-    return state[:2] in _PASSING_CLASSES or state in _PASSING_CODES
+    return sqlstates.passes(state)

@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 from typing import Final, Literal
 
-from costledger.producers.outbox.backoff import backoff_seconds
 from costledger.producers.outbox.delivery import Deliverer, Outcome, WaitingRow
 from costledger.producers.outbox.errors import OutboxError
 from costledger.producers.outbox.table import OutboxTable
-from costledger.schemas.errors import Unavailable
+from costledger.schemas.backoff import backoff_seconds
+from costledger.schemas.errors import InvalidValue, Unavailable
 from costledger.schemas.settings import Settings
 
 _logger = logging.getLogger(__name__)
@@ -33,6 +33,13 @@ REFUSED_ROWS_MAX: Final = 1000
 Step = Literal["claimed", "delivered", "committed"]
 
 
+def check_batch_rows(rows: int) -> int:
+    """The number, if a batch may have so many rows; else `InvalidValue`."""
+    if not 1 <= rows <= BATCH_ROWS_MAX:
+        raise InvalidValue("batch", rows, f"1 to {BATCH_ROWS_MAX} rows")
+    return rows
+
+
 class Relay:
     """One relay of one table; several may run side by side. `run` blocks, `stop` is for any thread.
 
@@ -46,6 +53,7 @@ class Relay:
         batch_rows: int = BATCH_ROWS,
         on_step: Callable[[Step], None] = lambda _step: None,
     ) -> None:
+        check_batch_rows(batch_rows)
         url = settings.database_url.get_secret_value()
         self._table = OutboxTable(url, settings.outbox_table, settings.database_timeout_seconds)
         self._deliverer = Deliverer(settings, batch_rows)

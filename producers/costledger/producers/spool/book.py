@@ -109,10 +109,6 @@ class Book:
         """What `deletable` gave is gone."""
         self._acknowledged.clear()
 
-    def waits_for_nothing(self) -> bool:
-        """No row is left that Kafka does not have."""
-        return not self._in_flight and not self._returned and self._unread == self._end
-
 
 def retry_seconds(attempts: int) -> float:
     """How long a row waits after so many failed attempts."""

@@ -14,7 +14,7 @@ from costledger.producers.spool.file import Row, SpoolFile
 
 #: Acknowledged rows are deleted together: when `DELETE_ROWS` wait, or after this time.
 DELETE_INTERVAL_SECONDS: Final = 0.25
-#: After an error of the file, it is left alone for so long.
+#: After an error of the file, it is not read, or not written, for so long: what one cannot do, the other often can.
 PAUSE_SECONDS: Final = 1.0
 
 Acknowledged = Callable[[Message], None]
@@ -36,7 +36,9 @@ class Source:
         self._acknowledged: deque[int] = deque()
         self._failed: deque[tuple[int, object]] = deque()
         self._deleted_at = 0.0
-        self._paused_until = 0.0
+        self._reads_paused_until = 0.0
+        self._deletes_paused_until = 0.0
+        self._checkpoints_paused_until = 0.0
 
     def write(self, key: bytes, value: bytes, held_max: int) -> tuple[int, bool]:
         """Write an event, holding the lock: its row, and whether it is in flight now and to be sent by the caller."""
@@ -58,25 +60,28 @@ class Source:
         """The client would not take a row."""
         self._failed.append((row, error))
 
-    def settle(self, now: float) -> tuple[int, list[object]]:
-        """Note what callbacks have told since the last time: how many rows were acknowledged, and why others failed.
+    def settle(self, now: float) -> tuple[int, list[object], SpoolUnavailable | None]:
+        """Note what callbacks have told since the last time: how many rows were acknowledged, why others failed, and
+        where the file is broken, why: those others are lost then.
 
-        What the client had no room for has not failed, and is not told.
+        What the client had no room for has not failed, and is not told; but no file is left that it could be read from
+        again where that one is broken.
         """
         acknowledged = _drained(self._acknowledged)
         returned = _drained(self._failed)
         if not acknowledged and not returned:
-            return 0, []
-        failed = {row: error for row, error in returned if not isinstance(error, BufferError)}
-        expired = [row for row, error in failed.items() if _expired(error)]
+            return 0, [], self.broken
         with self.lock:
+            broken = self.broken
+            failed = {row: error for row, error in returned if broken is not None or not isinstance(error, BufferError)}
+            expired = [row for row, error in failed.items() if _expired(error)]
             self.book.acknowledge(acknowledged)
             # These have waited for the whole delivery timeout already.
             self.book.give_back(expired, now + RETRY_SECONDS)
             self.book.fail(failed.keys() - expired, now)
             self.book.give_back([row for row, _ in returned if row not in failed], now)
-            self.unacknowledged -= len(acknowledged)
-        return len(acknowledged), list(failed.values())
+            self.unacknowledged -= len(acknowledged) if broken is None else len(acknowledged) + len(failed)
+        return len(acknowledged), list(failed.values()), broken
 
     def give_up(self, error: SpoolUnavailable) -> int:
         """Nothing more can be read from the file. The number of events that are lost by that: all but those in flight."""
@@ -98,23 +103,23 @@ class Source:
         due = at_once or waiting >= DELETE_ROWS or now - self._deleted_at >= DELETE_INTERVAL_SECONDS
         if self.broken is not None:
             self.book.deleted()
-        elif due and (at_once or now >= self._paused_until):
+        elif due and (at_once or now >= self._deletes_paused_until):
             with self.lock:
                 self._deleted_at = now
-                self._paused_until = now + PAUSE_SECONDS
+                self._deletes_paused_until = now + PAUSE_SECONDS
                 self.file.delete(self.book.deletable())
                 self.book.deleted()
-                self._paused_until = 0.0
+                self._deletes_paused_until = 0.0
 
     def take(self, now: float, rows_max: int, unread_max: int) -> list[Row]:
-        """Rows to be sent now, returned ones first; they are in flight. None while the file is left alone.
+        """Rows to be sent now, returned ones first; they are in flight. None for a while after it could not be read.
 
         Of the `rows_max` at most `unread_max` are unread ones: only these add to what the book holds.
         """
-        if self.broken is not None or now < self._paused_until:
+        if self.broken is not None or now < self._reads_paused_until:
             return []
         with self.lock:
-            self._paused_until = now + PAUSE_SECONDS
+            self._reads_paused_until = now + PAUSE_SECONDS
             due = self.book.due(now, rows_max)
             try:
                 rows = self.file.read(due)
@@ -127,22 +132,26 @@ class Source:
                 unread = self.file.read_from(first, wanted)
                 self.book.read([row[0] for row in unread], unread[-1][0] + 1 if len(unread) == wanted else end)
                 rows += unread
-            self._paused_until = 0.0
+            self._reads_paused_until = 0.0
         return rows
 
     def give_back(self, rows: Sequence[Row], due: float) -> None:
         """These rows could not be sent for want of room."""
         with self.lock:
-            self.book.give_back([row[0] for row in rows], due)
+            if self.broken is None:
+                self.book.give_back([row[0] for row in rows], due)
+            else:
+                # It broke after they had been read: `settle` tells of them.
+                self._failed.extend((row[0], self.broken) for row in rows)
 
     def checkpoint(self, now: float) -> None:
         """Shorten the file's log where it is due."""
-        if self.broken is None and now >= self._paused_until and self.file.checkpoint_due():
+        if self.broken is None and now >= self._checkpoints_paused_until and self.file.checkpoint_due():
             self.file.sync_log()
             with self.lock:
-                self._paused_until = now + PAUSE_SECONDS
+                self._checkpoints_paused_until = now + PAUSE_SECONDS
                 self.file.checkpoint()
-                self._paused_until = 0.0
+                self._checkpoints_paused_until = 0.0
 
     def close(self) -> None:
         """Let the file go; an empty one is deleted."""

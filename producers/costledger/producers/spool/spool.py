@@ -214,12 +214,11 @@ class Spool:
 
     def _settle(self, now: float, *, at_once: bool = False) -> None:
         for source in self._sources:
-            acknowledged, errors = source.settle(now)
+            acknowledged, errors, broken = source.settle(now)
             if acknowledged:
                 self._counters.acknowledge_spooled(acknowledged)
-            if errors and source.broken is not None:
-                source.unacknowledged -= len(errors)
-                self._lose(len(errors), f"{source.broken}; Kafka: {errors[-1]}")
+            if errors and broken is not None:
+                self._lose(len(errors), f"{broken}; Kafka: {errors[-1]}")
             elif errors:
                 kept = f"{len(errors)} cost events stay in the spool and are sent again later"
                 self._reporter.announce("returned", f"{kept}; Kafka: {errors[-1]}")
