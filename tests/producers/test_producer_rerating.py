@@ -392,3 +392,10 @@ def test_what_was_rated_again_stays(
         assert (record["amount"] or 0) + (reversal["amount"] or 0) == 0
         assert made["amount"] is not None
         assert rerate(made, new).finding is Finding.UNCHANGED
+
+
+def test_what_makes_the_charges_of_a_chat_add_up_is_no_other_price() -> None:
+    """A chat has up to twelve charges, each rounded by at most half a picodollar; one more is another price."""
+    record = tracked("aws-rekognition", "detectLabels", 7)
+    for rest, wanted in ((6, Finding.UNCHANGED), (-6, Finding.UNCHANGED), (7, Finding.CORRECTED)):
+        assert rerate({**record, "amount": record["amount"] + rest}, SHIPPED).finding is wanted

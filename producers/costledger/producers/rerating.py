@@ -23,9 +23,9 @@ from costledger.schemas.ids import derived_event_id
 
 #: In the metadata of both entries of a correction: the id of the entry that was rated again.
 RERATED_FROM_KEY: Final = "rerated_from"
-#: What the charges of one chat are given so that they add up to the whole rounded once: the rest of at most four
+#: What the charges of one chat are given so that they add up to the whole rounded once: the rest of at most twelve
 #: charges, each rounded by at most half a picodollar. So much is no other price.
-ROUNDING_PICODOLLARS_MAX: Final = 2
+ROUNDING_PICODOLLARS_MAX: Final = 6
 
 
 class Finding(StrEnum):
