@@ -97,6 +97,7 @@ class LookupReports:
     def start_afresh(self) -> None:
         """In a forked child: what the parent has counted stays the parent's."""
         self._lock = threading.RLock()
+        self._complaints = Complaints(logger)
         self._summaries = {}
         self._count = 0
         self._timer = None
