@@ -36,3 +36,14 @@ def test_a_forked_child_complains_under_a_lock_of_its_own() -> None:
         reports.start_afresh()
         assert reports._complaints is not parents
         reports.close()
+
+
+def test_the_caches_load_neither_the_optimiser_nor_the_guard() -> None:
+    """A service that only wants its results again does not pay for the rest."""
+    script = """
+import sys
+import costledger.producers.dedup
+print([name for name in sys.modules if name.startswith(("costledger.producers.optimiser", "costledger.producers.guard"))])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "[]\n"

@@ -20,7 +20,7 @@ from tests.producers.reading import read_topic
 from costledger.producers import CostTracker
 from costledger.producers.dedup import DEDUPLICATION, ResultCache
 from costledger.producers.dedup.lookups import LookupReports
-from costledger.producers.optimiser.savings import EMBEDDING_DEDUPLICATION
+from costledger.producers.savings import EMBEDDING_DEDUPLICATION
 from costledger.schemas.codec import decode_cost_event
 
 RUN_SECONDS_MAX = 60.0
