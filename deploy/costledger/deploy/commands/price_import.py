@@ -76,8 +76,8 @@ def litellm(
 ) -> None:
     """Convert LiteLLM's price map to a price file, exactly, and list what has no place in one.
 
-    Prices are USD per token, given for a million. Imported are those of input, output and cached input tokens and
-    of embeddings. The output is laid over the shipped prices with COSTLEDGER_PRICE_FILES.
+    Prices are USD per token, given for a million. Imported are those of tokens of all kinds that events
+    count apart, also of the service tiers flex and priority, and of embeddings. The output is laid over the shipped prices with COSTLEDGER_PRICE_FILES.
     """
     from costledger.producers.prices.litellm import PriceMapOptions
 
