@@ -92,7 +92,7 @@ class ResultCache:
     to `wait_seconds`, and take over when the lease has ended. `encode` and `decode` are for results that are neither
     bytes nor what JSON gives back the same.
 
-    Raises `InvalidValue`, `SettingsError`, or `ImportError` naming an extra, where it cannot be set up at all.
+    Raises `InvalidValue` or `SettingsError` where it cannot be set up at all, for one without its extra.
     """
 
     def __init__(

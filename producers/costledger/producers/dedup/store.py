@@ -87,7 +87,7 @@ class Store:
     """All that is asked of Redis."""
 
     def __init__(self, redis_url: str) -> None:
-        """`ImportError` that names the extra where redis is not installed, ValueError for a URL that is none."""
+        """`SettingsError` that names the extra where redis is not installed, ValueError for a URL that is none."""
         redis: Any = needed("redis", "dedup", "deduplication")
         retry: Any = needed("redis.retry", "dedup", "deduplication")
         backoff: Any = needed("redis.backoff", "dedup", "deduplication")
