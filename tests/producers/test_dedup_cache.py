@@ -173,7 +173,7 @@ def test_work_that_fails_is_not_stored_and_frees_its_lease(
 def test_every_key_expires(make_cache: Callable[..., ResultCache], client: redis.Redis, worker: Worker) -> None:
     """Entries and their lists after the time to live, counts after their days; nothing stays for ever."""
     make_cache(ttl_seconds=500).run("u", "text", worker.on(1), cost=1)
-    kinds = {key.decode().split(":")[4 if b"dedup" in key else 2]: client.pttl(key) for key in client.scan_iter()}
+    kinds = {key.decode().split(":")[4 if b":dedup:" in key else 1]: client.pttl(key) for key in client.scan_iter()}
     assert set(kinds) == {"entry", "entries", "lookups"}
     assert all(0 < kinds[kind] <= 500_000 for kind in ("entry", "entries"))
     assert 61 * 86_400_000 < kinds["lookups"] <= 62 * 86_400_000
@@ -198,8 +198,8 @@ def test_a_cache_holds_at_most_so_many_results(
     for number in range(12):
         cache.run("u", number, worker.on(number))
         cache.run("v", number, worker.on(number))
-        assert len(list(client.scan_iter("costledger:{u}:dedup:embedding:entry:*"))) <= 5
-    assert client.zcard("costledger:{u}:dedup:embedding:entries") == 5
+        assert len(list(client.scan_iter("costledger:dedup:{u}:embedding:entry:*"))) <= 5
+    assert client.zcard("costledger:dedup:{u}:embedding:entries") == 5
     worker.done.clear()
     for number in (7, 8, 9, 10, 11):
         cache.run("u", number, worker.on(number))
@@ -297,7 +297,7 @@ def test_counts_that_do_not_fit_do_not_reach_the_host(
     """A counter at its end is told of in the statistics; the hit is served."""
     cache = make_cache()
     cache.run("u", "text", worker.on(1), cost=COST)
-    (key,) = client.scan_iter("*:lookups:*")
+    (key,) = client.scan_iter("costledger:lookups:*")
     client.hset(key, "saved:embedding", 2**63 - 1)
     assert cache.run("u", "text", worker.on(2), cost=COST) == ["result of", 1]
     assert cache.stats()["uncounted"] == 1

@@ -20,7 +20,7 @@ from tests.producers.reading import read_topic
 from costledger.producers import CostTracker
 from costledger.producers.dedup import DEDUPLICATION, ResultCache
 from costledger.producers.dedup.lookups import LookupReports
-from costledger.producers.optimiser.savings import EMBEDDING_DEDUPLICATION
+from costledger.producers.savings import EMBEDDING_DEDUPLICATION
 from costledger.schemas.codec import decode_cost_event
 
 RUN_SECONDS_MAX = 60.0
@@ -341,10 +341,11 @@ import sys
 for name in ("redis", "datasketch", "pdqhash", "PIL", "numpy"):
     sys.modules[name] = None
 from costledger.producers.dedup import ResultCache, SimilarImages, SimilarText
+from costledger.schemas.errors import SettingsError
 for make in (lambda: ResultCache("c", service="s", operation="o"), SimilarText, SimilarImages):
     try:
         make()
-    except ImportError as error:
+    except SettingsError as error:
         print(error)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)

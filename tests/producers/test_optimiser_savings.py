@@ -11,7 +11,7 @@ from tests.fixtures.fix_kafka import KafkaServer
 from tests.producers.reading import read_topic
 
 from costledger.producers import CostTracker, EventDropped
-from costledger.producers.optimiser.savings import (
+from costledger.producers.savings import (
     BATCH_PROCESSING,
     EMBEDDING_DEDUPLICATION,
     record_lookups,

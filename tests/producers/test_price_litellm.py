@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from costledger.producers.prices import PriceBook, check_prices, price_file_schema
+from costledger.producers.prices import PriceBook, check_prices, litellm_names, price_file_schema
 from costledger.producers.prices.litellm import ImportedPrices, PriceMapOptions, read_litellm
 from costledger.producers.prices.litellm_names import FIELDS, is_price, model_of, service_of
 from costledger.producers.prices.rates import decimal_text
@@ -363,3 +363,17 @@ def test_any_printable_name_survives_the_file(tmp_path_factory: pytest.TempPathF
         path = written(tmp_path_factory.mktemp("names"), result, name)
         (entry,) = PriceBook.read(path).files[1].entries
         assert entry.model == model
+
+
+@pytest.mark.parametrize(
+    ("field", "operation"),
+    [
+        ("cache_read_input_audio_token_cost", "cached-audio-input-tokens"),
+        ("input_cost_per_image_token", "image-input-tokens"),
+        ("cache_creation_input_audio_token_cost", None),
+    ],
+)
+def test_kinds_of_tokens_that_events_count_apart_have_a_place(field: str, operation: str | None) -> None:
+    """Cached audio and images in tokens are imported; audio written to a cache is not, with its own reason."""
+    assert litellm_names.operation_of(field, "m", embedding=False) == operation
+    assert operation is not None or litellm_names.reason_for(field, embedding=False).startswith("audio written")

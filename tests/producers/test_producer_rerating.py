@@ -18,7 +18,7 @@ from costledger.producers.records import ChatDraft, Draft, build_chat_records, b
 from costledger.producers.rerating import (
     RERATED_FROM_KEY,
     Correction,
-    Finding,
+    RatingFinding,
     completed,
     new_entry_id,
     rerate,
@@ -110,7 +110,7 @@ def tracked(service: str, operation: str, quantity: Any, book: PriceBook = SHIPP
 def corrected(record: EventRecord, book: PriceBook) -> Correction:
     """The correction that there must be; both entries are valid events."""
     rating = rerate(record, book)
-    assert rating.finding is Finding.CORRECTED, rating
+    assert rating.finding is RatingFinding.CORRECTED, rating
     assert rating.correction is not None
     for made in rating.correction:
         check_event(made)
@@ -164,7 +164,7 @@ def test_an_unchanged_book_changes_nothing(
         ):
             recorder.track_chat("ann", model, cached + more, output, cached, provider, **common)
         for record in recorder.records:
-            wanted = Finding.STILL_UNPRICED if record["amount"] is None else Finding.UNCHANGED
+            wanted = RatingFinding.STILL_UNPRICED if record["amount"] is None else RatingFinding.UNCHANGED
             assert rerate(record, book).finding is wanted, record
 
 
@@ -204,8 +204,8 @@ def test_an_unpriced_entry_gets_its_price(tmp_path: Path) -> None:
         "amount": 15_000_000_000,
         "metadata": {"album": "42", RERATED_FROM_KEY: record["event_id"]},
     }
-    assert rerate(new, book).finding is Finding.UNCHANGED
-    assert rerate(reversal, book).finding is Finding.UNCHANGED
+    assert rerate(new, book).finding is RatingFinding.UNCHANGED
+    assert rerate(reversal, book).finding is RatingFinding.UNCHANGED
 
 
 def test_a_wrong_price_is_taken_back_exactly(tmp_path: Path) -> None:
@@ -235,36 +235,36 @@ def test_a_price_that_the_caller_gave_is_never_touched(given_price: dict[str, st
     """An amount without a price version is the caller's, whatever the book says."""
     record = tracked("aws-rekognition", "detectLabels", 1, **given_price)
     assert record["amount"] == 5 * 10**11
-    assert rerate(record, SHIPPED).finding is Finding.UNCHANGED
+    assert rerate(record, SHIPPED).finding is RatingFinding.UNCHANGED
 
 
 def test_a_reversing_entry_is_never_rated() -> None:
     """Also where it was priced by the book: it must stay what it takes back."""
     record = tracked("aws-rekognition", "detectLabels", -1, reverses_event_id=str(UUID(int=7)))
     changed = {**record, "amount": 1}
-    assert rerate(changed, SHIPPED).finding is Finding.UNCHANGED
+    assert rerate(changed, SHIPPED).finding is RatingFinding.UNCHANGED
 
 
 def test_the_same_amount_is_no_change_even_of_another_version(tmp_path: Path) -> None:
     """A new version of the book with the same price leaves everything as it is."""
     record = tracked("aws-rekognition", "detectLabels", 7)
     book = book_of(tmp_path, entry("aws-rekognition", "detectLabels", "0.00100", "image"))
-    assert rerate(record, book).finding is Finding.UNCHANGED
+    assert rerate(record, book).finding is RatingFinding.UNCHANGED
 
 
 def test_what_the_book_no_longer_has_keeps_its_price(tmp_path: Path) -> None:
     """A priced entry is never made unpriced; it is told apart from one that was unpriced before."""
     book = book_of(tmp_path, entry("maps", "geocode", "0.005", "call"))
     priced, unpriced = tracked("maps", "geocode", 3, book), tracked("maps", "route", 3, book)
-    assert rerate(priced, SHIPPED).finding is Finding.NO_LONGER_PRICED
-    assert rerate(unpriced, SHIPPED).finding is Finding.STILL_UNPRICED
+    assert rerate(priced, SHIPPED).finding is RatingFinding.NO_LONGER_PRICED
+    assert rerate(unpriced, SHIPPED).finding is RatingFinding.STILL_UNPRICED
 
 
 def test_a_quantity_of_an_unknown_unit_counts_what_the_entry_counts(tmp_path: Path) -> None:
     """Where nobody named a unit, the new entry takes the book's; a unit that was named must fit."""
     book = book_of(tmp_path, entry("maps", "geocode", "0.005", "call"))
     assert corrected(tracked("maps", "geocode", 3), book).entry["unit"] == "call"
-    assert rerate(tracked("maps", "geocode", 3, unit="page"), book).finding is Finding.STILL_UNPRICED
+    assert rerate(tracked("maps", "geocode", 3, unit="page"), book).finding is RatingFinding.STILL_UNPRICED
 
 
 def test_begun_units_are_charged_whole_and_then_stay(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_begun_units_are_charged_whole_and_then_stay(tmp_path: Path) -> None:
     )
     _, new = corrected(record, book)
     assert (new["quantity"], new["unit"], new["amount"]) == (3 * 10**9, "100 characters", 3 * 10**8)
-    assert rerate(new, book).finding is Finding.UNCHANGED
+    assert rerate(new, book).finding is RatingFinding.UNCHANGED
 
 
 def test_what_a_price_depends_on_besides_is_in_the_metadata(tmp_path: Path) -> None:
@@ -320,11 +320,11 @@ def test_full_metadata_is_no_reason_to_lose_anything(tmp_path: Path) -> None:
     book = book_of(tmp_path, entry("maps", "geocode", "0.005", "call"))
     full = {f"k{number}": "" for number in range(METADATA_KEYS_MAX)}
     rating = rerate(tracked("maps", "geocode", 3, metadata=full), book)
-    assert rating.finding is Finding.CANNOT_BE_CORRECTED
+    assert rating.finding is RatingFinding.CANNOT_BE_CORRECTED
     assert rating.correction is None
     assert "metadata is '33 keys'" in rating.reason
     long = {"k": "x" * (METADATA_BYTES_MAX - 1)}
-    assert rerate(tracked("maps", "geocode", 3, metadata=long), book).finding is Finding.CANNOT_BE_CORRECTED
+    assert rerate(tracked("maps", "geocode", 3, metadata=long), book).finding is RatingFinding.CANNOT_BE_CORRECTED
 
 
 def test_an_unfinished_correction_is_completed(tmp_path: Path) -> None:
@@ -391,4 +391,11 @@ def test_what_was_rated_again_stays(
         assert record["quantity"] + reversal["quantity"] == 0
         assert (record["amount"] or 0) + (reversal["amount"] or 0) == 0
         assert made["amount"] is not None
-        assert rerate(made, new).finding is Finding.UNCHANGED
+        assert rerate(made, new).finding is RatingFinding.UNCHANGED
+
+
+def test_what_makes_the_charges_of_a_chat_add_up_is_no_other_price() -> None:
+    """A chat has up to twelve charges, each rounded by at most half a picodollar; one more is another price."""
+    record = tracked("aws-rekognition", "detectLabels", 7)
+    for rest, wanted in ((6, RatingFinding.UNCHANGED), (-6, RatingFinding.UNCHANGED), (7, RatingFinding.CORRECTED)):
+        assert rerate({**record, "amount": record["amount"] + rest}, SHIPPED).finding is wanted

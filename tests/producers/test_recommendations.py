@@ -19,7 +19,7 @@ from costledger.producers.optimiser.recommendations import (
     Advice,
     advise,
 )
-from costledger.producers.optimiser.savings import BATCH_PROCESSING, EMBEDDING_DEDUPLICATION, TIERED_PROCESSING
+from costledger.producers.savings import BATCH_PROCESSING, EMBEDDING_DEDUPLICATION, TIERED_PROCESSING
 from costledger.schemas.usage import UsageRow
 
 USD = 10**12

@@ -339,3 +339,31 @@ def test_a_wrong_count_makes_one_dropped_event() -> None:
         "audio_output_tokens is None; it must be a number",
     ]
     assert issubclass(EventDropped, Exception)
+
+
+def test_a_service_tier_is_split_by_its_own_prices(tmp_path: Path) -> None:
+    """What the usual tier prices apart is output like the rest in a tier that does not."""
+    prices = {"reasoning-tokens": 60, "input-tokens-flex": 1, "output-tokens-flex": 5}
+    path = tmp_path / "flex.toml"
+    path.write_text(
+        'version = "flex"\ncurrency = "USD"\nunits = ["token"]\n'
+        + "".join(
+            f"""
+[[price]]
+service = "openai"
+operations = ["{operation}"]
+model = "gpt-4o"
+unit = "token"
+price = "{price}"
+per = 1_000_000
+effective_from = 2026-01-01
+source = "a contract"
+"""
+            for operation, price in prices.items()
+        )
+    )
+    usage = TokenUsage(input_tokens=10, output_tokens=5, reasoning_tokens=3)
+    book = PriceBook.load(path)
+    charges = by_operation(book.price_usage("openai", "gpt-4o", usage, AT_US, "flex"))
+    assert charges == {"input-tokens-flex": (10, 10 * 10**6), "output-tokens-flex": (5, 25 * 10**6)}
+    assert by_operation(book.price_usage("openai", "gpt-4o", usage, AT_US))["reasoning-tokens"][0] == 3

@@ -11,7 +11,9 @@ from costledger.schemas.redis_keys import (
     GUARD_EPOCH_KEY,
     TOTAL_KINDS,
     TOTALS_PATTERN,
+    cache_prefix,
     guard_keys,
+    lookups_key,
     parse_totals_key,
     totals_key,
 )
@@ -52,5 +54,18 @@ def test_the_guards_keys_are_on_the_users_slot(user: str) -> None:
     ]
     assert total == totals_key(user, PeriodKind.MONTH, "2026-11")
     for key in [*own, GUARD_EPOCH_KEY]:
+        assert parse_totals_key(key) is None
+        assert not fnmatchcase(key, TOTALS_PATTERN)
+
+
+@pytest.mark.parametrize("user", ["ann", "a}:total:day:b", "}{", "用户"])
+def test_the_keys_of_caches_are_none_of_totals(user: str) -> None:
+    """Whatever a user is called, reconcile and the guard take none of them for totals, and no user's for shared ones."""
+    assert cache_prefix("thumbnails", user) == f"costledger:dedup:{{{user}}}:thumbnails"
+    assert lookups_key(user, "2026-11-23") == f"costledger:lookups:{{{user}}}:2026-11-23"
+    ends = (":entries", ":entry:00ff", ":lease:00ff", ":band:00ff:00ff", ":entry:total:day:x")
+    prefixes = [cache_prefix("thumbnails", user), cache_prefix("thumbnails", None)]
+    assert not prefixes[0].startswith("costledger:dedup-shared:")
+    for key in [*(prefix + end for prefix in prefixes for end in ends), lookups_key(user, "2026-11-23")]:
         assert parse_totals_key(key) is None
         assert not fnmatchcase(key, TOTALS_PATTERN)

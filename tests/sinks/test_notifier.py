@@ -18,6 +18,9 @@ from costledger.schemas.codec import decode_budget, encode_alert
 from costledger.schemas.settings import Settings
 from costledger.schemas.topics import TopicNames
 from costledger.sinks.budgets import delete_budget, save_budget
+from costledger.sinks.candidates import alone
+from costledger.sinks.database import connect
+from costledger.sinks.locks import AdvisoryLock
 from costledger.sinks.notifier import Notifier
 
 ALERT = CostAlert(
@@ -130,3 +133,16 @@ def test_budgets_reach_kafka_in_order(
     assert {message.key() for message in messages} == {b"u"}
     values = [message.value() for message in messages]
     assert [None if value is None else decode_budget(value) for value in values] == [*saved, None]
+
+
+@pytest.mark.usefixtures("alerts")
+def test_a_budget_reaches_kafka_while_entries_are_rated_again(
+    ledger: Ledger, start_notifier: Callable[[], Running]
+) -> None:
+    """Rating again keeps out another run of itself and nobody else, however long it takes."""
+    assert len({lock.value for lock in AdvisoryLock.__members__.values()}) == len(AdvisoryLock.__members__) == 3
+    with connect(ledger.url, "rerate", 10) as connection, alone(connection):
+        save_budget(ledger.connection, Budget(user_id="u", monthly_budget=10**12))
+        notifier = start_notifier()
+        wait_until(lambda: ledger.one("SELECT count(*) FROM ledger.budget_outbox") == 0, 30, "the outbox is empty")
+        assert notifier.stop() == 0

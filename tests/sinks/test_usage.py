@@ -15,7 +15,7 @@ from tests.sinks.conftest import Ledger, Topic, make_event, random_events
 from costledger.producers import CostTracker
 from costledger.producers.dedup import ResultCache
 from costledger.producers.optimiser.recommendations import CACHE_WARMING, EMBEDDING_CACHE, advise
-from costledger.producers.optimiser.savings import EMBEDDING_DEDUPLICATION
+from costledger.producers.savings import EMBEDDING_DEDUPLICATION
 from costledger.schemas.errors import InvalidValue
 from costledger.schemas.events import CostEvent
 from costledger.schemas.settings import Settings

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import date, datetime
     from decimal import Decimal
 
     from costledger.schemas.settings import Settings
@@ -63,6 +63,16 @@ def time_option(text: str) -> datetime:
         return datetime.now(UTC)
     with usage_errors():
         return parse_time(text, "the value")
+
+
+def day_option(text: str) -> date:
+    """The value of an option that is a UTC day, such as 2026-11-23."""
+    from datetime import datetime
+
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 - a day has no offset
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} must be a day such as 2026-11-23") from None
 
 
 def metadata_option(pairs: list[str] | None) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from costledger.producers.rerating import Finding, Rating
+from costledger.producers.rerating import Rating, RatingFinding
 from costledger.schemas.events import EventRecord
 from costledger.schemas.money import usd_text
 from costledger.schemas.times import rfc3339, to_microseconds
@@ -19,7 +19,7 @@ _EXAMPLES_MAX: Final = 20
 class Unrated(NamedTuple):
     """A kind of entry that the price book has no price for; `model` is the language model's, where it has one."""
 
-    finding: Finding
+    finding: RatingFinding
     service: str
     operation: str
     unit: str
@@ -84,12 +84,12 @@ class Rerating:
         """One entry was rated."""
         self.examined += 1
         finding, amount = rating.finding, record["amount"]
-        if finding is Finding.UNCHANGED:
+        if finding is RatingFinding.UNCHANGED:
             return
-        if finding is Finding.NO_LONGER_PRICED or finding is Finding.STILL_UNPRICED:
+        if finding is RatingFinding.NO_LONGER_PRICED or finding is RatingFinding.STILL_UNPRICED:
             model = record["metadata"].get("model")
             self.unrated[Unrated(finding, record["service"], record["operation"], record["unit"], model)] += 1
-        elif finding is Finding.CANNOT_BE_CORRECTED:
+        elif finding is RatingFinding.CANNOT_BE_CORRECTED:
             self.uncorrectable += 1
             if len(self.uncorrectable_examples) < _EXAMPLES_MAX:
                 self.uncorrectable_examples.append(f"{record['event_id']}: {rating.reason}")

@@ -23,12 +23,12 @@ from costledger.schemas.ids import derived_event_id
 
 #: In the metadata of both entries of a correction: the id of the entry that was rated again.
 RERATED_FROM_KEY: Final = "rerated_from"
-#: What the charges of one chat are given so that they add up to the whole rounded once: the rest of at most four
+#: What the charges of one chat are given so that they add up to the whole rounded once: the rest of at most twelve
 #: charges, each rounded by at most half a picodollar. So much is no other price.
-ROUNDING_PICODOLLARS_MAX: Final = 2
+ROUNDING_PICODOLLARS_MAX: Final = 6
 
 
-class Finding(StrEnum):
+class RatingFinding(StrEnum):
     """What the price book says of an entry."""
 
     UNCHANGED = "unchanged"
@@ -49,7 +49,7 @@ class Correction(NamedTuple):
 class Rating:
     """What became of one entry: `correction` where it is to be corrected, `reason` where it cannot be."""
 
-    finding: Finding
+    finding: RatingFinding
     correction: Correction | None = None
     reason: str = ""
 
@@ -62,19 +62,19 @@ def rerate(record: EventRecord, book: PriceBook) -> Rating:
     keeps what it has.
     """
     if not is_priced_by_book(record):
-        return Rating(Finding.UNCHANGED)
+        return Rating(RatingFinding.UNCHANGED)
     priced = _priced_now(record, book)
     if priced.amount_picodollars is None:
-        return Rating(Finding.STILL_UNPRICED if record["amount"] is None else Finding.NO_LONGER_PRICED)
+        return Rating(RatingFinding.STILL_UNPRICED if record["amount"] is None else RatingFinding.NO_LONGER_PRICED)
     if _is_same_price(record, priced):
-        return Rating(Finding.UNCHANGED)
+        return Rating(RatingFinding.UNCHANGED)
     correction = Correction(_reversal(record), _new_entry(record, priced))
     try:
         for made in correction:
             check_event(made)
     except InvalidEvent as error:
-        return Rating(Finding.CANNOT_BE_CORRECTED, reason=str(error))
-    return Rating(Finding.CORRECTED, correction)
+        return Rating(RatingFinding.CANNOT_BE_CORRECTED, reason=str(error))
+    return Rating(RatingFinding.CORRECTED, correction)
 
 
 def is_priced_by_book(record: EventRecord) -> bool:

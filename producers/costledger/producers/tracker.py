@@ -176,10 +176,6 @@ class CostTracker(ServiceMethods):
         """Call it no more; nothing where it was not subscribed."""
         self._listeners.remove(listener)
 
-    def unsubscribe(self, listener: Listener) -> None:
-        """Call it no more; nothing where it was not subscribed."""
-        self._listeners = tuple(each for each in self._listeners if each != listener)
-
     def stats(self) -> Stats:
         """The counts at this moment, in events of this process; `tracked = acked + spooled + queued + dropped`."""
         return self._fates.counters.stats()

@@ -1,7 +1,9 @@
-"""The keys in Redis: of the real-time totals, `costledger:{<user>}:total:<period>:<label>`, and of the budget guard.
+"""The keys in Redis: of the real-time totals, `costledger:{<user>}:total:<period>:<label>`, of the budget guard and
+of the caches of results.
 
-The stream app writes the totals; the guard, reconcile and people read them. The guard alone has its own keys. The
-braces keep a user on one slot of a cluster.
+The stream app writes the totals; the guard, reconcile and people read them. Guard and caches have their own keys,
+which begin otherwise: else those of a user called `a}:total:day:b` could be taken for totals. The braces keep what one
+script touches on one slot of a cluster.
 """
 
 from __future__ import annotations
@@ -13,6 +15,9 @@ from costledger.schemas.periods import PeriodKind
 _PREFIX: Final = "costledger:{"
 _INFIX: Final = "}:total:"
 _GUARD_PREFIX: Final = "costledger:guard:{"
+_CACHE_PREFIX: Final = "costledger:dedup:{"
+_SHARED_CACHE_PREFIX: Final = "costledger:dedup-shared:{"
+_LOOKUPS_PREFIX: Final = "costledger:lookups:{"
 #: The periods that have totals in Redis.
 TOTAL_KINDS: Final = (PeriodKind.HOUR, PeriodKind.DAY, PeriodKind.MONTH)
 #: What SCAN is asked for to find all totals. It may find other keys too: see `parse_totals_key`.
@@ -39,9 +44,17 @@ def parse_totals_key(key: str) -> tuple[str, str, str] | None:
 def guard_keys(user_id: str, month: str) -> list[str]:
     """The keys that a step of the budget guard uses, all on the user's slot: its state, items, ends, ended ones, the
     offsets awaited in the month of this label, and the month's totals.
-
-    They begin otherwise than those of totals: else those of a user called `a}:total:day:b` could be taken for some.
     """
     guard = f"{_GUARD_PREFIX}{user_id}}}"
     own = [guard, *(f"{guard}:{name}" for name in ("items", "expiry", "done"))]
     return [*own, f"{guard}:offsets:{month}", totals_key(user_id, PeriodKind.MONTH, month)]
+
+
+def cache_prefix(cache: str, user_id: str | None) -> str:
+    """What all keys of a user's cache of results begin with; None for a cache that all users share."""
+    return f"{_SHARED_CACHE_PREFIX}{cache}}}" if user_id is None else f"{_CACHE_PREFIX}{user_id}}}:{cache}"
+
+
+def lookups_key(user_id: str, day: str) -> str:
+    """The counts of a user's lookups on a UTC day, for example 2026-11-23."""
+    return f"{_LOOKUPS_PREFIX}{user_id}}}:{day}"

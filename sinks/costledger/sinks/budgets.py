@@ -18,11 +18,10 @@ from costledger.schemas.money import to_picodollars, to_usd
 from costledger.schemas.times import from_microseconds, to_microseconds
 from costledger.sinks.database import Connection
 from costledger.sinks.delivery import Deliverer, Outgoing
+from costledger.sinks.locks import AdvisoryLock
 from costledger.sinks.queries import query
 
 _RELAY_MESSAGES_MAX: Final = 500
-#: One relay at a time: two would produce one user's versions in either order, and the topic keeps the last.
-_RELAY_LOCK_KEY: Final = 5_720_041_874
 
 
 class BudgetChanged(CostledgerError):
@@ -82,7 +81,9 @@ def relay_budgets(connection: Connection, deliverer: Deliverer, topic: str) -> i
     They leave the outbox after the acknowledgement; `Unavailable` where there is none. Another relay at work: 0.
     """
     with connection.transaction():
-        locked = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (_RELAY_LOCK_KEY,)).fetchone()
+        # One relay at a time: two would produce one user's versions in either order, and the topic keeps the last.
+        key = AdvisoryLock.BUDGET_RELAY.value
+        locked = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (key,)).fetchone()
         if locked is None or not locked[0]:
             return 0
         cursor = connection.execute(query("pending_budgets"), {"limit": _RELAY_MESSAGES_MAX})

@@ -15,11 +15,11 @@ from typing import Any, Final, NamedTuple
 from costledger.schemas.errors import InvalidValue, Unavailable
 from costledger.schemas.events import EventRecord
 from costledger.sinks.database import Connection
+from costledger.sinks.locks import AdvisoryLock
 from costledger.sinks.queries import query
 from costledger.sinks.reconcile.entries import entry_of_row
 
 PAGE_ENTRIES: Final = 2_000
-_LOCK_KEY: Final = 5_720_041_874
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def ids_in_ledger(connection: Connection, event_ids: Iterable[str]) -> set[str]:
     wanted = list(event_ids)
     if not wanted:
         return set()
-    rows = connection.execute("SELECT event_id::text FROM ledger.entries WHERE event_id = ANY (%s::uuid[])", (wanted,))
+    rows = connection.execute(query("ids_in_ledger"), {"event_ids": wanted})
     return {event_id for (event_id,) in rows}
 
 
@@ -78,7 +78,7 @@ def recorded_since(connection: Connection, window: Window, since: datetime, mark
 
 def database_time(connection: Connection) -> datetime:
     """Now, by the database's clock."""
-    row = connection.execute("SELECT now()").fetchone()
+    row = connection.execute(query("database_time")).fetchone()
     assert row is not None  # noqa: S101 - a SELECT without FROM has one row
     now: datetime = row[0]
     return now
@@ -90,14 +90,14 @@ def alone(connection: Connection) -> Iterator[None]:
 
     The lock ends with the connection, so a dead process does not keep it.
     """
-    row = connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK_KEY,)).fetchone()
+    row = connection.execute("SELECT pg_try_advisory_lock(%s)", (AdvisoryLock.RERATING.value,)).fetchone()
     if row is None or not row[0]:
         raise Unavailable("entries of this ledger are being rated again by another process: wait for its end")
     try:
         yield
     finally:
         if not connection.closed:
-            connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK_KEY,))
+            connection.execute("SELECT pg_advisory_unlock(%s)", (AdvisoryLock.RERATING.value,))
 
 
 def _candidate(row: tuple[Any, ...]) -> Candidate:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from costledger.sinks.database import Connection
+from costledger.sinks.queries import query
 
 _POLL_SECONDS: Final = 0.25
 
 
 def behind(connection: Connection, topic: str, ranges: Mapping[int, tuple[int, int]]) -> int:
     """How many offsets of these ranges (partition: low and high watermark) the sink has not written yet."""
-    rows = connection.execute("SELECT partition, next_offset FROM ledger.sink_offsets WHERE topic = %s", (topic,))
+    rows = connection.execute(query("written_offsets"), {"topic": topic})
     at: dict[int, int] = dict(rows.fetchall())
     return sum(max(0, high - max(at.get(partition, 0), low)) for partition, (low, high) in ranges.items())
 

@@ -16,9 +16,10 @@ import psycopg
 import yoyo
 from psycopg.conninfo import conninfo_to_dict
 
+from costledger.sinks.locks import AdvisoryLock
+
 logger = logging.getLogger(__name__)
 
-_LOCK_KEY: Final = 5_720_041_873
 _LOCK_TIMEOUT: Final = "120s"
 
 
@@ -30,7 +31,7 @@ def migrate(database_url: str) -> list[str]:
     """
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'")
-        connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK_KEY,))
+        connection.execute("SELECT pg_advisory_lock(%s)", (AdvisoryLock.MIGRATIONS.value,))
         return _apply(database_url)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from costledger.deploy.console import JsonOption, print_json, say
-from costledger.deploy.context import command_settings
+from costledger.deploy.context import command_settings, day_option
 
 if TYPE_CHECKING:
     from costledger.producers.prices.litellm import ImportedPrices, LeftOut, PriceMapOptions
@@ -29,13 +29,6 @@ def register(group: typer.Typer) -> None:
 
 def _imports() -> None:
     """Make a price file from a map of prices that others keep."""
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} must be a day such as 2026-11-23") from None
 
 
 def litellm(
@@ -61,7 +54,7 @@ def litellm(
     effective_from: Annotated[
         date | None,
         typer.Option(
-            parser=_day, metavar="DAY", help="First UTC day of the prices. Default: today.", show_default=False
+            parser=day_option, metavar="DAY", help="First UTC day of the prices. Default: today.", show_default=False
         ),
     ] = None,
     version: Annotated[
@@ -76,8 +69,8 @@ def litellm(
 ) -> None:
     """Convert LiteLLM's price map to a price file, exactly, and list what has no place in one.
 
-    Prices are USD per token, given for a million. Imported are those of input, output and cached input tokens and
-    of embeddings. The output is laid over the shipped prices with COSTLEDGER_PRICE_FILES.
+    Prices are USD per token, given for a million. Imported are those of tokens of all kinds that events
+    count apart, also of the service tiers flex and priority, and of embeddings. The output is laid over the shipped prices with COSTLEDGER_PRICE_FILES.
     """
     from costledger.producers.prices.litellm import PriceMapOptions
 

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from costledger.deploy.console import JsonOption, print_json, print_table
-from costledger.deploy.context import command_settings, ledger_connection
+from costledger.deploy.context import command_settings, day_option, ledger_connection
 
 if TYPE_CHECKING:
     from costledger.producers.optimiser.recommendations import Advice
 
 _DAYS_DEFAULT: Final = 30
 _DAYS_MAX: Final = 3660
-_DAY_FORMAT: Final = ["%Y-%m-%d"]
 
 
 def register(app: typer.Typer) -> None:
@@ -28,14 +27,12 @@ def recommend(
         str | None, typer.Argument(metavar="USER", help="User id. Default: all users together.", show_default=False)
     ] = None,
     from_: Annotated[
-        datetime | None,
-        typer.Option("--from", formats=_DAY_FORMAT, metavar="DATE", help="First UTC day, for example 2026-11-01."),
+        date | None,
+        typer.Option("--from", parser=day_option, metavar="DATE", help="First UTC day, for example 2026-11-01."),
     ] = None,
     to: Annotated[
-        datetime | None,
-        typer.Option(
-            "--to", formats=_DAY_FORMAT, metavar="DATE", help="The UTC day after the last. Default: tomorrow."
-        ),
+        date | None,
+        typer.Option("--to", parser=day_option, metavar="DATE", help="The UTC day after the last. Default: tomorrow."),
     ] = None,
     days: Annotated[
         int | None,
@@ -62,13 +59,13 @@ def recommend(
         _show(advice, user, start, end)
 
 
-def _period(from_: datetime | None, to: datetime | None, days: int | None) -> tuple[date, date]:
+def _period(from_: date | None, to: date | None, days: int | None) -> tuple[date, date]:
     """The UTC days [start, end)."""
     if from_ is not None and days is not None:
         raise typer.BadParameter("give --from or --days, not both")
-    end = datetime.now(UTC).date() + timedelta(days=1) if to is None else to.date()
+    end = datetime.now(UTC).date() + timedelta(days=1) if to is None else to
     try:
-        start = end - timedelta(days=days or _DAYS_DEFAULT) if from_ is None else from_.date()
+        start = end - timedelta(days=days or _DAYS_DEFAULT) if from_ is None else from_
     except OverflowError:
         raise typer.BadParameter(f"--to is {end}; it must be {days or _DAYS_DEFAULT} days after 0001-01-01") from None
     if start >= end:

@@ -24,8 +24,8 @@ from costledger.producers.dedup.stats import CacheCounters, CacheStats
 from costledger.producers.dedup.steps import Call, Course, Outcome, Pause, Work, drive, drive_async
 from costledger.producers.dedup.store import CacheAway, Hit, Mine, Place, Signed, Store
 from costledger.producers.exits import forget, watch
-from costledger.producers.optimiser.savings import EMBEDDING_DEDUPLICATION
 from costledger.producers.prices.book import EMBEDDING_PREFIX
+from costledger.producers.savings import EMBEDDING_DEDUPLICATION
 from costledger.schemas.errors import InvalidValue
 from costledger.schemas.settings import load_settings
 
@@ -92,7 +92,7 @@ class ResultCache:
     to `wait_seconds`, and take over when the lease has ended. `encode` and `decode` are for results that are neither
     bytes nor what JSON gives back the same.
 
-    Raises `InvalidValue`, `SettingsError`, or `ImportError` naming an extra, where it cannot be set up at all.
+    Raises `InvalidValue` or `SettingsError` where it cannot be set up at all, for one without its extra.
     """
 
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from threading import Lock
+from threading import RLock
 from typing import Final
 
 #: One line of each kind in this time, with the number of those left out.
@@ -18,7 +18,8 @@ class Complaints:
     def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
         self._logger = logger
         self._clock = clock
-        self._lock = Lock()
+        # Reentrant: a signal handler may close, and complain, while its own thread is in here.
+        self._lock = RLock()
         self._logged_at: dict[str, float] = {}
         self._left_out: dict[str, int] = {}
 

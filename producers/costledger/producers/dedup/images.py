@@ -37,7 +37,7 @@ class SimilarImages:
     """
 
     def __init__(self, distance: int = DISTANCE_DEFAULT, *, quality: int = QUALITY_DEFAULT) -> None:
-        """`distance` is 0 to 31 bits, `quality` the least that is matched; `InvalidValue` or `ImportError`."""
+        """`distance` is 0 to 31 bits, `quality` the least that is matched; `InvalidValue` or `SettingsError`."""
         self._pdqhash: Any = needed("pdqhash", "dedup-images", "similar images")
         self._pillow: Any = needed("PIL.Image", "dedup-images", "similar images")
         self._operations: Any = needed("PIL.ImageOps", "dedup-images", "similar images")

@@ -2,13 +2,14 @@
 
 ::
 
-    costledger:{<user>}:dedup:<cache>:entry:<digest>   hash: value, cost, signature, namespace
-    costledger:{<user>}:dedup:<cache>:lease:<digest>   who is at work on it
-    costledger:{<user>}:dedup:<cache>:entries          sorted set of the digests, by expiry (Unix milliseconds)
-    costledger:{<user>}:dedup:<cache>:band:<group>:<band>   sorted set of digests, by expiry
-    costledger:{<user>}:lookups:<day>                  hash: hits, similar, misses, saved, each with :<cache>
+    costledger:dedup:{<user>}:<cache>:entry:<digest>   hash: value, cost, signature, namespace
+    costledger:dedup:{<user>}:<cache>:lease:<digest>   who is at work on it
+    costledger:dedup:{<user>}:<cache>:entries          sorted set of the digests, by expiry (Unix milliseconds)
+    costledger:dedup:{<user>}:<cache>:band:<group>:<band>   sorted set of digests, by expiry
+    costledger:lookups:{<user>}:<day>                  hash: hits, similar, misses, saved, each with :<cache>
 
-Of a shared cache the first four begin with `costledger:dedup:{<cache>}` instead.
+Of a shared cache the first four begin with `costledger:dedup-shared:{<cache>}` instead. What they begin with is in
+`schemas.redis_keys`, beside the other keys from which they must differ.
 """
 
 from __future__ import annotations
@@ -30,11 +31,6 @@ def checked_cache_name(name: str) -> str:
     return name
 
 
-def cache_prefix(cache: str, user_id: str | None) -> str:
-    """What all keys of a user's cache begin with; None for a cache that all users share."""
-    return f"costledger:dedup:{{{cache}}}" if user_id is None else f"costledger:{{{user_id}}}:dedup:{cache}"
-
-
 def entries_key(prefix: str) -> str:
     """The sorted set of what is in the cache."""
     return f"{prefix}:entries"
@@ -53,8 +49,3 @@ def lease_key(prefix: str, digest: str) -> str:
 def band_key(prefix: str, group: str, band: bytes) -> str:
     """The entries whose signature has this band."""
     return f"{prefix}:band:{group}:{band.hex()}"
-
-
-def lookups_key(user_id: str, day: str) -> str:
-    """A user's counts of a UTC day, for example 2026-11-23."""
-    return f"costledger:{{{user_id}}}:lookups:{day}"

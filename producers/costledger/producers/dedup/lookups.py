@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from costledger.producers.dedup.complaints import Complaints
 from costledger.producers.exits import forget, watch
-from costledger.producers.optimiser.savings import record_lookups, record_saving
+from costledger.producers.savings import record_lookups, record_saving
 from costledger.schemas.money import AMOUNT_PICODOLLARS_MAX
 from costledger.schemas.periods import MICROSECONDS_PER_HOUR
 from costledger.schemas.times import from_microseconds
@@ -97,6 +97,7 @@ class LookupReports:
     def start_afresh(self) -> None:
         """In a forked child: what the parent has counted stays the parent's."""
         self._lock = threading.RLock()
+        self._complaints = Complaints(logger)
         self._summaries = {}
         self._count = 0
         self._timer = None

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from costledger.producers.dedup import scripts
 from costledger.producers.dedup.complaints import Complaints
 from costledger.producers.dedup.extras import needed
-from costledger.producers.dedup.keys import band_key, cache_prefix, entries_key, entry_prefix, lease_key, lookups_key
+from costledger.producers.dedup.keys import band_key, entries_key, entry_prefix, lease_key
 from costledger.schemas.errors import Unavailable
+from costledger.schemas.redis_keys import cache_prefix, lookups_key
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -86,7 +87,7 @@ class Store:
     """All that is asked of Redis."""
 
     def __init__(self, redis_url: str) -> None:
-        """`ImportError` that names the extra where redis is not installed, ValueError for a URL that is none."""
+        """`SettingsError` that names the extra where redis is not installed, ValueError for a URL that is none."""
         redis: Any = needed("redis", "dedup", "deduplication")
         retry: Any = needed("redis.retry", "dedup", "deduplication")
         backoff: Any = needed("redis.backoff", "dedup", "deduplication")

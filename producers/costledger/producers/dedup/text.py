@@ -53,7 +53,7 @@ class SimilarText:
         shingle_characters: int = DEFAULT_SHINGLE_CHARACTERS,
         strip_template: Callable[[str], str] | None = None,
     ) -> None:
-        """`threshold` is 0.5 to 1 and exact (no float); `InvalidValue` or `ImportError` where that cannot be."""
+        """`threshold` is 0.5 to 1 and exact (no float); `InvalidValue` or `SettingsError` where that cannot be."""
         datasketch = needed("datasketch", "dedup-text", "similar text")
         self.threshold = _checked_threshold(threshold)
         if not 16 <= permutations <= 1024:

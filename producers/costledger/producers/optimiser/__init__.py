@@ -9,8 +9,8 @@ from costledger.producers.optimiser.plans import Plan, Plans
 from costledger.producers.optimiser.processor import CostAwareProcessor
 from costledger.producers.optimiser.recording import Spend, SpendRecorder, Step
 from costledger.producers.optimiser.results import JobResult, JobSkipped, result_of
-from costledger.producers.optimiser.savings import record_lookups, record_saving
 from costledger.producers.optimiser.work import ChatWork, CombinedWork, ImageWork, OperationWork, VideoWork, Work
+from costledger.producers.savings import record_lookups, record_saving
 
 __all__ = [
     "Batch",

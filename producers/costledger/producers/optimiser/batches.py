@@ -20,9 +20,9 @@ from costledger.producers.optimiser.estimates import Estimate
 from costledger.producers.optimiser.plans import Plan
 from costledger.producers.optimiser.recording import AnyTracker, SpendRecorder
 from costledger.producers.optimiser.results import attach_result
-from costledger.producers.optimiser.savings import BATCH_PROCESSING, record_saving
 from costledger.producers.optimiser.work import Work
 from costledger.producers.optimiser.workers import WorkerThreads
+from costledger.producers.savings import BATCH_PROCESSING, record_saving
 from costledger.schemas.errors import InvalidValue
 
 logger = logging.getLogger(__name__)

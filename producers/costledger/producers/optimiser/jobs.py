@@ -21,10 +21,10 @@ from costledger.producers.optimiser.limiting import LimitedPlan, PlanShares, lim
 from costledger.producers.optimiser.plans import Plan, Plans
 from costledger.producers.optimiser.recording import Spend, SpendRecorder, Through
 from costledger.producers.optimiser.results import JobResult, JobSkipped, attach_result
-from costledger.producers.optimiser.savings import TIERED_PROCESSING, record_saving
 from costledger.producers.optimiser.waiting import in_thread
 from costledger.producers.optimiser.work import Work
 from costledger.producers.prices.book import PriceBook
+from costledger.producers.savings import TIERED_PROCESSING, record_saving
 from costledger.producers.tracker import CostTracker
 from costledger.schemas.errors import InvalidValue
 

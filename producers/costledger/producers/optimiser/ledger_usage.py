@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 
-from costledger.producers.optimiser.savings import (
+from costledger.producers.prices.rates import divided_half_even
+from costledger.producers.savings import (
     CACHE_HIT_PREFIX,
     CACHE_MISS_PREFIX,
     SAVED_PREFIX,
     SAVINGS_SERVICE,
 )
-from costledger.producers.prices.rates import divided_half_even
 from costledger.schemas.money import NANOUNITS_PER_UNIT
 from costledger.schemas.usage import UsageRow
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from costledger.producers.optimiser.ledger_usage import Spending, share_of
-from costledger.producers.optimiser.savings import BATCH_PROCESSING, EMBEDDING_DEDUPLICATION, TIERED_PROCESSING
 from costledger.producers.prices.book import EMBEDDING_PREFIX
+from costledger.producers.savings import BATCH_PROCESSING, EMBEDDING_DEDUPLICATION, TIERED_PROCESSING
 from costledger.producers.services import AWS_COMPREHEND, AWS_REKOGNITION, AWS_TRANSCRIBE, OPENAI
 
 _BATCHED: Final = frozenset({OPENAI, AWS_REKOGNITION, AWS_COMPREHEND})

@@ -211,11 +211,11 @@ class PriceBook:
         other than the usual one costs is in no price of the usual one: its operations end in the tier's name,
         for example `input-tokens-priority`, and have the prices that a price book gives them.
         """
-        quantities = usage.split(*self._apart(provider, model, usage, occurred_at_us))
+        suffix = "" if service_tier is None else f"-{service_tier}"
+        quantities = usage.split(*self._apart(provider, model, usage, occurred_at_us, suffix))
         if self.llm.charges_requests(provider, model, occurred_at_us):
             quantities[REQUESTS] = 1
         metadata = {MODEL_KEY: model, REQUEST_INPUT_TOKENS_KEY: str(usage.input_tokens)}
-        suffix = "" if service_tier is None else f"-{service_tier}"
         charges = [
             Charge(
                 operation + suffix,
@@ -265,11 +265,13 @@ class PriceBook:
         found = self._llm_rate(service, operation, unit, model, day_us, {REQUEST_INPUT_TOKENS_KEY: "0"})
         return None if found is None else found[:2]
 
-    def _apart(self, provider: str, model: str, usage: TokenUsage, occurred_at_us: int) -> tuple[bool, bool, bool]:
+    def _apart(
+        self, provider: str, model: str, usage: TokenUsage, occurred_at_us: int, suffix: str
+    ) -> tuple[bool, bool, bool]:
         """Whether images, reasoning and what was read from the cache are priced apart; asked where it matters."""
 
         def priced(operation: str) -> bool:
-            return self._prices_apart(provider, model, operation, occurred_at_us)
+            return self._prices_apart(provider, model, operation, occurred_at_us, suffix)
 
         media = usage.audio_input_tokens or usage.image_input_tokens
         return (
@@ -279,12 +281,12 @@ class PriceBook:
             and (priced(CACHED_INPUT_TOKENS) or priced(CACHED_AUDIO_INPUT_TOKENS)),
         )
 
-    def _prices_apart(self, provider: str, model: str, operation: str, occurred_at_us: int) -> bool:
-        """Has a file of the book or the library a price for this very operation of the model?"""
-        entry = self._resolve(provider, operation, None, model, occurred_at_us // _DAY_US)
-        if entry is not None and entry.operation == operation:
+    def _prices_apart(self, provider: str, model: str, operation: str, occurred_at_us: int, suffix: str) -> bool:
+        """Has a file of the book, or for the usual tier the library, a price for this very operation of the model?"""
+        entry = self._resolve(provider, operation + suffix, None, model, occurred_at_us // _DAY_US)
+        if entry is not None and entry.operation == operation + suffix:
             return True
-        return self.llm.prices_apart(provider, model, _KIND_OF_OPERATION[operation], occurred_at_us)
+        return not suffix and self.llm.prices_apart(provider, model, _KIND_OF_OPERATION[operation], occurred_at_us)
 
     def _llm_rate(
         self,

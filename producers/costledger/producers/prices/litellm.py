@@ -1,7 +1,7 @@
 """LiteLLM's map of model prices -> a price file: exact, complete about what it leaves out, pure.
 
 The map (`model_prices_and_context_window.json`) is one JSON object: model -> fields, among them `litellm_provider`,
-`mode` and prices in USD, most of them for one token. Three kinds of price have an operation here; see `FIELDS`.
+`mode` and prices in USD, most of them for one token. Those in `FIELDS` have an operation here.
 Everything else that looks like a price is listed as left out, with the reason. A price that would be wrong for some
 requests, because it depends on their length, hour or kind of token, is left out too: unpriced can be put right later.
 """

@@ -199,7 +199,12 @@ class Settings(BaseSettings):
     sink_bad_window_events: int = Field(
         10_000, ge=100, le=10_000_000, description="events over which that share is taken"
     )
-    database_timeout_seconds: float = Field(30, gt=0, le=3600, description="statement and lock timeout of the sink")
+    database_timeout_seconds: float = Field(
+        30,
+        gt=0,
+        le=3600,
+        description="statement and lock timeout in PostgreSQL, of the sink, the notifier and commands",
+    )
     notifier_group: str = Field(
         "costledger-notifier", min_length=1, max_length=128, description="consumer group of the notifier"
     )

@@ -17,8 +17,8 @@ from uuid import UUID
 from costledger.schemas.money import from_nanounits
 
 if TYPE_CHECKING:
-    from costledger.producers.optimiser.recording import AnyTracker
     from costledger.producers.records import Metadata
+    from costledger.producers.services import ServiceMethods
 
 SAVINGS_SERVICE: Final = "costledger"
 CACHE_HIT_PREFIX: Final = "cache-hit:"
@@ -34,7 +34,7 @@ TIERED_PROCESSING: Final = "tiered_processing"
 
 
 def record_saving(
-    tracker: AnyTracker,
+    tracker: ServiceMethods,
     user_id: str,
     strategy: str,
     picodollars: int,
@@ -59,7 +59,7 @@ def record_saving(
 
 
 def record_lookups(
-    tracker: AnyTracker,
+    tracker: ServiceMethods,
     user_id: str,
     cache: str,
     hits: int,

@@ -1,0 +1,2 @@
+-- Now, by the database's clock.
+SELECT now()
