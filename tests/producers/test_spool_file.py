@@ -248,6 +248,35 @@ def test_forked_children_never_harm_their_parents_files(tmp_path: Path) -> None:
     assert min(left) > 100
 
 
+LOCKS = """
+import threading, time
+from costledger.producers.exits import hold_at_fork
+stop = threading.Event()
+kept = [threading.RLock() for _ in range(5000)]
+for lock in kept: hold_at_fork(lock)
+def work():
+    while not stop.is_set():
+        lock = threading.RLock()
+        hold_at_fork(lock)
+threads = [threading.Thread(target=work, daemon=True) for _ in range(3)]
+for thread in threads: thread.start()
+held = threading.RLock()
+hold_at_fork(held)
+for _ in range(10):
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+stop.set()
+"""
+
+
+def test_a_fork_holds_the_locks_while_other_threads_make_new_ones(tmp_path: Path) -> None:
+    """Files are opened and closed in the midst of forks."""
+    done = in_another_process(LOCKS, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_only_the_owner_of_the_account_can_read(tmp_path: Path) -> None:
     """Events name users: the directory that is made has mode 0700, files have 0600."""
     directory = tmp_path / "state" / "spool"

@@ -171,6 +171,9 @@ def test_forked_children_have_files_of_their_own(kafka: KafkaServer, topic: str,
     """Forked in the midst of tracking threads; parent and children lose nothing, in whatever order they end."""
     script = """
 import threading
+track("parent")
+# Connected before the forks: see "Not guaranteed" in producers/README.md.
+assert tracker.flush(30) == 0
 stop = threading.Event()
 def work():
     while not stop.is_set():
@@ -229,6 +232,7 @@ import json, os
 from costledger.producers import CostTracker
 tracker = CostTracker(os.environ["KAFKA"], "web", "spool", os.environ["SPOOL"], topic=os.environ["TOPIC"])
 preloaded = str(tracker.track_s3("preloaded", "get", 1))
+tracker.flush(30)
 def app(environ, start_response):
     event_id = tracker.track_s3(environ["PATH_INFO"].strip("/"), "get", 1)
     start_response("200 OK", [("Content-Type", "application/json")])

@@ -55,6 +55,8 @@ _FORK_WAIT_SECONDS_MAX: Final = 2.0
 
 _open: WeakSet[Closable] = WeakSet()
 _held_at_fork: WeakKeyDictionary[Lock, int] = WeakKeyDictionary()
+#: Of that dictionary; held over a fork, too.
+_registry = threading.RLock()
 #: The locks that a forking thread has taken: each thread lets go its own.
 _taken = threading.local()
 _finalized_in: set[int] = set()
@@ -84,7 +86,8 @@ def hold_at_fork(lock: Lock, rank: int = 0) -> None:
 
     Locks are taken by ascending rank: who has one of a higher rank must not wait for one of a lower.
     """
-    _held_at_fork[lock] = rank
+    with _registry:
+        _held_at_fork[lock] = rank
 
 
 def close_all() -> None:
@@ -105,17 +108,16 @@ def _start_all_afresh() -> None:
 
 
 def _take_locks() -> None:
-    _taken.locks = [
-        lock
-        for lock, _ in sorted(_held_at_fork.items(), key=itemgetter(1))
-        if lock.acquire(timeout=_FORK_WAIT_SECONDS_MAX)
-    ]
+    _registry.acquire()
+    by_rank = sorted(_held_at_fork.items(), key=itemgetter(1))
+    _taken.locks = [lock for lock, _ in by_rank if lock.acquire(timeout=_FORK_WAIT_SECONDS_MAX)]
 
 
 def _release_locks() -> None:
     for lock in _taken.locks:
         lock.release()
     _taken.locks = []
+    _registry.release()
 
 
 atexit.register(close_all)
