@@ -262,7 +262,7 @@ threads = [threading.Thread(target=work, daemon=True) for _ in range(3)]
 for thread in threads: thread.start()
 held = threading.RLock()
 hold_at_fork(held)
-for _ in range(10):
+for _ in range(30):
     pid = os.fork()
     if pid == 0:
         os._exit(0)
