@@ -92,33 +92,26 @@ os.kill(os.getpid(), signal.SIGKILL)
     file.remove()
 
 
-def test_new_files_survive_those_who_tidy_up(tmp_path: Path) -> None:
-    """A process that adopts and removes whatever is empty never takes a new file from under its maker."""
-    script = """
-print("ready", flush=True)
-from costledger.producers.spool.directory import others
-from costledger.producers.spool.errors import SpoolUnavailable
-while True:
-    for path in others(Path(sys.argv[1])):
-        try:
-            file = SpoolFile.adopt(path, "t", 2**20, "normal")
-        except SpoolUnavailable:
-            continue
-        file.remove() if file.extent()[2] == 0 else file.close()
-"""
-    preamble = "import sys\nfrom pathlib import Path\nfrom costledger.producers.spool.file import SpoolFile\n"
-    tidy = subprocess.Popen([sys.executable, "-c", preamble + script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    try:
-        assert tidy.stdout is not None
-        assert tidy.stdout.readline() == "ready\n"
-        for _ in range(200):
-            file = create(tmp_path)
-            file.insert(1, b"k", b"v")
-            assert file.in_place()
-            file.remove()
-    finally:
-        tidy.kill()
-        tidy.communicate()
+def test_a_new_file_that_is_tidied_away_at_once_gets_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever adopts what others have left removes an empty file, also one that its maker has not opened yet."""
+    closed: list[Path] = []
+
+    def close_and_tidy(descriptor: int) -> None:
+        real_close(descriptor)
+        if not closed:
+            closed.extend(others(tmp_path))
+            closed[0].unlink()
+
+    real_close = os.close
+    monkeypatch.setattr("costledger.producers.spool.file.os.close", close_and_tidy)
+    file = create(tmp_path)
+    file.insert(1, b"k", b"v")
+    assert closed
+    assert file.path not in closed
+    assert file.in_place()
+    file.remove()
 
 
 def test_a_file_of_another_topic_is_left_alone(tmp_path: Path) -> None:
@@ -253,6 +246,35 @@ def test_forked_children_never_harm_their_parents_files(tmp_path: Path) -> None:
     left = sorted(adopt(path).extent()[2] for path in paths)
     assert left == sorted(json.loads(done.stdout))
     assert min(left) > 100
+
+
+LOCKS = """
+import threading, time
+from costledger.producers.exits import hold_at_fork
+stop = threading.Event()
+kept = [threading.RLock() for _ in range(5000)]
+for lock in kept: hold_at_fork(lock)
+def work():
+    while not stop.is_set():
+        lock = threading.RLock()
+        hold_at_fork(lock)
+threads = [threading.Thread(target=work, daemon=True) for _ in range(3)]
+for thread in threads: thread.start()
+held = threading.RLock()
+hold_at_fork(held)
+for _ in range(30):
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+stop.set()
+"""
+
+
+def test_a_fork_holds_the_locks_while_other_threads_make_new_ones(tmp_path: Path) -> None:
+    """Files are opened and closed in the midst of forks."""
+    done = in_another_process(LOCKS, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_only_the_owner_of_the_account_can_read(tmp_path: Path) -> None:

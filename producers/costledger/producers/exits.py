@@ -65,6 +65,8 @@ _last: WeakSet[Closable] = WeakSet()
 #: Of this module's own sets. Reentrant: a signal handler may close what its own thread is about to open.
 _watching: Final = threading.RLock()
 _held_at_fork: WeakKeyDictionary[Lock, int] = WeakKeyDictionary()
+#: Of that dictionary; held over a fork, too.
+_registry = threading.RLock()
 #: The locks that a forking thread has taken: each thread lets go its own.
 _taken = threading.local()
 _finalized_in: set[int] = set()
@@ -105,7 +107,7 @@ def hold_at_fork(lock: Lock, rank: int = 0) -> None:
 
     Locks are taken by ascending rank: who has one of a higher rank must not wait for one of a lower.
     """
-    with _watching:
+    with _registry:
         _held_at_fork[lock] = rank
 
 
@@ -136,8 +138,9 @@ def _start_all_afresh() -> None:
 
 
 def _take_locks() -> None:
-    with _watching:
-        by_rank = sorted(_held_at_fork.items(), key=itemgetter(1))
+    # Held over the fork: no lock is registered, and used, that is not taken here.
+    _registry.acquire()
+    by_rank = sorted(_held_at_fork.items(), key=itemgetter(1))
     _taken.locks = [lock for lock, _ in by_rank if lock.acquire(timeout=_FORK_WAIT_SECONDS_MAX)]
     # The last one, and briefly: nobody who has it waits for another.
     _watching.acquire()
@@ -148,6 +151,7 @@ def _release_locks() -> None:
     for lock in _taken.locks:
         lock.release()
     _taken.locks = []
+    _registry.release()
 
 
 atexit.register(close_all)

@@ -9,6 +9,8 @@ Kafka has acknowledged them: a crash of the host loses those, and a full queue d
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +31,7 @@ from costledger.producers.outbox.statements import require_psycopg
 from costledger.producers.prices.book import PriceBook
 from costledger.producers.records import ChatDraft, Draft, build_chat_records, build_record
 from costledger.producers.reporting import OnError
-from costledger.producers.sender import Sender
+from costledger.producers.sender import Sender, SenderClosed
 from costledger.producers.services import ServiceMethods
 from costledger.producers.spool import Spool, spool_options
 from costledger.schemas.codec import decode_event, encode_event
@@ -39,6 +41,10 @@ from costledger.schemas.settings import load_settings
 if TYPE_CHECKING:
     from psycopg import AsyncConnection, Connection
 
+logger = logging.getLogger(__name__)
+
+#: How long after its start a tracker that has sent nothing looks for what others have left.
+_RESUME_SECONDS: Final = 1.0
 #: How long `flush` serves callbacks at a time where events wait on disk, too.
 _FLUSH_STEP_SECONDS: Final = 0.05
 
@@ -98,8 +104,11 @@ class CostTracker(ServiceMethods):
         self._begin()
         watch(self)
         if self._spool is not None and self._spool.anything_left():
-            # What a process that died has left is sent though nothing should ever be tracked here.
-            self._sender.start()
+            # What a process that died has left is sent though nothing should ever be tracked here. Not at once: a
+            # host that is about to fork should not do so while its client is connecting.
+            resume = threading.Timer(_RESUME_SECONDS, self._resume)
+            resume.daemon = True
+            resume.start()
 
     def __enter__(self) -> Self:
         return self
@@ -232,6 +241,14 @@ class CostTracker(ServiceMethods):
             self._spool = Spool(options, fates.counters, fates.reporter, self._listeners.tell)
         turn = None if self._spool is None else self._turn
         self._sender = Sender(self._config, self._topic, self._on_delivery, turn)
+
+    def _resume(self) -> None:
+        try:
+            self._sender.start()
+        except SenderClosed:
+            pass
+        except Exception:
+            logger.exception("events that another process has left cannot be sent now")
 
     def _turn(self) -> bool:
         return self._spool is not None and self._spool.turn(self._sender)

@@ -72,7 +72,9 @@ class Adoption:
         except SpoolCorrupt as error:
             self._put_aside(path, error)
         except SpoolUnavailable as error:
-            self._reporter.announce("adoption", f"cannot be resumed now: {error}")
+            # Gone: another process has just worked it off.
+            if path.exists():
+                self._reporter.announce("adoption", f"cannot be resumed now: {error}")
         return None
 
     def _take_over(self, path: Path) -> Source | None:

@@ -51,6 +51,16 @@ _opening = RLock()
 hold_at_fork(_opening, rank=1)
 
 
+def _open_afresh() -> None:
+    """In a forked child: nobody is opening anything, even if the fork could not wait for a thread that was."""
+    global _opening  # noqa: PLW0603 - one lock for the process
+    _opening = RLock()
+    hold_at_fork(_opening, rank=1)
+
+
+os.register_at_fork(after_in_child=_open_afresh)
+
+
 class SpoolFile:
     """An open file that this process owns. All methods raise `SpoolUnavailable` or one of its kinds.
 
