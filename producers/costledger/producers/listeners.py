@@ -22,6 +22,9 @@ class Listeners:
     def __init__(self) -> None:
         self._listeners: tuple[Listener, ...] = ()
 
+    def __len__(self) -> int:
+        return len(self._listeners)
+
     def add(self, listener: Listener) -> None:
         """Tell it of what is acknowledged from now on."""
         self._listeners = (*self._listeners, listener)
