@@ -210,6 +210,58 @@ def test_a_frame_that_a_kill_has_cut_among_older_ones_is_no_damage(left: tuple[P
     assert log_damage(io.BytesIO(content + old)) is None
 
 
+def test_a_transaction_that_was_taken_back_is_no_damage(tmp_path: Path) -> None:
+    """Its frames stay in the log behind those of a shorter one, as after a disk that was full."""
+    file = SpoolFile.create(tmp_path, "t", 2**20, "normal")
+    file.insert(1, b"k", b"v")
+    file._execute("PRAGMA cache_size=2")
+    file._execute("BEGIN")
+    for row in range(2, 30):
+        file.insert(row, b"k", b"v" * 500)
+    file._execute("ROLLBACK")
+    file.insert(2, b"k", b"v")
+    content = log_of(file.path).read_bytes()
+    assert current_frames(content) > 10
+    assert log_damage(io.BytesIO(content)) is None
+    file.remove()
+
+
+ADOPTED = """
+import os, signal, sys
+from pathlib import Path
+from costledger.producers.spool.adoption import Adoption
+from costledger.producers.counters import Counters
+from costledger.producers.reporting import Reporter
+from costledger.producers.spool.options import SpoolOptions
+path, topic = Path(sys.argv[1]), sys.argv[2]
+options = SpoolOptions(path.parent, topic, 2**20, "normal", 100)
+tell = lambda dropped: print(dropped.reason, flush=True)
+(source,) = Adoption(options, Counters(), Reporter(tell), lambda message: None).adopt(1.0, 0, 0)
+source.file.delete([(1, 1)])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_damage_is_told_once_though_who_adopts_is_killed(left: tuple[Path, Path], topic: str) -> None:
+    """With the copy made, the damage is gone from the file: the next one finds a sound log, and makes no copy."""
+    path, log = left
+    flip(log, log.stat().st_size // 2)
+    told = []
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", ADOPTED, str(path), topic],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        told.append(done.stdout)
+    assert told == ["spool_lost\n", "", ""]
+    assert len(spool_files(path.parent)) == 2
+
+
 ROUNDS = """
 import sys
 from pathlib import Path
