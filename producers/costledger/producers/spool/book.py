@@ -133,6 +133,10 @@ class Book:
             self._no_longer_alone(row)
             self._acknowledged.append(row)
 
+    def _no_longer_alone(self, row: int) -> None:
+        if row == self._alone:
+            self._alone = None
+
     def deletable(self) -> list[Range]:
         """The acknowledged rows as ranges, both ends included."""
         return ranges(sorted(self._acknowledged))
@@ -140,10 +144,6 @@ class Book:
     def deleted(self) -> None:
         """What `deletable` gave is gone."""
         self._acknowledged.clear()
-
-    def _no_longer_alone(self, row: int) -> None:
-        if row == self._alone:
-            self._alone = None
 
     def waits_for_nothing(self) -> bool:
         """No row is left that Kafka does not have."""

@@ -142,8 +142,9 @@ class Source:
                 raise
             if wanted > 0 and first < end:
                 self.book.read([row[0] for row in unread], unread[-1][0] + 1 if len(unread) == wanted else end)
+                rows += unread
             self._paused_until = 0.0
-        return rows + unread
+        return rows
 
     def give_back(self, rows: Sequence[Row], due: float) -> None:
         """These rows could not be sent for want of room."""
