@@ -121,7 +121,7 @@ def test_what_kafka_refuses_takes_no_place(tmp_path: Path, raised: bool) -> None
     error = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
     for row in rows:
         source.refused(row, KafkaException(error)) if raised else source._failed.append((row, error))
-    _, errors = source.settle(10.0)
+    errors = source.settle(10.0)[1]
     assert len(errors) == 10
     assert (source.book.held, source.book.parked, source.unacknowledged) == (0, 10, 20)
     assert not source.idle()
