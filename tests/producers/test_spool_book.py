@@ -8,7 +8,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from costledger.producers.spool.book import DELETE_ROWS, RETRY_SECONDS, RETRY_SECONDS_MAX, Book, ranges, retry_seconds
+from costledger.producers.spool.book import (
+    DELETE_ROWS,
+    PARK_SECONDS,
+    PARKED_ROWS_MAX,
+    RETRY_SECONDS,
+    RETRY_SECONDS_MAX,
+    Book,
+    ranges,
+    retry_seconds,
+)
 
 HELD_MAX = 6
 PICKS = st.sets(st.integers(0, HELD_MAX))
@@ -25,6 +34,7 @@ class BookAgainstModel(RuleBasedStateMachine):
         self.due: dict[int, float] = {}
         self.attempts: dict[int, int] = {}
         self.deleted: set[int] = set()
+        self.alone: int | None = None
 
     def rows(self, state: str) -> list[int]:
         return sorted(row for row, its in self.states.items() if its == state)
@@ -35,7 +45,7 @@ class BookAgainstModel(RuleBasedStateMachine):
 
     def held(self) -> int:
         """Few rows are acknowledged here: none of them is too many."""
-        return len(self.states) - len(self.rows("unread")) - len(self.rows("acknowledged"))
+        return len(self.rows("in flight")) + len(self.rows("returned"))
 
     @rule()
     def write(self) -> None:
@@ -76,6 +86,7 @@ class BookAgainstModel(RuleBasedStateMachine):
     def fail(self, picks: set[int]) -> None:
         rows = self.picked(picks)
         self.book.fail(rows, self.now)
+        self.no_longer_alone(rows)
         for row in rows:
             self.attempts[row] = self.attempts.get(row, 0) + 1
             self.states[row], self.due[row] = "returned", self.now + retry_seconds(self.attempts[row])
@@ -84,13 +95,27 @@ class BookAgainstModel(RuleBasedStateMachine):
     def give_back(self, picks: set[int]) -> None:
         rows = self.picked(picks)
         self.book.give_back(rows, self.now + 1)
+        self.no_longer_alone(rows)
         for row in rows:
             self.states[row], self.due[row] = "returned", self.now + 1
+
+    @rule(picks=PICKS)
+    def park(self, picks: set[int]) -> None:
+        """What Kafka refuses takes nobody's place; it waits long only if it was tried alone."""
+        for row in self.picked(picks):
+            self.book.park([row], self.now)
+            wait_seconds = PARK_SECONDS if row == self.alone else RETRY_SECONDS
+            self.alone = None if row == self.alone else self.alone
+            self.states[row], self.due[row] = "parked", self.now + wait_seconds
+
+    def no_longer_alone(self, rows: list[int]) -> None:
+        self.alone = None if self.alone in rows else self.alone
 
     @rule(picks=PICKS)
     def acknowledge(self, picks: set[int]) -> None:
         rows = self.picked(picks)
         self.book.acknowledge(rows)
+        self.no_longer_alone(rows)
         self.states.update(dict.fromkeys(rows, "acknowledged"))
 
     @rule(seconds=st.floats(0, 40), rows_max=st.integers(1, 4))
@@ -98,8 +123,16 @@ class BookAgainstModel(RuleBasedStateMachine):
         """Returned rows come when they are due, the longest due first."""
         self.now += seconds
         due = [row for row in self.rows("returned") if self.due[row] <= self.now]
+        parked = [row for row in self.rows("parked") if self.due[row] <= self.now]
         rows = self.book.due(self.now, rows_max)
         assert rows == sorted(rows)
+        tried = [row for row in rows if self.states[row] == "parked"]
+        assert len(tried) == (1 if parked and self.alone is None and len(due) < rows_max else 0)
+        if tried:
+            self.alone = tried[0]
+            assert self.due[self.alone] == min(self.due[row] for row in parked)
+            self.states[self.alone] = "in flight"
+            rows.remove(self.alone)
         assert set(rows) <= set(due)
         assert len(rows) == min(rows_max, len(due))
         left = [self.due[row] for row in due if row not in rows]
@@ -122,6 +155,7 @@ class BookAgainstModel(RuleBasedStateMachine):
         assert self.book.in_flight == len(self.rows("in flight"))
         assert self.book.acknowledged == len(self.rows("acknowledged"))
         assert self.book.held == self.held()
+        assert self.book.parked == len(self.rows("parked"))
         first, end = self.book.unread
         assert all(first <= row < end for row in self.rows("unread"))
 
@@ -131,7 +165,7 @@ class BookAgainstModel(RuleBasedStateMachine):
         while self.states:
             self.acknowledge(set(range(len(self.states) + 1)))
             self.delete()
-            self.time_passes(RETRY_SECONDS_MAX + 1, 4)
+            self.time_passes(PARK_SECONDS, 4)
             if self.held() < HELD_MAX:
                 self.read(4)
         assert self.deleted == written
@@ -166,3 +200,20 @@ def test_rows_that_cannot_be_deleted_hold_up_new_ones() -> None:
     assert not book.written(book.reserve(), HELD_MAX)
     book.deleted()
     assert book.held == 0
+
+
+def test_parked_rows_are_bounded() -> None:
+    """What is refused beyond the bound is left on disk, counted, and takes neither memory nor another's place."""
+    book = Book()
+    for _ in range(PARKED_ROWS_MAX + HELD_MAX):
+        row = book.reserve()
+        assert book.written(row, HELD_MAX)
+        book.park([row], 0.0)
+    assert (book.parked, book.held) == (PARKED_ROWS_MAX + HELD_MAX, 0)
+    tried = 0
+    while rows := book.due(PARK_SECONDS, 500):
+        (row,) = rows
+        book.park(rows, PARK_SECONDS)
+        tried += 1
+    assert tried == PARKED_ROWS_MAX
+    assert book.parked == PARKED_ROWS_MAX + HELD_MAX

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 from costledger.producers.counters import Counters
+from costledger.producers.errors import SPOOL_LOST, EventDropped
 from costledger.producers.reporting import Reporter
 from costledger.producers.spool.book import Book
 from costledger.producers.spool.directory import others, put_aside
@@ -20,6 +22,8 @@ _LOGGER: Final = logging.getLogger("costledger.producers")
 ADOPT_INTERVAL_SECONDS: Final = 30.0
 #: So many files are worked off at a time; the others wait for their turn.
 ADOPTED_FILES_MAX: Final = 8
+#: So many are open, those included whose events are all parked.
+OPEN_FILES_MAX: Final = 64
 
 
 class Adoption:
@@ -39,9 +43,13 @@ class Adoption:
         """Look again at the next opportunity."""
         self._due = 0.0
 
-    def adopt(self, now: float, files: int) -> list[Source]:
-        """The files that are ours from now on, their events counted, if it is time to look; `files` are being worked off."""
-        if now < self._due or files >= ADOPTED_FILES_MAX:
+    def adopt(self, now: float, files: int, open_files: int) -> list[Source]:
+        """The files that are ours from now on, their events counted, if it is time to look.
+
+        `files` are being worked off, `open_files` are open.
+        """
+        room = min(ADOPTED_FILES_MAX - files, OPEN_FILES_MAX - open_files)
+        if now < self._due or room <= 0:
             return []
         self._due = now + ADOPT_INTERVAL_SECONDS
         try:
@@ -54,7 +62,7 @@ class Adoption:
         self._foreign.intersection_update(paths)
         adopted: list[Source] = []
         for path in paths:
-            if files + len(adopted) >= ADOPTED_FILES_MAX:
+            if len(adopted) >= room:
                 break
             if path not in self._foreign and (source := self._try(path)) is not None:
                 adopted.append(source)
@@ -79,9 +87,15 @@ class Adoption:
 
     def _take_over(self, path: Path) -> Source | None:
         options = self._options
-        file = SpoolFile.adopt(path, options.topic, options.bytes_max, options.synchronous)
+        file = SpoolFile.adopt(path, options.topic, options.bytes_max, options.synchronous, self._tell_lost)
         try:
+            if file.damaged:
+                file.forget_damage()
             first, end, rows = file.extent()
+            if rows == 0 and file.without_log:
+                aside = file.put_aside()
+                self._tell_lost(f"the log of the spool {path} was taken away; the rest was put aside as {aside}")
+                return None
         except SpoolUnavailable:
             file.close()
             raise
@@ -101,4 +115,9 @@ class Adoption:
         except OSError as failed:
             self._reporter.announce("corrupt", f"{error}; it cannot be put aside: {failed}")
             return
-        self._reporter.announce("corrupt", f"{error}; put aside as {aside}, its events are not sent")
+        self._tell_lost(f"{error}; put aside as {aside}, its events are not sent")
+
+    def _tell_lost(self, explanation: str) -> None:
+        """Events that this process has never counted, so that their number is not known."""
+        lost = f"an unknown number of events: {explanation}"
+        self._reporter.report(EventDropped(UUID(int=0), SPOOL_LOST, lost, None))

@@ -1,7 +1,9 @@
 """Which rows of one spool file are where: pure bookkeeping, no file and no Kafka.
 
 A row is *unread* (on disk alone), *in flight* (given to the Kafka client), *returned* (the client gave it back; it
-waits for its next attempt) or *acknowledged* (to be deleted). Unread rows are a range of ids, so that a backlog of any
+waits for its next attempt), *parked* (Kafka will not have it as it is), *left* (the same, beyond the number of rows
+that are parked) or *acknowledged* (to be deleted). Kafka refuses whole batches for the sake of one message, so parked
+rows are tried one at a time: first soon, then rarely. Unread rows are a range of ids, so that a backlog of any
 length takes no memory; the others are bounded, if the caller keeps to what it is told.
 """
 
@@ -14,6 +16,10 @@ from typing import Final
 #: The wait before a row's second attempt, and the longest before a later one; it doubles from attempt to attempt.
 RETRY_SECONDS: Final = 0.5
 RETRY_SECONDS_MAX: Final = 30.0
+#: The wait of a parked row that Kafka has refused once more when it was tried by itself.
+PARK_SECONDS: Final = 600.0
+#: So many rows are parked; what Kafka refuses beyond that is left on disk for the next process.
+PARKED_ROWS_MAX: Final = 10_000
 #: So many acknowledged rows may wait to be deleted together; more take the place of rows in flight.
 DELETE_ROWS: Final = 2000
 
@@ -30,6 +36,14 @@ class Book:
         self._in_flight: dict[int, int] = {}
         self._returned: list[tuple[float, int, int]] = []
         self._acknowledged: list[int] = []
+        self._parked: list[tuple[float, int]] = []
+        self._alone: int | None = None
+        self._left = 0
+
+    @property
+    def parked(self) -> int:
+        """Rows that Kafka has refused and that wait, in memory or on disk alone, for an attempt that may never help."""
+        return len(self._parked) + self._left
 
     @property
     def held(self) -> int:
@@ -81,6 +95,10 @@ class Book:
             _, row, attempts = heapq.heappop(self._returned)
             self._in_flight[row] = attempts
             rows.append(row)
+        if self._alone is None and self._parked and len(rows) < rows_max and self._parked[0][0] <= now:
+            _, self._alone = heapq.heappop(self._parked)
+            self._in_flight[self._alone] = 0
+            rows.append(self._alone)
         rows.sort()
         return rows
 
@@ -88,18 +106,36 @@ class Book:
         """There was no room for these rows: try again then. Not an attempt."""
         for row in rows:
             heapq.heappush(self._returned, (due, row, self._in_flight.pop(row)))
+            self._no_longer_alone(row)
 
     def fail(self, rows: Iterable[int], now: float) -> None:
         """The client gave these rows back: another attempt later, and the later the more attempts there were."""
         for row in rows:
             attempts = self._in_flight.pop(row) + 1
             heapq.heappush(self._returned, (now + retry_seconds(attempts), row, attempts))
+            self._no_longer_alone(row)
+
+    def park(self, rows: Iterable[int], now: float) -> None:
+        """Kafka refuses these rows as they are: they no longer take the place of others."""
+        for row in rows:
+            del self._in_flight[row]
+            wait_seconds = PARK_SECONDS if row == self._alone else RETRY_SECONDS
+            self._no_longer_alone(row)
+            if len(self._parked) < PARKED_ROWS_MAX:
+                heapq.heappush(self._parked, (now + wait_seconds, row))
+            else:
+                self._left += 1
 
     def acknowledge(self, rows: Iterable[int]) -> None:
         """Kafka has these rows."""
         for row in rows:
             del self._in_flight[row]
+            self._no_longer_alone(row)
             self._acknowledged.append(row)
+
+    def _no_longer_alone(self, row: int) -> None:
+        if row == self._alone:
+            self._alone = None
 
     def deletable(self) -> list[Range]:
         """The acknowledged rows as ranges, both ends included."""

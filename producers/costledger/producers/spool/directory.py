@@ -58,9 +58,14 @@ def others(directory: Path) -> list[Path]:
     return [path for path in (directory / name for name in names) if path not in _owned]
 
 
+def aside_path(path: Path) -> Path:
+    """The name of a corrupt file, or of its copy; its log is beside it under the same name and the log's suffix."""
+    return path.with_name(f"{path.name}.corrupt-{time.time_ns()}")
+
+
 def put_aside(path: Path) -> Path:
     """Rename a file, and the log beside it, so that nothing tries it again; the new name. `OSError` if it fails."""
-    aside = path.with_name(f"{path.name}.corrupt-{time.time_ns()}")
+    aside = aside_path(path)
     path.rename(aside)
     with suppress(FileNotFoundError):
         path.with_name(path.name + WAL_SUFFIX).rename(aside.with_name(aside.name + WAL_SUFFIX))

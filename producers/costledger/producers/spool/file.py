@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock
@@ -21,6 +21,7 @@ from urllib.parse import quote
 from costledger.producers.exits import hold_at_fork
 from costledger.producers.spool.directory import WAL_SUFFIX, claim, disclaim, make_directory, new_path, put_aside
 from costledger.producers.spool.errors import SpoolBusy, SpoolCorrupt, SpoolForeign, SpoolUnavailable, spool_error
+from costledger.producers.spool.examination import Examined, examine
 
 Synchronous = Literal["normal", "full"]
 Row = tuple[int, bytes, bytes]
@@ -67,7 +68,16 @@ class SpoolFile:
     `lock` is to be held around everything but `remove_leftovers`.
     """
 
-    def __init__(self, path: Path, topic: str, bytes_max: int, synchronous: Synchronous, *, new: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        topic: str,
+        bytes_max: int,
+        synchronous: Synchronous,
+        *,
+        new: bool,
+        on_damage: Callable[[str], None] | None = None,
+    ) -> None:
         self.path = path
         self.lock = RLock()
         hold_at_fork(self.lock)
@@ -77,12 +87,21 @@ class SpoolFile:
         with _opening:
             if not claim(path):
                 raise SpoolBusy(f"the spool {path} is in use by this process")
-            try:
-                with _translated(path):
-                    self._connect(bytes_max, synchronous, topic, new)
-            except BaseException:
+        try:
+            # Without the lock: a long log takes its time, and who makes a new file meanwhile must not wait for it.
+            examined = Examined(None, without_log=True) if new else examine(path)
+            if examined.damage is not None and on_damage is not None:
+                on_damage(f"the spool {path} is damaged: {examined.damage}; what can be read of it is sent")
+            with _opening, _translated(path):
+                written = self._connect(bytes_max, synchronous, topic, new)
+        except BaseException:
+            with _opening:
                 disclaim(path)
-                raise
+            raise
+        #: Its log was damaged when the file was found; a copy of both was put aside, and `on_damage` told.
+        self.damaged = examined.damage is not None
+        #: The file has its tables, and has no log: only who has closed it leaves it so, and none closes an empty one.
+        self.without_log = examined.without_log and written
 
     @classmethod
     def create(cls, directory: Path, topic: str, bytes_max: int, synchronous: Synchronous) -> Self:
@@ -109,9 +128,19 @@ class SpoolFile:
         raise SpoolUnavailable(f"{_NEW_FILE_ATTEMPTS_MAX} new files in {directory} were taken by others")
 
     @classmethod
-    def adopt(cls, path: Path, topic: str, bytes_max: int, synchronous: Synchronous) -> Self:
-        """A file that another process has left; `SpoolBusy` where it is in use, `SpoolForeign` for another topic's."""
-        return cls(path, topic, bytes_max, synchronous, new=False)
+    def adopt(
+        cls,
+        path: Path,
+        topic: str,
+        bytes_max: int,
+        synchronous: Synchronous,
+        on_damage: Callable[[str], None] | None = None,
+    ) -> Self:
+        """A file that another process has left; `SpoolBusy` where it is in use, `SpoolForeign` for another topic's.
+
+        `on_damage` is told where its log holds more than SQLite can read, whatever comes of the file then.
+        """
+        return cls(path, topic, bytes_max, synchronous, new=False, on_damage=on_damage)
 
     def insert(self, row: int, key: bytes, value: bytes) -> None:
         """Write an event; it outlives this process when this returns. `SpoolFull` where there is no room."""
@@ -172,6 +201,11 @@ class SpoolFile:
             self._execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         self._wal_bytes = 0
 
+    def forget_damage(self) -> None:
+        """Empty the log, of which a copy was made: the next one to find the file shall not find the damage again."""
+        with _translated(self.path):
+            self._execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def in_place(self) -> bool:
         """Whether the file is still where it was made."""
         return self.path.exists()
@@ -203,7 +237,8 @@ class SpoolFile:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._cursor))
 
-    def _connect(self, bytes_max: int, synchronous: Synchronous, topic: str, new: bool) -> None:
+    def _connect(self, bytes_max: int, synchronous: Synchronous, topic: str, new: bool) -> bool:
+        """Whether the tables were there already."""
         # rw: never create what somebody else has just removed. No waiting: who has the file keeps it.
         self._connection = sqlite3.connect(
             f"file:{quote(str(self.path))}?mode=rw", uri=True, timeout=0, isolation_level=None, check_same_thread=False
@@ -223,25 +258,30 @@ class SpoolFile:
             self._execute(f"PRAGMA wal_autocheckpoint={self._wal_bytes_max * 3 // 4 // _PAGE_BYTES}")
             self._execute(f"PRAGMA journal_size_limit={self._wal_bytes_max}")
             self._execute(f"PRAGMA max_page_count={(bytes_max - self._wal_bytes_max) // _PAGE_BYTES}")
-            if new:
-                self._execute("BEGIN EXCLUSIVE")
-                for statement in _CREATE:
-                    self._execute(statement)
-                self._execute("INSERT INTO about VALUES (?, ?)", (_FORMAT, topic))
-                self._execute("COMMIT")
-            else:
-                self._check(topic)
+            if new or not (tables := self._tables()):
+                # Not new: its maker died before it had written anything, since the tables come before the first event.
+                self._create_tables(topic)
+                return False
+            self._check(tables, topic)
         except BaseException:
             self._connection.close()
             raise
+        return True
 
-    def _check(self, topic: str) -> None:
-        tables = {name for (name,) in self._execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()}
-        if not tables:
-            # Its maker died before it had written anything: as good as empty.
-            for statement in _CREATE:
-                self._execute(statement)
-            return
+    def _create_tables(self, topic: str) -> None:
+        """In the file itself, not in its log alone: a file without tables has never had an event, log or no log."""
+        self._execute("BEGIN EXCLUSIVE")
+        for statement in _CREATE:
+            self._execute(statement)
+        self._execute("INSERT INTO about VALUES (?, ?)", (_FORMAT, topic))
+        self._execute("COMMIT")
+        # Passive: the log keeps its frames, so that an empty log is never that of a process that was killed.
+        self._execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def _tables(self) -> set[str]:
+        return {name for (name,) in self._execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()}
+
+    def _check(self, tables: set[str], topic: str) -> None:
         if "about" not in tables or "events" not in tables:
             raise SpoolCorrupt(f"the spool {self.path} has the tables {sorted(tables)}")
         about = self._execute("SELECT format, topic FROM about").fetchall()

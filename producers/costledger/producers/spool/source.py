@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from costledger.producers.spool.book import DELETE_ROWS, RETRY_SECONDS, Book
 from costledger.producers.spool.errors import SpoolUnavailable
@@ -16,6 +16,15 @@ from costledger.producers.spool.file import Row, SpoolFile
 DELETE_INTERVAL_SECONDS: Final = 0.25
 #: After an error of the file, it is not read, or not written, for so long: what one cannot do, the other often can.
 PAUSE_SECONDS: Final = 1.0
+#: What the broker, or the client for it, has against an event for its size or its content.
+_REFUSALS: Final = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_MSG_SIZE,
+        KafkaError.INVALID_RECORD,
+    }
+)
 
 Acknowledged = Callable[[Message], None]
 Item = TypeVar("Item")
@@ -78,7 +87,9 @@ class Source:
             self.book.acknowledge(acknowledged)
             # These have waited for the whole delivery timeout already.
             self.book.give_back(expired, now + RETRY_SECONDS)
-            self.book.fail(failed.keys() - expired, now)
+            refused = [row for row, error in failed.items() if _refused(error)]
+            self.book.park(refused, now)
+            self.book.fail(failed.keys() - {*expired, *refused}, now)
             self.book.give_back([row for row, _ in returned if row not in failed], now)
             self.unacknowledged -= len(acknowledged) if broken is None else len(acknowledged) + len(failed)
         return len(acknowledged), list(failed.values()), broken
@@ -90,6 +101,10 @@ class Source:
             lost = self.unacknowledged - self.book.in_flight
             self.unacknowledged = self.book.in_flight
         return lost
+
+    def idle(self) -> bool:
+        """Whether all that is left of the file is parked."""
+        return self.unacknowledged == self.book.parked and self.book.acknowledged == 0
 
     def finished(self) -> bool:
         """Whether nothing of the file is left to be sent or deleted."""
@@ -121,15 +136,16 @@ class Source:
         with self.lock:
             self._reads_paused_until = now + PAUSE_SECONDS
             due = self.book.due(now, rows_max)
+            first, end = self.book.unread
+            wanted = min(rows_max - len(due), unread_max)
             try:
                 rows = self.file.read(due)
+                unread = self.file.read_from(first, wanted) if wanted > 0 and first < end else []
             except BaseException:
+                # The client gets none of them, whichever of the two failed.
                 self.book.give_back(due, now)
                 raise
-            first, end = self.book.unread
-            wanted = min(rows_max - len(rows), unread_max)
             if wanted > 0 and first < end:
-                unread = self.file.read_from(first, wanted)
                 self.book.read([row[0] for row in unread], unread[-1][0] + 1 if len(unread) == wanted else end)
                 rows += unread
             self._reads_paused_until = 0.0
@@ -166,6 +182,13 @@ class Source:
 
 def _expired(error: object) -> bool:
     return isinstance(error, KafkaError) and error.code() == KafkaError._MSG_TIMED_OUT
+
+
+def _refused(error: object) -> bool:
+    """Whether Kafka will not have the event as it is, at this time; or others of its batch, which it does not tell."""
+    if isinstance(error, KafkaException):
+        error = error.args[0]
+    return isinstance(error, KafkaError) and error.code() in _REFUSALS
 
 
 def _drained(items: deque[Item]) -> list[Item]:

@@ -221,6 +221,8 @@ class Spool:
                 self._lose(len(errors), f"{broken}; Kafka: {errors[-1]}")
             elif errors:
                 kept = f"{len(errors)} cost events stay in the spool and are sent again later"
+                if parked := sum(each.book.parked for each in self._sources):
+                    kept += f", {parked} in all are parked as Kafka refuses them, and are tried rarely"
                 self._reporter.announce("returned", f"{kept}; Kafka: {errors[-1]}")
             try:
                 source.delete(now, at_once=at_once)
@@ -287,7 +289,8 @@ class Spool:
                 source.close()
                 self._adoption.hasten()
                 self._forget(source)
-        adopted = self._adoption.adopt(now, len(self._sources))
+        busy = sum(not source.idle() for source in self._sources)
+        adopted = self._adoption.adopt(now, busy, len(self._sources))
         if adopted:
             with self._lock:
                 self._sources = (*adopted, *self._sources)
