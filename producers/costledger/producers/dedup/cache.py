@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 from costledger.producers.dedup.complaints import Complaints
 from costledger.producers.dedup.content import decode_result, encode_result, purpose_digest, work_digest
 from costledger.producers.dedup.keys import checked_cache_name
-from costledger.producers.dedup.lookups import COST_MAX, INTERVAL_SECONDS_DEFAULT, LookupReports
+from costledger.producers.dedup.lookups import INTERVAL_SECONDS_DEFAULT, LookupReports
 from costledger.producers.dedup.similar import Similarity
 from costledger.producers.dedup.stats import CacheCounters, CacheStats
 from costledger.producers.dedup.steps import Call, Course, Outcome, Pause, Work, drive, drive_async
-from costledger.producers.dedup.store import CacheAway, Hit, Mine, Place, Signed, Store
+from costledger.producers.dedup.store import COST_MAX, CacheAway, Hit, Mine, Place, Signed, Store
 from costledger.producers.exits import forget, watch
 from costledger.producers.prices.book import EMBEDDING_PREFIX
 from costledger.producers.savings import EMBEDDING_DEDUPLICATION
-from costledger.schemas.errors import InvalidValue
+from costledger.schemas.errors import InvalidValue, shown
 from costledger.schemas.settings import load_settings
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ WAIT_SECONDS_DEFAULT: Final = 60.0
 WAIT_SECONDS_MAX: Final = 3600.0
 #: The strategy that savings are told under where the work is no embedding.
 DEDUPLICATION: Final = "deduplication"
+#: How long to wait between two looks at another's lease, however little of it seems to be left.
 _PAUSE_SECONDS_MIN: Final = 0.005
 _PAUSE_SECONDS_MAX: Final = 0.2
 _SECONDS_PER_DAY: Final = 86_400
@@ -212,7 +213,7 @@ class ResultCache:
             purpose = purpose_digest(*self._work, parameters)
             digest = work_digest(purpose, content).hex()
         except Exception as error:  # noqa: BLE001 - wrong content must not stop the host: it is work like any other
-            self._complaints.say("content", f"cache {self._name}: work is done without the cache: {error}")
+            self._complaints.say("content", f"cache {self._name}: work is done without the cache: {_said(error)}")
         else:
             asked.place = Place(self._name, None if self._shared else user_id, digest)
             asked.group = purpose[:12].hex()
@@ -269,14 +270,14 @@ class ResultCache:
             if left <= 0:
                 self._counters.add("waited_in_vain")
                 return None
-            yield Pause(min(pause, left, claim.milliseconds / 1000 + 0.001))
+            yield Pause(max(_PAUSE_SECONDS_MIN, min(pause, left, claim.milliseconds / 1000 + 0.001)))
             pause = min(pause * 2, _PAUSE_SECONDS_MAX)
 
     def _found(self, hit: Hit, *, similar: bool) -> _Found | None:
         try:
             return _Found(self._decode(hit.value), hit.cost, similar)
         except Exception as error:  # noqa: BLE001 - another version wrote it, or somebody else: it is no result of ours
-            self._complaints.say("decode", f"cache {self._name}: a stored result cannot be read: {error}")
+            self._complaints.say("decode", f"cache {self._name}: a stored result cannot be read: {_said(error)}")
             return None
 
     def _similar(self, asked: _Asked, similarity: Similarity) -> _Found | None:
@@ -298,7 +299,7 @@ class ResultCache:
         except CacheAway:
             return None  # logged where it happened
         except Exception as error:  # noqa: BLE001 - broken content: the work will say so itself, or can do with it
-            self._complaints.say("similar", f"cache {self._name}: content was not compared: {error}")
+            self._complaints.say("similar", f"cache {self._name}: content was not compared: {_said(error)}")
         return None
 
     def _keep(self, asked: _Asked, done: Outcome) -> None:
@@ -321,7 +322,7 @@ class ResultCache:
         except CacheAway:
             self._release(asked)
         except Exception as error:  # noqa: BLE001 - the caller has paid for the result and gets it
-            self._complaints.say("keep", f"cache {self._name}: a result was not stored: {error}")
+            self._complaints.say("keep", f"cache {self._name}: a result was not stored: {_said(error)}")
             self._release(asked)
         else:
             if done.error is not None:
@@ -346,7 +347,7 @@ class ResultCache:
                 raise InvalidValue("cost", cost, f"a whole number of 1e-12 USD from 0 to {COST_MAX}")
             return cost
         except Exception as error:  # noqa: BLE001 - a wrong cost is no reason to withhold a result
-            self._complaints.say("cost", f"cache {self._name}: the cost of a call is not known: {error}")
+            self._complaints.say("cost", f"cache {self._name}: the cost of a call is not known: {_said(error)}")
             return None
 
     def _tell(self, asked: _Asked, found: _Found | None) -> None:
@@ -368,6 +369,11 @@ class ResultCache:
             self._store.count(asked.user_id, day, fields, self._counts_seconds)
         except CacheAway:
             self._counters.add("uncounted")
+
+
+def _said(error: Exception) -> str:
+    """What our own errors say, and of others their `repr`: a foreign `__str__` may itself raise."""
+    return str(error) if type(error) is InvalidValue else shown(error)
 
 
 def _strategy_of(operation: str) -> str:

@@ -41,7 +41,7 @@ def work_digest(purpose: bytes, content: object) -> bytes:
 
 def encode_result(result: object) -> bytes:
     """Bytes as they are, else JSON; raises `InvalidValue` for what JSON would not give back the same (a tuple)."""
-    if isinstance(result, bytes):
+    if type(result) is bytes:
         return _BYTES_RESULT + result
     _refuse_changed_by_json(result, 0)
     return _JSON_RESULT + json.dumps(result, ensure_ascii=False, separators=(",", ":")).encode()

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from costledger.producers.dedup.complaints import Complaints
+from costledger.producers.dedup.store import COST_MAX
 from costledger.producers.exits import forget, watch
 from costledger.producers.savings import record_lookups, record_saving
-from costledger.schemas.money import AMOUNT_PICODOLLARS_MAX
+from costledger.schemas.errors import shown
 from costledger.schemas.periods import MICROSECONDS_PER_HOUR
 from costledger.schemas.times import from_microseconds
 
@@ -29,8 +30,6 @@ INTERVAL_SECONDS_DEFAULT: Final = 10.0
 #: Lookups, and users with lookups, after which is told without waiting for the interval.
 LOOKUPS_MAX: Final = 10_000
 SUMMARIES_MAX: Final = 500
-#: What one call may have cost, in 1e-12 USD; two of them fit in one event.
-COST_MAX: Final = AMOUNT_PICODOLLARS_MAX // 2
 
 
 @dataclass(slots=True)
@@ -87,7 +86,7 @@ class LookupReports:
             try:
                 self._tell(user_id, summary)
             except Exception as error:  # noqa: BLE001 - a strict tracker raises what it has already counted and reported
-                self._complaints.say("telling", f"lookups of {self._cache} were not told: {error}")
+                self._complaints.say("telling", f"lookups of {self._cache} were not told: {shown(error)}")
 
     def close(self) -> None:
         """Tell the rest."""

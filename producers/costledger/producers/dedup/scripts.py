@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from typing import Final
 
-#: The result, or the lease on making it, or how long somebody else's lease still runs (milliseconds).
+#: The result, or the lease on making it, or how long somebody else's lease still runs (milliseconds). A lease without
+#: an expiry, or that is no string, is none that a cache has taken: it is nobody's, and taken over.
 #: KEYS: entry, lease. ARGV: token, milliseconds of the lease.
 CLAIM: Final = """
 local found = redis.call('HMGET', KEYS[1], 'value', 'cost')
 if found[1] then return {'hit', found[1], found[2] or ''} end
 if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return {'mine'} end
-return {'busy', redis.call('PTTL', KEYS[2])}
+local left = redis.call('PTTL', KEYS[2])
+if left >= 0 and redis.call('TYPE', KEYS[2]).ok == 'string' then return {'busy', left} end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+return {'mine'}
 """
 
 #: Puts a result in, ends the lease of the one who brings it, makes room. Whoever comes after the lease was lost does

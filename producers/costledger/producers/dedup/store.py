@@ -17,7 +17,8 @@ from costledger.producers.dedup import scripts
 from costledger.producers.dedup.complaints import Complaints
 from costledger.producers.dedup.extras import needed
 from costledger.producers.dedup.keys import band_key, entries_key, entry_prefix, lease_key
-from costledger.schemas.errors import Unavailable
+from costledger.schemas.errors import Unavailable, shown
+from costledger.schemas.money import AMOUNT_PICODOLLARS_MAX
 from costledger.schemas.redis_keys import cache_prefix, lookups_key
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ AWAY_SECONDS: Final = 2.0
 BAND_ENTRIES_MAX: Final = 64
 #: Signatures that one query compares.
 CANDIDATES_MAX: Final = 512
+#: What one call may have cost, in 1e-12 USD; two of them fit in one event.
+COST_MAX: Final = AMOUNT_PICODOLLARS_MAX // 2
+_COST_DIGITS_MAX: Final = len(str(COST_MAX))
 
 Result = TypeVar("Result")
 
@@ -199,7 +203,7 @@ class Store:
         except Exception as error:  # whatever the client raises, the host must live
             if isinstance(error, self._absences):
                 self._away_until = time.monotonic() + AWAY_SECONDS
-            text = f"the cache cannot be used, work is done without it: {type(error).__name__}: {error}"
+            text = f"the cache cannot be used, work is done without it: {shown(error)}"
             self._complaints.say("redis", text)
             raise CacheAway(text) from error
 
@@ -209,4 +213,8 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _cost(text: bytes | None) -> int | None:
-    return int(text) if text and text.isdigit() else None
+    """What was stored as a cost; None for anything that this cache would not have written: it is then not known."""
+    if not text or len(text) > _COST_DIGITS_MAX or not text.isdigit():
+        return None
+    cost = int(text)
+    return cost if cost <= COST_MAX else None
