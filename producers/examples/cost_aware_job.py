@@ -6,6 +6,8 @@ Reservations are in Redis (COSTLEDGER_REDIS_URL), where every process of every s
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 from costledger.producers import CostTracker
 from costledger.producers.guard import RedisGuard
 from costledger.producers.optimiser import CostAwareProcessor, ImageWork, Job, result_of
@@ -44,7 +46,9 @@ def main() -> None:
         guard.prepare(30)  # a Redis that is new cannot yet say that nothing is reserved
         processor = CostAwareProcessor(tracker, guard)
 
-        result = processor.run("user-1", ImageWork(size_bytes=2_000_000), analyse, tier="premium", key="photo-1")
+        # The id of the piece of work: under the same key it would not be paid a second time.
+        key = f"photo-{uuid4()}"
+        result = processor.run("user-1", ImageWork(size_bytes=2_000_000), analyse, tier="premium", key=key)
         print(f"{result.decision.verdict}: {result.value}")
         for step in result.breakdown:
             print(f"  {step.service}/{step.operation}: {usd_text(step.amount or 0)} USD")

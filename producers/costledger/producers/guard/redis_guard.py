@@ -19,7 +19,7 @@ from weakref import WeakSet
 from costledger.producers.exits import forget, watch
 from costledger.producers.guard import decisions
 from costledger.producers.guard.answers import free_of_charge, reservation_of, unfigured
-from costledger.producers.guard.arguments import check_amount, check_id, hashed_key
+from costledger.producers.guard.arguments import check_amount, check_event_ids, check_id, check_user, hashed_key
 from costledger.producers.guard.asking import Asker, Question, SpendSource, Unanswered
 from costledger.producers.guard.budgets import BudgetCache, BudgetSource
 from costledger.producers.guard.connecting import connect, redis_errors
@@ -154,8 +154,10 @@ class RedisGuard:
         It ends when the totals are seen to have the events, which needs `follow`; else after `settled_hold_seconds`,
         counted twice meanwhile. The first settlement of a reservation counts. Only wrong arguments raise.
         """
+        check_user(user_id)
         check_amount("actual", actual)
         check_id(reservation_id)
+        check_event_ids(event_ids)
         month = self._month_of(user_id, event_ids)
         item = self._outstanding.settle(user_id, reservation_id, actual, month, event_ids)
         if item is not None:
@@ -163,6 +165,7 @@ class RedisGuard:
 
     def release(self, user_id: str, reservation_id: str) -> None:
         """The work was not done: the hold ends. Repeats change nothing; only a wrong id raises (`InvalidValue`)."""
+        check_user(user_id)
         check_id(reservation_id)
         item = self._outstanding.release(user_id, reservation_id)
         if item is not None:
@@ -243,6 +246,7 @@ class RedisGuard:
             self._client.close()
 
     def _reserve(self, user_id: str, estimate: int, key: str, *, hold: bool) -> Reservation:
+        check_user(user_id)
         check_amount("estimate", estimate)
         if estimate == 0:
             return free_of_charge(user_id)
@@ -251,7 +255,7 @@ class RedisGuard:
             budget = self._budget(user_id)
             if hold and not self._outstanding.has_room():
                 raise Unavailable("this process holds too many reservations")
-            question = self._question(budget, reservation_id, key, estimate, hold=hold)
+            question = self._question(user_id, budget, reservation_id, key, estimate, hold=hold)
             answer = self._asker.ask(question)
         except Unavailable as error:
             made = self._unasked(decisions.UNAVAILABLE, str(error), user_id, reservation_id, key, estimate, hold=hold)
@@ -329,10 +333,13 @@ class RedisGuard:
         except Exception as error:  # whatever its source raises
             raise Unavailable(f"the budget cannot be read: {error}") from error
 
-    def _question(self, budget: Budget, reservation_id: str, key: str, estimate: int, *, hold: bool) -> Question:
+    def _question(
+        self, user_id: str, budget: Budget, reservation_id: str, key: str, estimate: int, *, hold: bool
+    ) -> Question:
         monthly = budget.limits(self._defaults).monthly
         return Question(
-            user_id=budget.user_id,
+            # Not the budget's: a source may give one budget for many users.
+            user_id=user_id,
             period=period_at(PeriodKind.MONTH, self._clock_us(), budget.time_zone),
             reservation_id=reservation_id,
             key=key,

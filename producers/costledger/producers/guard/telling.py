@@ -14,9 +14,11 @@ from costledger.producers.guard.loud import Loud
 from costledger.producers.guard.outstanding import ANY_MONTH, Item, Kind, Outstanding
 from costledger.producers.guard.pause import Pause
 from costledger.producers.guard.scripts import APPLIED_AT_ONCE_MAX, Scripts, Times
+from costledger.schemas.errors import shown
 
 #: The cause in the log; decisions that cannot be taken are another one, which ends by itself.
 _UNTOLD: Final = "guard_untold"
+_DEFECT: Final = "guard_defect"
 #: Everything is told so many times in the window of recovery, and in the time of a reservation.
 _BEATS_PER_WINDOW: Final = 4
 _INTERVAL_SECONDS_MAX: Final = 2.0
@@ -109,6 +111,9 @@ class Teller:
                     self._failed(chunk, error)
                     # An error with one user's keys is no reason to leave the others untold; a server away is.
                     is_reached = isinstance(error, self._errors.answered)
+                except Exception as error:  # noqa: BLE001 - a defect with one user's items is not the others' end
+                    self._outstanding.untold(chunk)
+                    self._loud.tell(_DEFECT, f"what {shown(user_id)} holds cannot be told: {shown(error)}")
 
     def close(self) -> None:
         """End the thread and tell once more what is new."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from costledger.producers.guard.decisions import BudgetGuard
 from costledger.producers.optimiser.jobs import Job, Setup, WhenUnpriced
@@ -17,6 +17,7 @@ from costledger.producers.optimiser.results import JobResult, JobSkipped
 from costledger.producers.optimiser.work import Work
 from costledger.producers.prices.book import PriceBook
 from costledger.producers.tracker import CostTracker
+from costledger.schemas.errors import InvalidValue
 from costledger.schemas.settings import load_settings
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class CostAwareProcessor:
     `plans` and `plan_shares` default to the settings `plan_file` and `plan_shares`, `price_book` to the tracker's.
     `when_unpriced` is the decision for work of which some price is not known: `skip` (the default: what is not
     known cannot be held to a budget), or `allow`, which asks the guard for the known part alone and logs it.
-    `SettingsError` where plans or shares are wrong.
+    Anything else raises `InvalidValue`; `SettingsError` where plans or shares are wrong.
     """
 
     def __init__(
@@ -47,6 +48,8 @@ class CostAwareProcessor:
         when_unpriced: WhenUnpriced = "skip",
         clock: Callable[[], datetime] = _now,
     ) -> None:
+        if when_unpriced not in get_args(WhenUnpriced):
+            raise InvalidValue("when_unpriced", when_unpriced, f"one of {', '.join(get_args(WhenUnpriced))}")
         settings = load_settings()
         plans = Plans.load(settings.plan_file) if plans is None else plans
         self._setup = Setup(
