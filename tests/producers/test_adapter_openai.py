@@ -282,3 +282,29 @@ def test_a_strict_tracker_counts_a_wrong_user_once() -> None:
         with pytest.raises(EventDropped):
             track_openai(strict, "", answers.embedding())
         assert strict.stats()["tracked"] == 1
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": 1000},
+        {"completion_tokens": 1000},
+        {"prompt_tokens": 1000, "completion_tokens": None, "total_tokens": 5000},
+        {"prompt_tokens": 1000, "completion_tokens": 10, "total_tokens": 5000},
+        {"prompt_tokens": 10**40, "completion_tokens": 1},
+    ],
+)
+def test_a_half_that_nobody_has_counted_is_not_zero(usage: dict[str, Any]) -> None:
+    """Nor is a part of a contradiction priced, nor half of a call: one unpriced event, with what is known."""
+    (record,) = tracked({"model": "gpt-4o", "usage": usage}).records
+    assert (record["operation"], record["amount"]) == ("unreported-usage", None)
+    assert "1000" in record["metadata"].values() or "1" in record["metadata"].values()
+
+
+def test_empty_details_beside_the_other_spelling_say_nothing() -> None:
+    """The cached tokens are read from where they are told."""
+    usage = {"prompt_tokens": 1000, "completion_tokens": 1, "input_tokens_details": {}}
+    charges = tracked(
+        {"model": "gpt-4o", "usage": {**usage, "prompt_tokens_details": {"cached_tokens": 900}}}
+    ).charges()
+    assert (charges["input-tokens"][0], charges["cached-input-tokens"][0]) == (100, 900)

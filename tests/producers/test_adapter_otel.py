@@ -78,7 +78,8 @@ def test_cached_tokens_beside_the_input_are_added_where_the_caller_says_so() -> 
 )
 def test_the_older_name_of_the_provider_and_its_synonyms_are_known(system: str, service: str) -> None:
     """`gen_ai.system`, and the conventions' names for the clouds."""
-    span = {"gen_ai.system": system, "gen_ai.request.model": "gpt-4o", "gen_ai.usage.prompt_tokens": 3}
+    counts = {"gen_ai.usage.prompt_tokens": 3, "gen_ai.usage.completion_tokens": 0}
+    span = {"gen_ai.system": system, "gen_ai.request.model": "gpt-4o", **counts}
     tracker = tracked(span)
     assert {record["service"] for record in tracker.records} == {service}
     assert tracker.charges()["input-tokens"][0] == 3
@@ -129,6 +130,7 @@ def test_another_tier_is_not_priced_as_the_usual_one() -> None:
         "gen_ai.response.model": "gpt-4o",
         "openai.response.service_tier": "flex",
         "gen_ai.usage.input_tokens": 1,
+        "gen_ai.usage.output_tokens": 1,
     }
     assert set(tracked(span).charges()) == {"input-tokens-flex", "output-tokens-flex"}
 
@@ -143,3 +145,11 @@ def test_what_is_no_such_span_is_rejected_and_raises_nothing(nonsense: Any) -> N
     assert tracker.records == []
     (error,) = tracker.rejected
     assert isinstance(error, InvalidValue)
+
+
+@pytest.mark.parametrize("counted", ["gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"])
+def test_a_half_that_the_span_does_not_count_is_not_zero(counted: str) -> None:
+    """One unpriced event, with the half that is known in its metadata."""
+    (record,) = tracked({**BASE, counted: 7}).records
+    assert (record["operation"], record["amount"]) == ("unreported-usage", None)
+    assert record["metadata"][counted.removeprefix("gen_ai.usage.")] == "7"

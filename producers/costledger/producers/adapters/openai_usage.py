@@ -18,6 +18,8 @@ from costledger.producers.services import OPENAI, ServiceMethods
 from costledger.schemas.errors import InvalidValue
 
 NOT_REPORTED: Final = "was not reported"
+_INPUT: Final = ("input_tokens", "prompt_tokens")
+_OUTPUT: Final = ("output_tokens", "completion_tokens")
 _DETAILS_OF_INPUT: Final = ("input_tokens_details", "prompt_tokens_details", "input_token_details")
 _DETAILS_OF_OUTPUT: Final = ("output_tokens_details", "completion_tokens_details", "output_token_details")
 
@@ -86,20 +88,25 @@ def openai_draft(
             rejected_prediction_tokens=_part(usage, _DETAILS_OF_OUTPUT, "rejected_prediction_tokens"),
         ),
     )
-    if field(usage, "input_tokens") is None and field(usage, "prompt_tokens") is None:
-        return request.unreported(NOT_REPORTED, told(status=text(answer, "status")))
+    is_embedding = field(answer, "object") == "list" and not _count_of(usage, _OUTPUT)
+    if not _is_reported(usage, _INPUT) or not (is_embedding or _is_reported(usage, _OUTPUT)):
+        # A half that nobody has counted is not 0.
+        counts = told(input_tokens=_known(usage, _INPUT), output_tokens=_known(usage, _OUTPUT))
+        return request.unreported(NOT_REPORTED, {**told(status=text(answer, "status")), **counts})
     counted = usage_of(usage)
-    if field(answer, "object") == "list" and not counted.output_tokens:
-        return request.embedding(counted.input_tokens)
-    return request.chat(counted)
+    total = field(usage, "total_tokens")
+    if total is not None and count(usage, "total_tokens") != counted.input_tokens + counted.output_tokens:
+        counts = told(input_tokens=counted.input_tokens, output_tokens=counted.output_tokens, total_tokens=total)
+        return request.unreported("contradicts itself: its total is not the sum of its parts", counts)
+    return request.embedding(counted.input_tokens) if is_embedding else request.chat(counted)
 
 
 def usage_of(usage: object) -> TokenUsage:
     """The counts of a `usage`, in either of OpenAI's spellings; where both are there, they are the same tokens."""
     cached_audio = field(_details(usage, _DETAILS_OF_INPUT), "cached_tokens_details", "audio_tokens")
     return TokenUsage(
-        input_tokens=_either(usage, "input_tokens", "prompt_tokens"),
-        output_tokens=_either(usage, "output_tokens", "completion_tokens"),
+        input_tokens=_count_of(usage, _INPUT),
+        output_tokens=_count_of(usage, _OUTPUT),
         cached_input_tokens=_part(usage, _DETAILS_OF_INPUT, "cached_tokens"),
         cache_write_tokens=_part(usage, _DETAILS_OF_INPUT, "cache_write_tokens"),
         cache_write_12h_tokens=_part(usage, _DETAILS_OF_INPUT, "cache_write_tokens_details", "ttl_12h_tokens"),
@@ -164,12 +171,21 @@ def _identity(answer: object, response_id: str | None) -> dict[str, Any]:
     return told(response_id=response_id) or told(request_id=text(answer, "_request_id"))
 
 
-def _either(usage: object, name: str, older_name: str) -> int:
-    return count(usage, older_name if field(usage, name) is None else name)
+def _is_reported(usage: object, names: tuple[str, ...]) -> bool:
+    return any(field(usage, name) is not None for name in names)
+
+
+def _known(usage: object, names: tuple[str, ...]) -> int | None:
+    return _count_of(usage, names) if _is_reported(usage, names) else None
+
+
+def _count_of(usage: object, names: tuple[str, ...]) -> int:
+    return count(usage, next((name for name in names if field(usage, name) is not None), names[0]))
 
 
 def _details(usage: object, names: tuple[str, ...]) -> object:
-    return next((details for name in names if (details := field(usage, name)) is not None), None)
+    # The first that says anything: an empty one beside the other spelling is no report of nothing.
+    return next((details for name in names if (details := field(usage, name)) not in (None, {})), None)
 
 
 def _part(usage: object, names: tuple[str, ...], *path: str) -> int:

@@ -112,10 +112,14 @@ def gen_ai_draft(
         metadata={**(metadata or {}), **told(response_id=response_id)},
         output_metadata={},
     )
-    if _first(attributes, _INPUT) is None and _first(attributes, _OUTPUT) is None:
-        return request.unreported("is not in the span", {})
+    is_embedding = attributes.get("gen_ai.operation.name") == _EMBEDDINGS
+    is_output_known = is_embedding or _first(attributes, _OUTPUT) is not None
     usage = _usage_of(attributes, cache_within_input)
-    if attributes.get("gen_ai.operation.name") == _EMBEDDINGS:
+    if _first(attributes, _INPUT) is None or not is_output_known:
+        # A half that nobody has counted is not 0.
+        counts = told(input_tokens=usage.input_tokens or None, output_tokens=usage.output_tokens or None)
+        return request.unreported("is not in the span", counts)
+    if is_embedding:
         return request.embedding(usage.input_tokens)
     return request.chat(usage)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Final
 
 from costledger.schemas.errors import InvalidValue
+from costledger.schemas.money import NANOUNITS_PER_UNIT, QUANTITY_NANOUNITS_MAX
 
 INPUT_TOKENS: Final = "input-tokens"
 CACHED_INPUT_TOKENS: Final = "cached-input-tokens"
@@ -25,6 +26,9 @@ UNSPLIT_INPUT_TOKENS: Final = "unsplit-input-tokens"
 OUTPUT_TOKENS: Final = "output-tokens"
 AUDIO_OUTPUT_TOKENS: Final = "audio-output-tokens"
 REASONING_TOKENS: Final = "reasoning-tokens"
+
+#: What the quantity of one event can hold: else some of a request's events would be made, and others not.
+TOKENS_MAX: Final = QUANTITY_NANOUNITS_MAX // NANOUNITS_PER_UNIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +57,8 @@ class TokenUsage:
         """Raise `InvalidValue` where a part is larger than its whole: two of the numbers then count the same."""
         for name in COUNTS:
             value = getattr(self, name)
-            if value is not None and value < 0:
-                raise InvalidValue(name, value, "0 or more")
+            if value is not None and not 0 <= value <= TOKENS_MAX:
+                raise InvalidValue(name, value, f"from 0 to {TOKENS_MAX}")
         self._at_most("cached_input_tokens", self.input_tokens, "input_tokens")
         self._at_most("audio_input_tokens", self.input_tokens, "input_tokens")
         self._at_most("image_input_tokens", self.input_tokens - self.audio_input_tokens, "the input that is no audio")
