@@ -9,9 +9,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import redis
 from tests.fixtures.wait import wait_until
 from tests.producers.guarding import USD, make_guard
 
+from costledger.producers import CostTracker
 from costledger.producers.guard import RedisGuard, Verdict
 from costledger.producers.guard.outstanding import Item, Kind
 from costledger.schemas.budgets import Budget
@@ -95,3 +97,27 @@ def test_what_can_never_be_told_keeps_nobody_elses_hold_from_being_renewed(
     assert len(said) == 1
     guard.close()
     other.close()
+
+
+def test_a_guard_with_shorter_times_shortens_nobody_elses(redis_url: str) -> None:
+    """Both work on one user's state; it is kept for as long as the one with the longer times needs it."""
+    patient = make_guard(redis_url, recovery_seconds=0, reservation_seconds=5 * 86_400, renew=False)
+    hasty = make_guard(redis_url, recovery_seconds=0, reservation_seconds=1, settled_hold_seconds=1)
+    client = redis.Redis.from_url(redis_url)
+    assert patient.reserve("ann", USD).reservation_id is not None
+    before = {key: client.pttl(key) for key in client.scan_iter("costledger:guard:{ann}*")}
+    assert hasty.reserve("ann", USD).reservation_id is not None
+    assert before
+    assert all(client.pttl(key) > 5 * 86_400_000 for key in before)
+    for each in (patient, hasty):
+        each.close()
+    client.close()
+
+
+def test_a_tracker_that_hears_of_no_acknowledgement_is_named(
+    guard: RedisGuard, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the mode outbox: what was settled then counts twice for a while, and the log says for how long."""
+    with CostTracker(source="tests", durability="outbox") as tracker, caplog.at_level(logging.ERROR):
+        guard.follow(tracker)
+    assert "a tracker in the mode outbox hears of no acknowledgement" in caplog.text

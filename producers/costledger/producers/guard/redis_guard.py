@@ -176,6 +176,9 @@ class RedisGuard:
 
         Close the tracker before the guard: `with RedisGuard(...) as guard, CostTracker(...) as tracker:`.
         """
+        if getattr(tracker, "outbox_only", False):
+            why = "a tracker in the mode outbox hears of no acknowledgement, so settled amounts count twice until"
+            self._loud.tell("guard_outbox", f"{why} {self._times.settled_hold_seconds:g} s have passed")
         tracker.subscribe(self._acknowledged)
         self._followed.add(tracker)
 

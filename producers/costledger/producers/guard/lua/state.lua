@@ -168,5 +168,8 @@ end
 local function save()
   put('size', number(redis.call('HLEN', ITEMS)))
   put('live', number(redis.call('ZCARD', EXPIRY)))
-  for i = 1, 5 do redis.call('PEXPIRE', KEYS[i], number(keep_us / 1000)) end
+  -- Never sooner than another guard wants it, which may have longer times.
+  for i = 1, 5 do
+    redis.call('PEXPIRE', KEYS[i], number(math.max(keep_us / 1000, redis.call('PTTL', KEYS[i]))))
+  end
 end
