@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -308,3 +309,84 @@ def test_empty_details_beside_the_other_spelling_say_nothing() -> None:
         {"model": "gpt-4o", "usage": {**usage, "prompt_tokens_details": {"cached_tokens": 900}}}
     ).charges()
     assert (charges["input-tokens"][0], charges["cached-input-tokens"][0]) == (100, 900)
+
+
+@pytest.mark.parametrize(
+    "empty", [{}, {"cached_tokens": None}, SimpleNamespace(cached_tokens=None), {"audio_tokens": 0}]
+)
+def test_details_that_do_not_tell_a_part_hide_it_nowhere(empty: Any) -> None:
+    """Each part is read where it is told, whatever form the other spelling's details have."""
+    usage = {"prompt_tokens": 1000, "completion_tokens": 1, "input_tokens_details": empty}
+    tracker = tracked({"model": "gpt-4o", "usage": {**usage, "prompt_tokens_details": {"cached_tokens": 900}}})
+    assert (tracker.charges()["input-tokens"][0], tracker.charges()["cached-input-tokens"][0]) == (100, 900)
+
+
+@pytest.mark.parametrize(
+    ("usage", "told"),
+    [
+        ({"input_tokens": 0, "prompt_tokens": 1000, "completion_tokens": 1}, ("input_tokens", "prompt_tokens")),
+        ({"prompt_tokens": 9, "output_tokens": 0, "completion_tokens": 7}, ("output_tokens", "completion_tokens")),
+        (
+            {
+                "prompt_tokens": 1000,
+                "completion_tokens": 1,
+                "input_tokens_details": {"cached_tokens": 0},
+                "prompt_tokens_details": {"cached_tokens": 900},
+            },
+            ("input_tokens_details.cached_tokens", "prompt_tokens_details.cached_tokens"),
+        ),
+        (
+            {
+                "prompt_tokens": 1,
+                "completion_tokens": 9,
+                "output_tokens_details": {"rejected_prediction_tokens": 1},
+                "completion_tokens_details": {"rejected_prediction_tokens": 2},
+            },
+            (
+                "output_tokens_details.rejected_prediction_tokens",
+                "completion_tokens_details.rejected_prediction_tokens",
+            ),
+        ),
+    ],
+)
+def test_two_spellings_with_two_numbers_are_unpriced(usage: dict[str, Any], told: tuple[str, str]) -> None:
+    """Neither is chosen; the event says what each of them said."""
+    record = tracked(answers.chat(**usage)).only()
+    assert (record["operation"], record["amount"]) == ("unreported-usage", None)
+    assert record["metadata"]["usage"] == f"contradicts itself: {told[0]} and {told[1]} are not the same"
+    assert record["metadata"][told[0]] != record["metadata"][told[1]]
+
+
+@pytest.mark.parametrize(
+    ("usage", "metadata"),
+    [
+        ({"prompt_tokens": 7}, {"usage": "was only half reported", "input_tokens": "7"}),
+        ({"output_tokens": 7}, {"usage": "was only half reported", "output_tokens": "7"}),
+        ({"total_tokens": 7}, {"usage": "was not reported", "total_tokens": "7"}),
+        # Nothing but the input's count in the total is no report of an output of 0.
+        (
+            {"prompt_tokens": 7, "total_tokens": 7},
+            {"usage": "was only half reported", "input_tokens": "7", "total_tokens": "7"},
+        ),
+    ],
+)
+def test_what_is_known_of_an_unpriced_request_is_told(usage: dict[str, Any], metadata: dict[str, str]) -> None:
+    """The counts that there were, and only those."""
+    record = tracked({"model": "gpt-4o", "usage": usage}).only()
+    assert record["metadata"] == {"model": "gpt-4o", **metadata}
+
+
+@pytest.mark.parametrize("usage", [{"prompt_tokens": 10**10}, {"prompt_tokens": 1500, "total_tokens": 1501}])
+def test_an_embedding_whose_count_cannot_be_is_unpriced(usage: dict[str, Any]) -> None:
+    """More than an event can hold, or another total; without a total its input is all there is to know."""
+    record = tracked({**answers.embedding(), "usage": usage}).only()
+    assert (record["operation"], record["amount"]) == ("unreported-usage", None)
+    fine = {**answers.embedding(), "usage": {"prompt_tokens": 1500}}
+    assert tracked(fine).charges() == answers.EMBEDDING_CHARGES
+
+
+def test_a_long_tier_makes_all_kinds_of_a_call_or_none() -> None:
+    """`input-tokens` would just fit before it, `cached-input-tokens` would not."""
+    tracker = tracked({**answers.chat(), "service_tier": "t" * 115})
+    assert (len(tracker.records), tracker.rejected) == (3, [])
+    assert {record["amount"] for record in tracker.records} == {None}

@@ -40,7 +40,8 @@ def sse(events: list[dict[str, Any]], done: bool) -> Reply:
 
 
 def reply(asked: Asked) -> Reply:
-    """The API: chats, responses, embeddings, models, and an error where the model is named `broken`."""
+    """The API: chats, responses, embeddings, models; an error where the model is named `broken`, only half of the
+    usage where it is `half`."""
     body = asked.json() if asked.body else {}
     if body.get("model") == "broken":
         error = {"error": {"message": "no", "type": "invalid_request_error", "code": None, "param": None}}
@@ -55,6 +56,8 @@ def reply(asked: Asked) -> Reply:
             return sse(answers.chunks(bool((body.get("stream_options") or {}).get("include_usage"))), done=True)
         answer: dict[str, Any] = answers.chat()
         answer["choices"][0]["message"]["content"] = '{"greeting": "Hello."}'
+        if body.get("model") == "half":
+            answer["usage"] = {"prompt_tokens": 1000}
     elif path.endswith("/responses/compact"):
         answer = {name: value for name, value in answers.response().items() if name != "model"}
         answer["object"] = "response.compaction"
@@ -319,6 +322,40 @@ def test_nothing_that_goes_wrong_in_tracking_reaches_the_caller(client: OpenAI) 
     with instrument(client, tracker, user=USER.get):  # nobody has set it
         assert client.chat.completions.create(model="gpt-4o", messages=MESSAGES).id == "chatcmpl-1"
     assert ([type(error) for error in tracker.rejected], tracker.records) == ([LookupError], [])
+
+
+def test_half_a_usage_is_recorded_as_unpriced(client: OpenAI, tracker: CollectingTracker) -> None:
+    """The package makes an object of it all the same; the half that is missing is not 0."""
+    instrument(client, tracker, user="user-1")
+    answer = client.chat.completions.create(model="half", messages=MESSAGES)
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens == 1000
+    record = tracker.only()
+    assert (record["operation"], record["amount"]) == ("unreported-usage", None)
+    assert record["metadata"]["input_tokens"] == "1000"
+
+
+@pytest.mark.parametrize("ending", [SystemExit, KeyboardInterrupt])
+def test_a_program_that_ends_while_it_is_asked_whose_work_it_is_pays_nothing(
+    ending: type[BaseException], server: Loopback, client: OpenAI, tracker: CollectingTracker
+) -> None:
+    """The exception goes on, and the request is not sent: there is no answer that nobody tracks."""
+
+    def user() -> str:
+        raise ending
+
+    async def asking() -> None:
+        async with AsyncOpenAI(api_key="none", base_url=f"{server.url}/v1", max_retries=0) as asynchronous:
+            instrument(asynchronous, tracker, user=user)
+            with pytest.raises(ending):
+                await asynchronous.chat.completions.create(model="gpt-4o", messages=MESSAGES)
+
+    asked = len(server.asked)
+    instrument(client, tracker, user=user)
+    with pytest.raises(ending):
+        client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
+    asyncio.run(asking())
+    assert (len(server.asked), tracker.records, tracker.rejected) == (asked, [], [])
 
 
 @pytest.mark.parametrize("client", [None, object(), "client"])

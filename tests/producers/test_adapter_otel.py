@@ -153,3 +153,51 @@ def test_a_half_that_the_span_does_not_count_is_not_zero(counted: str) -> None:
     (record,) = tracked({**BASE, counted: 7}).records
     assert (record["operation"], record["amount"]) == ("unreported-usage", None)
     assert record["metadata"][counted.removeprefix("gen_ai.usage.")] == "7"
+
+
+@pytest.mark.parametrize(
+    ("counts", "why"),
+    [
+        (
+            {"gen_ai.usage.total_tokens": 1101, "gen_ai.usage.input_tokens": 1000, "gen_ai.usage.output_tokens": 100},
+            "contradicts itself: its total is not the sum of its parts",
+        ),
+        (
+            {"gen_ai.usage.input_tokens": 0, "gen_ai.usage.prompt_tokens": 9, "gen_ai.usage.output_tokens": 1},
+            "contradicts itself: gen_ai.usage.input_tokens and gen_ai.usage.prompt_tokens are not the same",
+        ),
+        (
+            {
+                "gen_ai.operation.name": "embeddings",
+                "gen_ai.usage.input_tokens": 9,
+                "gen_ai.usage.output_tokens": 1,
+            },
+            "contradicts itself: embeddings have no output",
+        ),
+        (
+            {"gen_ai.operation.name": "embeddings", "gen_ai.usage.input_tokens": 10**10},
+            "is more than 9000000000 tokens",
+        ),
+    ],
+)
+def test_a_span_that_contradicts_itself_is_unpriced(counts: dict[str, Any], why: str) -> None:
+    """One event, with the reason."""
+    record = tracked({**BASE, **counts}).only()
+    assert (record["operation"], record["amount"], record["metadata"]["usage"]) == ("unreported-usage", None, why)
+
+
+@pytest.mark.parametrize("total", [400, 1100])
+def test_a_total_may_have_the_cached_tokens_that_the_input_has_not(total: int) -> None:
+    """300 + 100, or with the 700 of the cache: both are the same request."""
+    counts = {NAMES[kind][0]: COUNTS[kind] for kind in NAMES} | {"gen_ai.usage.input_tokens": 300}
+    span = {**BASE, **counts, "gen_ai.usage.total_tokens": total}
+    assert tracked(span, cache_within_input=False).charges() == CHARGES
+    within = {**span, "gen_ai.usage.input_tokens": 1000, "gen_ai.usage.total_tokens": 1100}
+    assert tracked(within).charges() == CHARGES
+
+
+def test_tokens_beside_an_input_that_nobody_counted_are_not_the_input() -> None:
+    """The event does not say that it was as large as what was read from the cache."""
+    counts = {"gen_ai.usage.cache_read.input_tokens": 200, "gen_ai.usage.output_tokens": 5}
+    metadata = tracked({**BASE, **counts}, cache_within_input=False).only()["metadata"]
+    assert (metadata["output_tokens"], "input_tokens" in metadata) == ("5", False)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from costledger.producers.adapters.reading import told
 from costledger.producers.prices.book import EMBEDDING_PREFIX, MODEL_KEY
-from costledger.producers.prices.tokens import TokenUsage
+from costledger.producers.prices.tokens import TOKENS_MAX, TokenUsage
 from costledger.producers.records import ChatDraft, Draft, Metadata
 from costledger.schemas.errors import InvalidValue
 from costledger.schemas.events import NAME_CHARACTERS_MAX
@@ -24,6 +24,11 @@ logger = logging.getLogger(__name__)
 UNREPORTED_USAGE: Final = "unreported-usage"
 #: The processing that the usual prices are for; any other tier has prices of its own.
 _USUAL_TIERS: Final = frozenset({None, "", "auto", "default", "standard"})
+#: Why a usage is not known whose total has other tokens in it than its input and output.
+ANOTHER_TOTAL: Final = "contradicts itself: its total is not the sum of its parts"
+#: A longer tier is cut, so that each kind of tokens and the tier make a name that an event can hold: or one kind
+#: would be an event and a longer one not.
+_TIER_CHARACTERS_MAX: Final = 64
 _WARNINGS_REMEMBERED_MAX: Final = 256
 
 
@@ -47,7 +52,7 @@ class Request:
         except InvalidValue as error:
             counts = told(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
             return self.unreported(f"contradicts itself: {error}", counts)
-        tier = None if self.service_tier in _USUAL_TIERS else self.service_tier
+        tier = None if self.service_tier in _USUAL_TIERS else (self.service_tier or "")[:_TIER_CHARACTERS_MAX]
         return ChatDraft(
             user_id=self.user_id,
             provider=self.provider,
@@ -61,7 +66,9 @@ class Request:
         )
 
     def embedding(self, tokens: int) -> Draft:
-        """The draft of an embedding's event."""
+        """The draft of an embedding's event; a count that no event can hold is reported as no count."""
+        if tokens > TOKENS_MAX:
+            return self.unreported(f"is more than {TOKENS_MAX} tokens", told(input_tokens=tokens))
         return self._draft(EMBEDDING_PREFIX + self.model, tokens, None, {})
 
     def unreported(self, why: str, counts: Metadata) -> Draft:

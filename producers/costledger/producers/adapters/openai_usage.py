@@ -6,20 +6,22 @@ Also for the many servers that answer in OpenAI's shapes (`provider` says whose 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from costledger.producers.adapters.llm_requests import Request
-from costledger.producers.adapters.reading import count, field, refusing, text, told, unix_time
+from costledger.producers.adapters.llm_requests import ANOTHER_TOTAL, Request
+from costledger.producers.adapters.reading import Disagreement, agreed, field, refusing, text, told, unix_time
 from costledger.producers.prices.tokens import TokenUsage
 from costledger.producers.records import ChatDraft, Draft, Metadata
 from costledger.producers.services import OPENAI, ServiceMethods
 from costledger.schemas.errors import InvalidValue
 
 NOT_REPORTED: Final = "was not reported"
-_INPUT: Final = ("input_tokens", "prompt_tokens")
-_OUTPUT: Final = ("output_tokens", "completion_tokens")
+HALF_REPORTED: Final = "was only half reported"
+_INPUT: Final = (("input_tokens",), ("prompt_tokens",))
+_OUTPUT: Final = (("output_tokens",), ("completion_tokens",))
 _DETAILS_OF_INPUT: Final = ("input_tokens_details", "prompt_tokens_details", "input_token_details")
 _DETAILS_OF_OUTPUT: Final = ("output_tokens_details", "completion_tokens_details", "output_token_details")
 
@@ -40,7 +42,8 @@ def track_openai(
 
     `response` is a chat completion, a completion, a response, an embedding answer, an event that carries a
     response, or all chunks of one stream as a list. Without usage (a stream without
-    `stream_options={"include_usage": True}`) it is one unpriced event, `unreported-usage`.
+    `stream_options={"include_usage": True}`), with only half of it, or with a total that is not its sum, it is one
+    unpriced event, `unreported-usage`.
 
     `model` and `occurred_at` default to the answer's own. `repeatable`: the answer's id and time make the ids of
     the events, so that tracking an answer twice is tracking it once; False for servers whose ids are not unique.
@@ -83,40 +86,30 @@ def openai_draft(
         response_id=response_id if repeatable else None,
         service_tier=text(answer, "service_tier"),
         metadata={**(metadata or {}), **_identity(answer, response_id)},
-        output_metadata=told(
-            accepted_prediction_tokens=_part(usage, _DETAILS_OF_OUTPUT, "accepted_prediction_tokens"),
-            rejected_prediction_tokens=_part(usage, _DETAILS_OF_OUTPUT, "rejected_prediction_tokens"),
-        ),
+        output_metadata={},
     )
-    is_embedding = field(answer, "object") == "list" and not _count_of(usage, _OUTPUT)
-    if not _is_reported(usage, _INPUT) or not (is_embedding or _is_reported(usage, _OUTPUT)):
-        # A half that nobody has counted is not 0.
-        counts = told(input_tokens=_known(usage, _INPUT), output_tokens=_known(usage, _OUTPUT))
-        return request.unreported(NOT_REPORTED, {**told(status=text(answer, "status")), **counts})
-    counted = usage_of(usage)
-    total = field(usage, "total_tokens")
-    if total is not None and count(usage, "total_tokens") != counted.input_tokens + counted.output_tokens:
-        counts = told(input_tokens=counted.input_tokens, output_tokens=counted.output_tokens, total_tokens=total)
-        return request.unreported("contradicts itself: its total is not the sum of its parts", counts)
-    return request.embedding(counted.input_tokens) if is_embedding else request.chat(counted)
+    try:
+        return _draft_of_usage(request, answer, usage)
+    except Disagreement as error:
+        return request.unreported(error.why, error.counts)
 
 
 def usage_of(usage: object) -> TokenUsage:
-    """The counts of a `usage`, in either of OpenAI's spellings; where both are there, they are the same tokens."""
-    cached_audio = field(_details(usage, _DETAILS_OF_INPUT), "cached_tokens_details", "audio_tokens")
+    """The counts of a `usage`, in any of OpenAI's spellings; where several are there, they are the same tokens.
+
+    Raises `Disagreement` where they are not.
+    """
     return TokenUsage(
-        input_tokens=_count_of(usage, _INPUT),
-        output_tokens=_count_of(usage, _OUTPUT),
-        cached_input_tokens=_part(usage, _DETAILS_OF_INPUT, "cached_tokens"),
-        cache_write_tokens=_part(usage, _DETAILS_OF_INPUT, "cache_write_tokens"),
-        cache_write_12h_tokens=_part(usage, _DETAILS_OF_INPUT, "cache_write_tokens_details", "ttl_12h_tokens"),
-        audio_input_tokens=_part(usage, _DETAILS_OF_INPUT, "audio_tokens"),
-        cached_audio_input_tokens=None
-        if cached_audio is None
-        else count({"audio_tokens": cached_audio}, "audio_tokens"),
-        image_input_tokens=_part(usage, _DETAILS_OF_INPUT, "image_tokens"),
-        audio_output_tokens=_part(usage, _DETAILS_OF_OUTPUT, "audio_tokens"),
-        reasoning_tokens=_part(usage, _DETAILS_OF_OUTPUT, "reasoning_tokens"),
+        input_tokens=agreed(usage, *_INPUT) or 0,
+        output_tokens=agreed(usage, *_OUTPUT) or 0,
+        cached_input_tokens=_part(usage, _DETAILS_OF_INPUT, "cached_tokens") or 0,
+        cache_write_tokens=_part(usage, _DETAILS_OF_INPUT, "cache_write_tokens") or 0,
+        cache_write_12h_tokens=_part(usage, _DETAILS_OF_INPUT, "cache_write_tokens_details", "ttl_12h_tokens") or 0,
+        audio_input_tokens=_part(usage, _DETAILS_OF_INPUT, "audio_tokens") or 0,
+        cached_audio_input_tokens=_part(usage, _DETAILS_OF_INPUT, "cached_tokens_details", "audio_tokens"),
+        image_input_tokens=_part(usage, _DETAILS_OF_INPUT, "image_tokens") or 0,
+        audio_output_tokens=_part(usage, _DETAILS_OF_OUTPUT, "audio_tokens") or 0,
+        reasoning_tokens=_part(usage, _DETAILS_OF_OUTPUT, "reasoning_tokens") or 0,
     )
 
 
@@ -171,22 +164,27 @@ def _identity(answer: object, response_id: str | None) -> dict[str, Any]:
     return told(response_id=response_id) or told(request_id=text(answer, "_request_id"))
 
 
-def _is_reported(usage: object, names: tuple[str, ...]) -> bool:
-    return any(field(usage, name) is not None for name in names)
+def _draft_of_usage(request: Request, answer: object, usage: object) -> ChatDraft | Draft:
+    """Priced where both halves are known and are the total; a half that nobody has counted is not 0."""
+    input_tokens, output_tokens = agreed(usage, *_INPUT), agreed(usage, *_OUTPUT)
+    total = agreed(usage, ("total_tokens",))
+    known = told(input_tokens=input_tokens, output_tokens=output_tokens, total_tokens=total)
+    # Lists are answers of the embeddings' API, whose usage has no output.
+    is_embedding = field(answer, "object") == "list" and not output_tokens
+    if input_tokens is None or (output_tokens is None and not is_embedding):
+        why = NOT_REPORTED if input_tokens is None and output_tokens is None else HALF_REPORTED
+        return request.unreported(why, {**told(status=text(answer, "status")), **known})
+    if total is not None and total != input_tokens + (output_tokens or 0):
+        return request.unreported(ANOTHER_TOTAL, known)
+    if is_embedding:
+        return request.embedding(input_tokens)
+    output_metadata = told(
+        accepted_prediction_tokens=_part(usage, _DETAILS_OF_OUTPUT, "accepted_prediction_tokens"),
+        rejected_prediction_tokens=_part(usage, _DETAILS_OF_OUTPUT, "rejected_prediction_tokens"),
+    )
+    return replace(request, output_metadata=output_metadata).chat(usage_of(usage))
 
 
-def _known(usage: object, names: tuple[str, ...]) -> int | None:
-    return _count_of(usage, names) if _is_reported(usage, names) else None
-
-
-def _count_of(usage: object, names: tuple[str, ...]) -> int:
-    return count(usage, next((name for name in names if field(usage, name) is not None), names[0]))
-
-
-def _details(usage: object, names: tuple[str, ...]) -> object:
-    # The first that says anything: an empty one beside the other spelling is no report of nothing.
-    return next((details for name in names if (details := field(usage, name)) not in (None, {})), None)
-
-
-def _part(usage: object, names: tuple[str, ...], *path: str) -> int:
-    return count(_details(usage, names), *path)
+def _part(usage: object, details: tuple[str, ...], *path: str) -> int | None:
+    """One of the details, wherever it is told: empty details beside another spelling are no report of nothing."""
+    return agreed(usage, *((name, *path) for name in details))

@@ -43,7 +43,8 @@ def instrument(
     """Track every priced answer of a sync or async client of the `openai` package; `undo()` on what it returns ends it.
 
     `user` is a user's id, or a function that is asked at each request, in the caller's own context (for example
-    the `get` of a context variable). The caller gets what it got before: same objects, same exceptions; nothing
+    the `get` of a context variable), before it is sent: an exception of it makes the request untracked, one that
+    ends the program (`SystemExit`, `KeyboardInterrupt`) goes on and nothing is sent. The caller gets what it got before: same objects, same exceptions; nothing
     that goes wrong in tracking is raised (also with a strict tracker), it is counted and logged. Twice is once: a
     client that is instrumented keeps its first instrument, which is returned. Raises `InvalidValue` for what is
     no such client.

@@ -1,8 +1,9 @@
 """OpenTelemetry's attributes of spans for generative AI -> cost events.
 
 The conventions have renamed their attributes more than once, and instrumentations write old and new names side by
-side; one count is read under the first name that is there, never added up over names. By the conventions,
-`gen_ai.usage.input_tokens` includes what was read from and written to the cache, and the output the reasoning.
+side; one count is read under any of its names, never added up over names, and where they say different numbers it
+is not known. By the conventions, `gen_ai.usage.input_tokens` includes what was read from and written to the cache,
+and the output the reasoning.
 Source: OpenTelemetry semantic conventions for generative AI (status: development), and the names before it.
 """
 
@@ -13,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from costledger.producers.adapters.llm_requests import Request
-from costledger.producers.adapters.reading import count, field, refusing, text, told
+from costledger.producers.adapters.llm_requests import ANOTHER_TOTAL, Request
+from costledger.producers.adapters.reading import Disagreement, agreed, field, refusing, text, told
 from costledger.producers.prices.tokens import TokenUsage
 from costledger.producers.records import ChatDraft, Draft, Metadata
 from costledger.producers.services import ServiceMethods
@@ -22,6 +23,7 @@ from costledger.schemas.errors import InvalidValue
 
 _INPUT: Final = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.usage.prompt_tokens")
 _OUTPUT: Final = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.usage.completion_tokens")
+_TOTAL: Final = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens")
 _CACHE_READ: Final = (
     "gen_ai.usage.cache_read.input_tokens",
     "gen_ai.usage.cache_read_input_tokens",
@@ -78,7 +80,8 @@ def track_gen_ai_span(
     `span` is a finished span of the OpenTelemetry SDK, or the mapping of its attributes. Both its ids make the
     events repeatable; a bare mapping needs `gen_ai.response.id` and `occurred_at` (default: the span's end) for
     that. `cache_within_input=False` for instrumentations that leave cached tokens out of `input_tokens`, as
-    Anthropic's own `usage` does. A span without a count of tokens is one unpriced event.
+    Anthropic's own `usage` does. A span without a count of its input or its output (embeddings have none) is one
+    unpriced event.
     """
     return tracker.submit(
         gen_ai_draft(user_id, span, cache_within_input=cache_within_input, occurred_at=occurred_at, metadata=metadata)
@@ -112,38 +115,45 @@ def gen_ai_draft(
         metadata={**(metadata or {}), **told(response_id=response_id)},
         output_metadata={},
     )
+    try:
+        return _draft_of_usage(request, attributes, cache_within_input)
+    except Disagreement as error:
+        return request.unreported(error.why, error.counts)
+
+
+def _draft_of_usage(request: Request, attributes: Mapping[str, Any], cache_within_input: bool) -> ChatDraft | Draft:
+    """Priced where both halves are known and are the total; a half that nobody has counted is not 0."""
+    input_tokens, output_tokens, total = (_told(attributes, names) for names in (_INPUT, _OUTPUT, _TOTAL))
+    known = told(input_tokens=input_tokens, output_tokens=output_tokens, total_tokens=total)
     is_embedding = attributes.get("gen_ai.operation.name") == _EMBEDDINGS
-    is_output_known = is_embedding or _first(attributes, _OUTPUT) is not None
-    usage = _usage_of(attributes, cache_within_input)
-    if _first(attributes, _INPUT) is None or not is_output_known:
-        # A half that nobody has counted is not 0.
-        counts = told(input_tokens=usage.input_tokens or None, output_tokens=usage.output_tokens or None)
-        return request.unreported("is not in the span", counts)
-    if is_embedding:
-        return request.embedding(usage.input_tokens)
-    return request.chat(usage)
+    if input_tokens is None or (output_tokens is None and not is_embedding):
+        nothing = input_tokens is None and output_tokens is None
+        return request.unreported("is not in the span" if nothing else "is only half in the span", known)
+    usage = _usage_of(attributes, input_tokens, output_tokens or 0, cache_within_input)
+    # A total may have the cached tokens in it also where the input has not.
+    if total is not None and total - usage.output_tokens not in (input_tokens, usage.input_tokens):
+        return request.unreported(ANOTHER_TOTAL, known)
+    if is_embedding and output_tokens:
+        return request.unreported("contradicts itself: embeddings have no output", known)
+    return request.embedding(usage.input_tokens) if is_embedding else request.chat(usage)
 
 
-def _usage_of(attributes: Mapping[str, Any], cache_within_input: bool) -> TokenUsage:
-    read, written = _first_count(attributes, _CACHE_READ), _first_count(attributes, _CACHE_WRITE)
+def _usage_of(
+    attributes: Mapping[str, Any], input_tokens: int, output_tokens: int, cache_within_input: bool
+) -> TokenUsage:
+    read, written = _told(attributes, _CACHE_READ) or 0, _told(attributes, _CACHE_WRITE) or 0
     beside = 0 if cache_within_input else read + written
     return TokenUsage(
-        input_tokens=_first_count(attributes, _INPUT) + beside,
-        output_tokens=_first_count(attributes, _OUTPUT),
+        input_tokens=input_tokens + beside,
+        output_tokens=output_tokens,
         cached_input_tokens=read,
         cache_write_tokens=written,
-        reasoning_tokens=_first_count(attributes, _REASONING),
+        reasoning_tokens=_told(attributes, _REASONING) or 0,
     )
 
 
-def _first(attributes: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    """The first of these names that has a value."""
-    return next((name for name in names if attributes.get(name) is not None), None)
-
-
-def _first_count(attributes: Mapping[str, Any], names: tuple[str, ...]) -> int:
-    name = _first(attributes, names)
-    return 0 if name is None else count(attributes, name)
+def _told(attributes: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+    return agreed(attributes, *((name,) for name in names))
 
 
 def _first_text(attributes: Mapping[str, Any], names: tuple[str, ...]) -> str | None:

@@ -12,7 +12,7 @@ from uuid import UUID
 from costledger.producers.errors import EventDropped
 from costledger.producers.records import whole_number
 from costledger.producers.services import ServiceMethods
-from costledger.schemas.errors import InvalidValue
+from costledger.schemas.errors import InvalidValue, shown
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +21,20 @@ P = ParamSpec("P")
 User = str | Callable[[], str]
 #: Longer texts of a provider are cut before they go into an event's metadata.
 TEXT_CHARACTERS_MAX: Final = 200
+
+
+class Disagreement(InvalidValue):
+    """One count under several names, and not the same under each: nobody knows which is right.
+
+    `counts` is what each name says; `why` says it without the numbers.
+    """
+
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        first = next(iter(counts))
+        other = next(name for name in counts if counts[name] != counts[first])
+        super().__init__(other, counts[other], f"{shown(counts[first])}, as {first} is")
+        self.counts = dict(counts)
+        self.why = f"contradicts itself: {first} and {other} are not the same"
 
 
 def field(source: object, *names: str) -> Any:
@@ -41,6 +55,17 @@ def count(source: object, *names: str) -> int:
     if number < 0:
         raise InvalidValue(".".join(names), number, "0 or more")
     return number
+
+
+def agreed(source: object, *paths: tuple[str, ...]) -> int | None:
+    """The count that is told under any of these paths; None where none of them has a value, which is not 0.
+
+    Raises `Disagreement` where two have different ones, else what `count` raises.
+    """
+    counts = {".".join(path): count(source, *path) for path in paths if field(source, *path) is not None}
+    if len(set(counts.values())) > 1:
+        raise Disagreement(counts)
+    return next(iter(counts.values()), None)
 
 
 def text(source: object, *names: str) -> str | None:
