@@ -16,11 +16,14 @@ from tests.producers.guarding import USD, make_guard
 from costledger.producers import CostTracker
 from costledger.producers.guard import RedisGuard, Verdict
 from costledger.producers.guard.outstanding import Item, Kind
+from costledger.producers.optimiser.processor import CostAwareProcessor
 from costledger.schemas.budgets import Budget
 from costledger.schemas.errors import InvalidValue
 from costledger.schemas.ids import new_event_id
 
 RESERVATION = "0" * 32
+#: Nobody listens there.
+NOBODY = "127.0.0.1:9"
 LONE_SURROGATE = json.loads('"\\ud800"')
 CALLS: dict[str, Callable[[RedisGuard, Any], object]] = {
     "decide": lambda guard, user: guard.decide(user, 1),
@@ -121,3 +124,37 @@ def test_a_tracker_that_hears_of_no_acknowledgement_is_named(
     with CostTracker(source="tests", durability="outbox") as tracker, caplog.at_level(logging.ERROR):
         guard.follow(tracker)
     assert "a tracker in the mode outbox hears of no acknowledgement" in caplog.text
+
+
+@pytest.mark.parametrize("answer", ["text", 5, 0, {}, [Budget(user_id="bad")]], ids=repr)
+def test_what_is_no_budget_is_never_taken_for_one(
+    redis_url: str, answer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor for none: the budget cannot be read then, for that user alone, and the log says why."""
+    good = Budget(user_id="good", monthly_budget=50 * USD)
+    options = {
+        "recovery_seconds": 0,
+        "reservation_seconds": 1,
+        "budgets": lambda user: answer if user == "bad" else good,
+    }
+    guard, other = make_guard(redis_url, **options), make_guard(redis_url, **options)
+    with caplog.at_level(logging.ERROR, "costledger.producers"):
+        assert guard.reserve("bad", USD).decision.code == "guard_unavailable"
+        guard.settle("bad", RESERVATION, 1)
+        guard.release("bad", "1" * 32)
+    assert "which is no budget" in caplog.text
+    assert guard.reserve("good", 5 * USD).decision.may_run
+    before = other._scripts.epoch().now_us
+    wait_until(lambda: other._scripts.epoch().now_us - before > 2_500_000, 20, "two leases have passed")
+    assert other.decide("good", USD).reserved == 5 * USD
+    guard.close()
+    other.close()
+
+
+def test_the_processor_refuses_to_guess_what_unpriced_work_means(guard: RedisGuard) -> None:
+    """A slip of the keyboard must not open what it should close."""
+    with (
+        CostTracker(NOBODY, "tests", flush_timeout_seconds=0) as tracker,
+        pytest.raises(InvalidValue, match=r"^when_unpriced is 'skipp'; it must be one of skip, allow"),
+    ):
+        CostAwareProcessor(tracker, guard, when_unpriced="skipp")  # type: ignore[arg-type]  # on purpose

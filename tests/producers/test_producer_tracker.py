@@ -434,3 +434,30 @@ def test_what_was_used_is_never_negative() -> None:
         assert "quantity is -5; it must be 0 or more" in str(errors[0])
         tracker.track("u", "aws-s3", "get", -1)
         assert (tracker.stats()["rejected"], tracker.stats()["queued"]) == (6, 1)
+
+
+def test_a_chat_is_tracked_whole_or_not_at_all() -> None:
+    """Thirty-two keys of the caller's leave no room for those that the price needs: one rejected event, none queued."""
+    errors: list[EventDropped] = []
+    with CostTracker(NOBODY, "tests", on_error=errors.append, flush_timeout_seconds=0) as tracker:
+        metadata = {f"key-{number}": "x" for number in range(31)}
+        tracker.track_chat("u", "gpt-4o", 10, 10, reasoning_tokens=5, metadata=metadata)
+        assert (tracker.stats()["tracked"], tracker.stats()["rejected"]) == (1, 1)
+    assert [error.reason for error in errors] == ["invalid"]
+
+
+def test_an_error_without_words_reaches_nobody() -> None:
+    """What cannot even be explained is counted and told by its type."""
+
+    class Wordless(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    class Hostile:
+        def __str__(self) -> str:
+            raise Wordless
+
+    errors: list[EventDropped] = []
+    with CostTracker(NOBODY, "tests", on_error=errors.append, flush_timeout_seconds=0) as tracker:
+        tracker.track("u", "s", "o", 1, category=Hostile())  # type: ignore[arg-type]  # on purpose
+    assert [error.explanation for error in errors] == ["Wordless"]

@@ -67,7 +67,7 @@ class Fates:
     def _tell(
         self, event_id: UUID, reason: Reason, error: Exception, record: EventRecord | None, may_raise: bool
     ) -> UUID:
-        dropped = EventDropped(event_id, reason, f"{type(error).__name__}: {error}", record)
+        dropped = EventDropped(event_id, reason, _explained(error), record)
         dropped.__cause__ = error
         self.reporter.report(dropped)
         if self._strict and may_raise:
@@ -82,3 +82,11 @@ def reason_of(error: Exception) -> Reason:
     if isinstance(error, SenderClosed):
         return CLOSED
     return OUTBOX_FAILED if isinstance(error, ConnectionNeeded) else DELIVERY_FAILED
+
+
+def _explained(error: Exception) -> str:
+    """An error in words; one of a host's own classes may fail to say them."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - whatever its `__str__` raises, the host must live
+        return type(error).__name__

@@ -19,7 +19,7 @@ from costledger.producers.prices.book import PriceBook
 from costledger.producers.prices.rates import Priced, Rate, rate_of
 from costledger.producers.prices.tokens import AUDIO_OUTPUT_TOKENS, COUNTS, OUTPUT_TOKENS, REASONING_TOKENS, TokenUsage
 from costledger.schemas.errors import InvalidEvent
-from costledger.schemas.events import Category, EventRecord
+from costledger.schemas.events import Category, EventRecord, check_event
 from costledger.schemas.ids import derived_event_id, event_id_milliseconds, new_event_id
 from costledger.schemas.money import NANOUNITS_PER_UNIT, exact_decimal, round_to_nanounits, to_picodollars
 from costledger.schemas.times import to_microseconds
@@ -162,6 +162,9 @@ def build_chat_records(draft: ChatDraft, book: PriceBook, source: str) -> list[t
             output_metadata if charge.operation == output else metadata,
         )
         records.append((event_id, record))
+    # Here and all of them: some of a request's events without the others would be a wrong price for it.
+    for _, record in records:
+        check_event(record)
     return records
 
 

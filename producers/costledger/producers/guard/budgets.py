@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from costledger.producers.guard.pause import PAUSE_SECONDS, Pause
 from costledger.schemas.budgets import Budget
-from costledger.schemas.errors import Unavailable
+from costledger.schemas.errors import Unavailable, shown
 
 #: A user's own budget; None where none was set. May raise whatever its source raises.
 BudgetSource = Callable[[str], Budget | None]
@@ -51,7 +51,11 @@ class BudgetCache:
         asked_at = self._clock()
         self._check_failures(user_id, asked_at)
         try:
-            budget = self._source(user_id) or Budget(user_id=user_id)
+            found = self._source(user_id)
+            # Taken for a budget, anything else would fail wherever it is used, or pass for none.
+            if found is not None and not isinstance(found, Budget):
+                raise Unavailable(f"its source gave {shown(found)} of type {type(found).__name__}, which is no budget")
+            budget = Budget(user_id=user_id) if found is None else found
         except Exception as error:
             self._failed(user_id, asked_at, error)
             raise

@@ -72,6 +72,8 @@ class Teller:
             self._apply(item.user_id, self._month_of(item), [item])
         except self._errors.any as error:
             self._failed([item], error)
+        except Exception as error:  # noqa: BLE001 - a defect with one item must not reach the host
+            self._defective(item.user_id, [item], error)
         self._heartbeat.begin()
 
     def acknowledged(self, event_id: UUID, _partition: int, offset: int) -> None:
@@ -97,7 +99,10 @@ class Teller:
         )
         groups: dict[tuple[str, str], list[Item]] = defaultdict(list)
         for item in items:
-            groups[item.user_id, self._month_of(item)].append(item)
+            try:
+                groups[item.user_id, self._month_of(item)].append(item)
+            except Exception as error:  # noqa: BLE001 - as below
+                self._defective(item.user_id, [item], error)
         is_reached = True
         for (user_id, month), group in groups.items():
             for start in range(0, len(group), APPLIED_AT_ONCE_MAX):
@@ -112,8 +117,7 @@ class Teller:
                     # An error with one user's keys is no reason to leave the others untold; a server away is.
                     is_reached = isinstance(error, self._errors.answered)
                 except Exception as error:  # noqa: BLE001 - a defect with one user's items is not the others' end
-                    self._outstanding.untold(chunk)
-                    self._loud.tell(_DEFECT, f"what {shown(user_id)} holds cannot be told: {shown(error)}")
+                    self._defective(user_id, chunk, error)
 
     def close(self) -> None:
         """End the thread and tell once more what is new."""
@@ -129,6 +133,10 @@ class Teller:
             # Another state than before: what was not in this call may be missing there.
             self.wake(everything=True)
         self._loud.over(_UNTOLD)
+
+    def _defective(self, user_id: str, items: list[Item], error: Exception) -> None:
+        self._outstanding.untold(items)
+        self._loud.tell(_DEFECT, f"what {shown(user_id)} holds cannot be told: {shown(error)}")
 
     def _failed(self, items: list[Item], error: Exception) -> None:
         self._outstanding.untold(items)
