@@ -215,7 +215,10 @@ GOOD = "2023-11-16 18:17:03.9799600,4808,10\r\n"
     [
         (GOOD + "2023-11-16 18:17:04,-1,10\r\n", "line 3: ContextTokens is '-1'; it must be a whole number of tokens"),
         (GOOD + "2023-11-16 18:17:04,1,1.5\r\n", r"line 3: GeneratedTokens is '1\.5'"),
-        (GOOD + "2023-11-16 18:17:04,1,99999999999\r\n", "line 3: ContextTokens or GeneratedTokens is 99999999999"),
+        (
+            GOOD + "2023-11-16 18:17:04,1,99999999999\r\n",
+            "line 3: GeneratedTokens is '99999999999'; it must be at most 9000000000",
+        ),
         (GOOD + "soon,1,1\r\n", "line 3: TIMESTAMP is 'soon'; it must be an RFC 3339 time"),
         (GOOD + "1999-01-01 00:00:00,1,1\r\n", "line 3: TIMESTAMP is '1999-01-01.*; it must be from 2000-01-01"),
         (GOOD + "2023-11-16 18:17:04,1\r\n", "line 3: the row is '2 cells'; it must be 3 cells"),

@@ -17,6 +17,7 @@ from typing import Final
 
 from costledger.producers.importers.rows import Row, file_digest, read_rows, shift_us
 from costledger.producers.prices.book import PriceBook
+from costledger.producers.prices.tokens import TOKENS_MAX
 from costledger.schemas.errors import InvalidValue
 from costledger.schemas.events import CostEvent
 from costledger.schemas.ids import derived_event_id
@@ -25,7 +26,7 @@ from costledger.schemas.times import from_microseconds
 _TIME: Final = "TIMESTAMP"
 _CONTEXT: Final = "ContextTokens"
 _GENERATED: Final = "GeneratedTokens"
-_COLUMN_OF_FIELD: Final = {"occurred_at": _TIME, "quantity": f"{_CONTEXT} or {_GENERATED}"}
+_COLUMN_OF_FIELD: Final = {"occurred_at": _TIME}
 USERS_DEFAULT: Final = 100
 USERS_MAX: Final = 1_000_000
 
@@ -114,4 +115,6 @@ def _tokens(row: Row, column: str) -> int:
     text = row.required(column)
     if not (text.isascii() and text.isdigit()) or len(text) > 12:
         raise row.error(column, text, "a whole number of tokens")
+    if int(text) > TOKENS_MAX:
+        raise row.error(column, text, f"at most {TOKENS_MAX} tokens")
     return int(text)
