@@ -63,21 +63,27 @@ def connect(
         tcp_user_timeout=milliseconds,
     )
     try:
-        connection.add_notice_handler(_log_notice)
-        limits = {
-            "statement_timeout": milliseconds,
-            "lock_timeout": milliseconds,
-            "idle_in_transaction_session_timeout": int(min(timeout_seconds, _IDLE_IN_TRANSACTION_SECONDS_MAX) * 1000),
-        }
-        for name, value in limits.items():
-            connection.execute("SELECT set_config(%s, %s, false)", (name, str(value)))
-        connection.execute("SELECT set_config('timezone', 'UTC', false)")
-        if role is not None:
-            connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+        prepare_session(connection, timeout_seconds, role)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def prepare_session(connection: Connection, timeout_seconds: float, role: LiteralString | None = WRITER_ROLE) -> None:
+    """Limits, time zone and role of a session in autocommit mode; also for connections that a pool has opened."""
+    milliseconds = int(timeout_seconds * 1000)
+    connection.add_notice_handler(_log_notice)
+    limits = {
+        "statement_timeout": milliseconds,
+        "lock_timeout": milliseconds,
+        "idle_in_transaction_session_timeout": int(min(timeout_seconds, _IDLE_IN_TRANSACTION_SECONDS_MAX) * 1000),
+    }
+    for name, value in limits.items():
+        connection.execute("SELECT set_config(%s, %s, false)", (name, str(value)))
+    connection.execute("SELECT set_config('timezone', 'UTC', false)")
+    if role is not None:
+        connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
 
 
 def _log_notice(diagnostic: psycopg.errors.Diagnostic) -> None:

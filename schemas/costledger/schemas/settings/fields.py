@@ -24,6 +24,8 @@ from costledger.schemas.budgets import (
     parse_thresholds,
 )
 from costledger.schemas.money import to_picodollars
+from costledger.schemas.settings.api_fields import ApiFields
+from costledger.schemas.settings.delivery_fields import DeliveryFields
 from costledger.schemas.topics import DEFAULT_PARTITIONS, TopicNames
 
 PREFIX: Final = "COSTLEDGER_"
@@ -31,7 +33,7 @@ ENV_FILE_VARIABLE: Final = "COSTLEDGER_ENV_FILE"
 CONFIG_FILE_VARIABLE: Final = "COSTLEDGER_CONFIG_FILE"
 
 
-class Settings(BaseSettings):
+class Settings(ApiFields, DeliveryFields, BaseSettings):
     """Every setting with its default. Units are in the names; each has a description (`costledger doctor --settings`)."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)

@@ -1,0 +1,1 @@
+"""Analytics of one user: reading the roll-ups, and putting the answer together."""

@@ -1,0 +1,1 @@
+"""The documents that routes take and give: money as decimal strings, times RFC 3339 in UTC."""
