@@ -1,4 +1,5 @@
-"""Create or upgrade the database: plain SQL files in `sql/migrations`, applied once each by yoyo-migrations.
+"""Create or upgrade the database: plain SQL files in `sql/migrations`, applied once each by yoyo-migrations; then
+the job queue, which brings its own SQL.
 
 Safe to run from several processes at once and to run again after a crash: an advisory lock of PostgreSQL
 (which a dead process cannot leave behind, unlike a row in a lock table) lets one at a time in, and every
@@ -16,6 +17,7 @@ import psycopg
 import yoyo
 from psycopg.conninfo import conninfo_to_dict
 
+from costledger.sinks.jobs.queue_schema import apply_queue_schema, pending_queue_migrations
 from costledger.sinks.locks import AdvisoryLock
 
 logger = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ def migrate(database_url: str) -> list[str]:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'")
         connection.execute("SELECT pg_advisory_lock(%s)", (AdvisoryLock.MIGRATIONS.value,))
-        return _apply(database_url)
+        return [*_apply(database_url), *apply_queue_schema(database_url)]
 
 
 def pending_migrations(database_url: str) -> list[str]:
@@ -41,10 +43,10 @@ def pending_migrations(database_url: str) -> list[str]:
         known = sorted(path.stem for path in folder.glob("*.sql"))
     with psycopg.connect(database_url, autocommit=True) as connection:
         found = connection.execute("SELECT to_regclass('public._yoyo_migration') IS NOT NULL").fetchone()
-        if found is None or not found[0]:
-            return known
-        applied = {name for (name,) in connection.execute("SELECT migration_id FROM public._yoyo_migration")}
-    return [name for name in known if name not in applied]
+        applied = set()
+        if found is not None and found[0]:
+            applied = {name for (name,) in connection.execute("SELECT migration_id FROM public._yoyo_migration")}
+    return [*(name for name in known if name not in applied), *pending_queue_migrations(database_url)]
 
 
 def _apply(database_url: str) -> list[str]:

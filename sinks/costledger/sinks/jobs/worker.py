@@ -1,0 +1,145 @@
+"""Running jobs: procrastinate's worker, started again whenever PostgreSQL was away, and the rescue of stalled jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import procrastinate
+import psycopg
+from procrastinate.exceptions import ConnectorException
+
+from costledger.schemas.backoff import backoff_seconds
+from costledger.sinks.queries import query
+
+logger = logging.getLogger(__name__)
+
+#: Jobs that one worker runs at once.
+CONCURRENCY: Final = 8
+#: A worker says so often that it is alive.
+HEARTBEAT_SECONDS: Final = 5.0
+#: A worker silent for so long is taken for dead, and its jobs are run again.
+SILENT_SECONDS_MAX: Final = 30.0
+#: A job that is due later, or was left by another worker, is found so often; new ones are told at once.
+POLL_SECONDS: Final = 2.0
+#: Jobs may go on for so long after `stop`; then they are left, and run again later.
+DRAIN_SECONDS_MAX: Final = 8.0
+#: Threads beside those of the jobs: resolving names, and such.
+_SPARE_THREADS: Final = 4
+
+
+class JobWorker:
+    """Runs the jobs of an app. `run` blocks, in any thread; `stop` and `trouble` are for every thread.
+
+    Tasks are plain functions, each run in a thread, at most `concurrency` at once. A job is deleted when it is done,
+    and kept as failed where its task raised. Errors of PostgreSQL end nothing: the worker connects again, with
+    backoff, for as long as it takes. Jobs of workers that were silent for `silent_seconds_max` are run again.
+    """
+
+    def __init__(
+        self,
+        app: procrastinate.App,
+        *,
+        concurrency: int = CONCURRENCY,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+        silent_seconds_max: float = SILENT_SECONDS_MAX,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
+        self._app = app
+        self._concurrency = concurrency
+        self._heartbeat_seconds = heartbeat_seconds
+        self._silent_seconds_max = silent_seconds_max
+        self._poll_seconds = poll_seconds
+        self._stopping = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped = False
+        #: Why no jobs are run at the moment, or None.
+        self.trouble: str | None = "not started"
+
+    def run(self) -> None:
+        """Run jobs until stopped."""
+        asyncio.run(self._run())
+
+    def stop(self) -> None:
+        """Ask `run` to return once the jobs that run are done, or after `DRAIN_SECONDS_MAX`."""
+        self._stopped = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has just ended
+                self._loop.call_soon_threadsafe(self._stopping.set)
+
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_default_executor(
+            ThreadPoolExecutor(self._concurrency + _SPARE_THREADS, thread_name_prefix="costledger-job")
+        )
+        stopping = asyncio.create_task(self._stopping.wait())
+        if self._stopped:  # before there was a loop to tell
+            self._stopping.set()
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                if not await self._opened(stopping):
+                    break
+                self.trouble, failures = None, 0
+                await self._work(stopping)
+                why = "the worker ended by itself"
+            except (ConnectorException, psycopg.Error) as error:
+                why = str(error.__cause__ or error).strip() or type(error).__name__
+            finally:
+                await self._app.close_async()
+            if not self._stopping.is_set():
+                failures += 1
+                await self._wait(why, backoff_seconds(failures))
+        self.trouble = "stopped"
+
+    async def _opened(self, stopping: asyncio.Task[bool]) -> bool:
+        """Connect, however long that takes; False when told to stop meanwhile."""
+        opening = asyncio.create_task(self._app.connector.open_async())
+        await asyncio.wait((opening, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if not opening.done():
+            opening.cancel()
+            await asyncio.gather(opening, return_exceptions=True)
+            return False
+        await opening
+        return True
+
+    async def _work(self, stopping: asyncio.Task[bool]) -> None:
+        worker = asyncio.create_task(
+            self._app.run_worker_async(
+                name="costledger",
+                concurrency=self._concurrency,
+                fetch_job_polling_interval=self._poll_seconds,
+                shutdown_graceful_timeout=DRAIN_SECONDS_MAX,
+                delete_jobs="successful",
+                install_signal_handlers=False,
+                update_heartbeat_interval=self._heartbeat_seconds,
+                stalled_worker_timeout=self._silent_seconds_max,
+            )
+        )
+        rescue = asyncio.create_task(self._rescue())
+        await asyncio.wait((worker, rescue, stopping), return_when=asyncio.FIRST_COMPLETED)
+        self.trouble = "stopping" if self._stopping.is_set() else "job queue: the worker begins anew"
+        tasks = (worker, rescue)
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
+                raise result
+
+    async def _rescue(self) -> None:
+        statement = query("retry_stalled_jobs").decode()
+        while True:
+            rows = await self._app.connector.execute_query_all_async(statement, silent_seconds=self._silent_seconds_max)
+            for row in rows:
+                logger.warning("job %s was left by a worker that is gone, and is run again", row["id"])
+            await asyncio.sleep(self._heartbeat_seconds)
+
+    async def _wait(self, why: str, seconds: float) -> None:
+        self.trouble = f"job queue: {why}"
+        logger.error("the job worker starts again in %.1f s, nothing is lost: %s", seconds, why)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
