@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
 
@@ -23,6 +23,16 @@ class DeliveryFields(BaseSettings):
     )
     delivery_allow_private_targets: bool = Field(
         False, description="allow webhooks to loopback and private addresses (a user could reach your network)"
+    )
+    delivery_email_url: SecretStr | None = Field(
+        None,
+        description="the mail server for routes to an address: mailtos://user:password@host:587?from=sender@domain "
+        "(apprise's form; mailto:// without TLS)",
+    )
+    public_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s?#]+$",
+        description="address of the API and dashboard as people reach them, for links in messages",
     )
     jobs_time_zone: str = Field("UTC", description="IANA zone in which the times of reports are meant")
     report_daily_at: str = Field(
