@@ -74,6 +74,12 @@ def _field(location: Sequence[Any]) -> str:
     return ".".join(str(part) for part in location[1:]) or str(location[0])
 
 
+def _limit(one: dict[str, Any]) -> str:
+    """What the field may hold: in our own words where the check is ours."""
+    cause = one.get("ctx", {}).get("error")
+    return cause.limit if isinstance(cause, InvalidValue) else str(one["msg"])
+
+
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - what the handler is registered for
     status = HTTPStatus(error.status_code)
