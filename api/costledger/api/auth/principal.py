@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from costledger.api.auth.tokens import Claims, InvalidToken, check_user_id
+from costledger.api.auth.tokens import Claims, InvalidToken
 from costledger.api.auth.verifier import TokenVerifier
 from costledger.api.problems import Problem
 from costledger.schemas.errors import Unavailable
@@ -63,7 +63,6 @@ class Principal:
     def _user(self, user_id: str | None, role: Role) -> str:
         if user_id is None or user_id == self.user_id:
             return self.user_id
-        check_user_id(user_id)
         self.require(role)
         return user_id
 

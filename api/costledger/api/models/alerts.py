@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.json_schema import SkipJsonSchema
 
 from costledger.api.models.fields import Instant, UserInput, percent_of, usd_of
+from costledger.api.paging import CURSOR_PATTERN
 from costledger.schemas.alerts import AlertKind, AlertState, Severity
 from costledger.schemas.errors import InvalidValue
 from costledger.sinks.alert_book import AlertEntry
 
 PAGE_ALERTS_MAX: Final = 200
 SNOOZE_SECONDS_MAX: Final = 30 * 86_400
-CURSOR_CHARACTERS_MAX: Final = 100
 _EXAMPLE: Final[dict[str, JsonValue]] = {
     "alert_id": "3f0a9a4e-5f3b-5d0c-9a0e-6f9d6c1f2b3a",
     "kind": "BUDGET_THRESHOLD",
@@ -94,7 +94,9 @@ class AlertQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     user_id: UserInput | None = None
-    all_users: bool = Field(False, description="Of every user: with the role analyst or operator.")
+    all_users: bool = Field(
+        False, description="Of every user, unless user_id names one: with the role analyst or operator."
+    )
     kind: AlertKind | None = None
     state: AlertState | None = None
     severity: Severity | None = None
@@ -102,8 +104,8 @@ class AlertQuery(BaseModel):
     since: Instant | None = Field(None, description="Raised at this time or later.")
     until: Instant | None = Field(None, description="Raised before this time.")
     limit: int = Field(50, ge=1, le=PAGE_ALERTS_MAX, description="Alerts on one page.")
-    cursor: str | None = Field(
-        None, max_length=CURSOR_CHARACTERS_MAX, description="`next_cursor` of the page before; with the same filters."
+    cursor: Annotated[str, Field(pattern=CURSOR_PATTERN)] | None = Field(
+        None, description="`next_cursor` of the page before; with the same filters."
     )
 
 
@@ -117,8 +119,8 @@ class SnoozeRequest(BaseModel):
     )
 
     until: Instant | SkipJsonSchema[None] = Field(None, description="at most 30 days ahead")
-    seconds: int | SkipJsonSchema[None] = Field(
-        None, ge=1, le=SNOOZE_SECONDS_MAX, description="from now on; at most 30 days"
+    seconds: Annotated[int, Field(ge=1, le=SNOOZE_SECONDS_MAX)] | SkipJsonSchema[None] = Field(
+        None, description="from now on; at most 30 days"
     )
 
     def end(self, now: datetime) -> datetime:

@@ -15,7 +15,6 @@ from costledger.api.models.alerts import AlertAnswer, AlertPage, AlertQuery, Sno
 from costledger.api.paging import cursor_of, link_to_next, place_of
 from costledger.api.problems import Problem
 from costledger.api.services import CurrentServices
-from costledger.schemas.errors import InvalidValue
 from costledger.sinks.alert_book import (
     BEFORE_ALL,
     AlertEntry,
@@ -101,10 +100,8 @@ def snooze(
 
 def _whose(principal: Principal, query: AlertQuery) -> str | None:
     """The user whose alerts are asked for; None for everybody's."""
-    if not query.all_users:
+    if query.user_id is not None or not query.all_users:
         return principal.readable_user(query.user_id)
-    if query.user_id is not None:
-        raise InvalidValue("all_users", query.all_users, "false where user_id is given")
     principal.require(Role.ANALYST)
     return None
 

@@ -27,6 +27,8 @@ router = APIRouter(prefix="/api/billing", tags=["budget"], route_class=ExactRout
 
 #: A change without If-Match is tried anew when another one comes between reading and writing.
 TRIES_MAX: Final = 5
+#: Told in words, not as a parameter of the document: a made-up tag is well-formed, and is refused all the same.
+Condition = Annotated[str | None, Header(include_in_schema=False)]
 _ETAG: Final = {"ETag": {"description": "the version, in quotes", "schema": {"type": "string"}}}
 _UNKNOWN: Final[dict[str, Any]] = {"description": "The user is not known"}
 
@@ -53,9 +55,12 @@ def read_budget(
     services: CurrentServices,
     response: Response,
     query: Annotated[BudgetQuery, Query()],
-    if_none_match: Annotated[str | None, Header(description="ETag that the caller has")] = None,
+    if_none_match: Condition = None,
 ) -> Any:
-    """A user's budget, with the defaults filled in. A user who set none has the tier's defaults, at version 0."""
+    """A user's budget, with the defaults filled in. A user who set none has the tier's defaults, at version 0.
+
+    `If-None-Match` with the ETag that the caller has is answered with 304 while nothing has changed.
+    """
     user_id = principal.readable_user(query.user_id)
     with services.ledger() as connection:
         budget = _budget(connection, principal, user_id)
@@ -81,13 +86,16 @@ def change_budget(
     response: Response,
     query: Annotated[BudgetQuery, Query()],
     update: BudgetUpdate,
-    if_match: Annotated[str | None, Header(description="ETag of the version that is to be changed; `*`: any")] = None,
-    if_none_match: Annotated[str | None, Header(description="`*`: only where none was set")] = None,
+    if_match: Condition = None,
+    if_none_match: Condition = None,
 ) -> BudgetAnswer:
     """Change a budget: fields that are given replace, null sets back to the default, others stay as they are.
 
     It holds from now on, also for the running month, and also when Kafka cannot be reached at this moment: the change
     and its message are stored together, and the message follows. Another user's budget needs the role `operator`.
+
+    `If-Match` with the ETag that was read makes sure that nobody else's change is lost: 412 where there was one.
+    `If-None-Match: *` changes it only where none was set.
     """
     user_id = principal.writable_user(query.user_id)
     changes = update.changes(services.settings.threshold_percent_max)
