@@ -93,7 +93,7 @@ def test_every_command_explains_itself(path: str, capsys: pytest.CaptureFixture[
         ("demo", "--seconds", "0"),
         ("quarantine", "replay"),
         *("api", "token"),
-    *("outbox create", "outbox relay", "outbox status"),
+        *("outbox create", "outbox relay", "outbox status"),
         RERATE[:-1],
         (*RERATE, "some day"),
     ],
