@@ -10,6 +10,7 @@ import typer
 
 from costledger.deploy.commands import (
     budget,
+    deliveries,
     demo,
     emit,
     imports,
@@ -19,6 +20,7 @@ from costledger.deploy.commands import (
     recommend,
     reconcile,
     rerate,
+    routes,
     schemas,
     setup,
     token,
@@ -60,6 +62,8 @@ def command() -> Any:
         budget,
         prices,
         recommend,
+        routes,
+        deliveries,
         schemas,
     ):
         group.register(app)
