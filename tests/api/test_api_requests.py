@@ -8,10 +8,11 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 import structlog
 from starlette.testclient import TestClient
-from tests.fixtures.fix_api import bearer
+from tests.fixtures.fix_api import RunningApi, bearer
 from tests.fixtures.fix_redis import OwnRedis
 
 from costledger.api.middleware.limits import address_key
@@ -138,6 +139,22 @@ def test_nobody_is_kept_out_when_redis_dies(
 def test_what_an_address_is_counted_as(one: str | None, other: str, same: bool) -> None:
     """An IPv6 network is one caller: its addresses cost nothing."""
     assert (address_key(one) == address_key(other)) is same
+
+
+def test_a_trusted_proxy_says_whose_request_it_is(
+    api_settings: Settings, start_server: Callable[[Settings], RunningApi]
+) -> None:
+    """X-Forwarded-For is believed from a proxy that the settings name, and from nobody else."""
+    for proxies, statuses in (("127.0.0.1", [401, 401, 401]), ("", [401, 429, 429])):
+        update = {"api_trusted_proxies": proxies, "api_rate_limit_anonymous": "1/hour"}
+        url = start_server(api_settings.model_copy(update=update)).url
+        found = [
+            httpx.get(
+                f"{url}/api/alerts", headers={"X-Forwarded-For": f"192.0.2.{number}"}, trust_env=False
+            ).status_code
+            for number in range(3)
+        ]
+        assert found == statuses
 
 
 def test_metrics_by_route(api_client: TestClient) -> None:
