@@ -157,6 +157,16 @@ def test_a_trusted_proxy_says_whose_request_it_is(
         assert found == statuses
 
 
+def test_more_at_once_than_can_be_answered(api_client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """503 with Retry-After, instead of a queue without an end."""
+    monkeypatch.setattr("costledger.api.middleware.observing.REQUESTS_MAX", 0)
+    answer = api_client.get(BUDGET, headers=bearer("u"))
+    assert (answer.status_code, answer.json()["code"]) == (503, "too_busy")
+    assert int(answer.headers["retry-after"]) > 0
+    monkeypatch.undo()
+    assert api_client.get(BUDGET, headers=bearer("u")).status_code == 200
+
+
 def test_metrics_by_route(api_client: TestClient) -> None:
     """Requests are counted by the route's template, so that no caller can make new series."""
     api_client.get(BUDGET, headers=bearer("u"))
