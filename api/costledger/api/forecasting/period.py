@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 
 from costledger.api.forecasting.estimate import HISTORY_DAYS_MAX, INTERVAL_PERCENT, PeriodForecast, Spending
+from costledger.api.forecasting.history import DAYS_PER_WEEK, History, fit
+from costledger.api.forecasting.paths import SEED, simulate
+from costledger.api.forecasting.today import rest_of_today
 
-_PATHS = 500
+METHOD = "theil-sen, weekday medians, block bootstrap"
+METHOD_FIRST_DAY = "run rate of the first day"
 
 
 def forecast_period(
@@ -34,19 +38,37 @@ def forecast_period(
     spending = Spending(first_day, totals, period_first_day, period_last_day, today_share, hour_shares)
     if not any(totals):
         return None
+    history = _history(spending)
+    passed = spending.share_passed()
+    ahead = (spending.today.weekday() + np.arange(spending.days_after_today + 1)) % DAYS_PER_WEEK
+    scale = history.scale
+    today = float(totals[-1]) / scale
+    fitted = fit(history)
+    rng = np.random.default_rng(SEED)
+    paths = simulate(rng, history, fitted, ahead)
+    rest = rest_of_today(rng, paths[:, 0], today, passed, hour_shares is not None) + paths[:, 1:].sum(axis=1)
+    if min(totals) >= 0:
+        rest = np.maximum(rest, 0)
+    low, middle, high = np.quantile(rest, (0.1, 0.5, 0.9))
     spent = spending.spent
-    days = np.array([float(total) for total in totals[-HISTORY_DAYS_MAX:]])
-    rest_of_today = 1 - spending.share_passed()
-    rest_days = spending.days_after_today + rest_of_today
-    past = days[:-1] if len(days) > 1 else days / max(spending.share_passed(), 1 / 24)
-    draws = np.random.default_rng(0).choice(past, (_PATHS, spending.days_after_today + 1))
-    draws[:, 0] *= rest_of_today
-    low, middle, high = np.quantile(draws.sum(axis=1), (0.1, 0.5, 0.9)) if rest_days else (0.0, 0.0, 0.0)
     return PeriodForecast(
-        total=spent + round(middle),
-        low=spent + round(low),
-        high=spent + round(high),
+        total=spent + round(middle * scale),
+        low=spent + round(low * scale),
+        high=spent + round(high * scale),
         interval_percent=INTERVAL_PERCENT,
-        method="bootstrap",
-        history_days=len(past),
+        method=METHOD,
+        history_days=len(history.values),
     )
+
+
+def _history(spending: Spending) -> History:
+    days = np.array([float(total) for total in spending.totals[:-1][-HISTORY_DAYS_MAX:]])
+    spent = np.flatnonzero(days)
+    if not len(spent):
+        whole = float(spending.totals[-1]) / max(spending.share_passed(), 1 / 24)
+        days = np.array([whole])
+    else:
+        days = days[spent[0] :]
+    scale = float(np.abs(days).mean()) or 1.0
+    first = spending.today - timedelta(days=len(days))
+    return History(days / scale, (first.weekday() + np.arange(len(days))) % DAYS_PER_WEEK, scale)

@@ -1,0 +1,107 @@
+"""Paths of what is still to come: a bootstrap of past days, by blocks, put on the level and the weekdays to come."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from costledger.api.forecasting.history import DAYS_PER_WEEK, Fit, Floats, History, Integers
+
+PATHS: Final = 600
+#: Days that are drawn together: what follows each other in the past follows each other in a path.
+_BLOCK_DAYS: Final = 7
+#: So many days weigh half as much as those of today.
+_HALF_LIFE_DAYS: Final = 28.0
+#: A trend does not go on for ever: each day to come adds this much less than the one before it.
+_DAMPING: Final = 0.97
+#: Coefficient of variation of daily spend where nothing is known yet, and how many days of history that weighs.
+PRIOR_SPREAD: Final = 0.6
+PRIOR_DAYS: Final = 3.0
+#: Uncertainty of the level beside what the days themselves tell: how far it wanders in a day.
+_DRIFT_PER_DAY: Final = 0.012
+#: Below this share of a mean day a fitted value says nothing about proportions.
+_FIT_MIN: Final = 0.02
+#: How far a trend may go on, relative to what it was: standard deviation.
+_SLOPE_SPREAD: Final = 0.5
+SEED: Final = 20_261_124
+
+
+def simulate(rng: np.random.Generator, history: History, fitted: Fit, weekdays: Integers) -> Floats:
+    """PATHS x days: what each of these days, today first, may cost (shares of a mean day)."""
+    days = len(weekdays)
+    drawn = _drawn(rng, history, fitted, weekdays)
+    ahead = np.arange(1, days + 1)
+    rises = fitted.slope * np.cumsum(_DAMPING**ahead) * (1 + _SLOPE_SPREAD * rng.standard_normal((PATHS, 1)))
+    level = np.maximum(fitted.level + rises, 0.2 * fitted.level)
+    paths: Floats = drawn * level * fitted.week[weekdays]
+    return paths * _level_errors(rng, drawn, fitted, days)[:, None]
+
+
+def _drawn(rng: np.random.Generator, history: History, fitted: Fit, weekdays: Integers) -> Floats:
+    """Past days as multiples of their own level, drawn in blocks, recent ones more often."""
+    past, days = len(history.values), len(weekdays)
+    fits = np.maximum(fitted.levels * fitted.week[history.weekdays], _FIT_MIN)
+    ratios = history.values / fits
+    weights = 0.5 ** (np.arange(past, 0, -1) / _HALF_LIFE_DAYS)
+    blocks = -(-days // _BLOCK_DAYS)
+    if np.ptp(fitted.week) > 0:
+        index = _blocks_of_weekdays(rng, history.weekdays, weights, weekdays[::_BLOCK_DAYS])
+    else:
+        index = _blocks_by_state(rng, history.values == 0, weights, blocks)
+    drawn: Floats = ratios[index[:, :days]]
+    prior_share = PRIOR_DAYS / (PRIOR_DAYS + past) if past < 2 * DAYS_PER_WEEK else 0.0
+    if prior_share:
+        sigma = np.sqrt(np.log1p(PRIOR_SPREAD**2))
+        guessed = rng.lognormal(-(sigma**2) / 2, sigma, drawn.shape)
+        drawn = np.where(rng.random(drawn.shape) < prior_share, guessed, drawn)
+    return drawn
+
+
+def _blocks_of_weekdays(rng: np.random.Generator, past: Integers, weights: Floats, wanted: Integers) -> Integers:
+    """PATHS x days: indices of past days; each block begins on the weekday that it is wanted for."""
+    count = len(past)
+    starts = rng.choice(count, (PATHS, len(wanted)), p=weights / weights.sum())
+    starts = starts + (wanted[None, :] - past[starts] + DAYS_PER_WEEK // 2) % DAYS_PER_WEEK - DAYS_PER_WEEK // 2
+    index = (starts[:, :, None] + np.arange(_BLOCK_DAYS)).reshape(PATHS, -1)
+    # What runs over an end goes on whole weeks from there.
+    index = index - -(-np.maximum(index - (count - 1), 0) // DAYS_PER_WEEK) * DAYS_PER_WEEK
+    return index + -(-np.maximum(-index, 0) // DAYS_PER_WEEK) * DAYS_PER_WEEK
+
+
+def _blocks_by_state(rng: np.random.Generator, resting: NDArray[np.bool_], weights: Floats, blocks: int) -> Integers:
+    """PATHS x days: indices of past days; each block follows on a day with, or without, spend like the one before it.
+
+    So pauses and stretches of work last as long as they usually do. A state that was never left may end all the
+    same, by the rule of succession.
+    """
+    count = len(resting)
+    before = np.r_[resting[0], resting[:-1]]
+    anywhere = weights / weights.sum()
+    state = np.full(PATHS, resting[-1])
+    columns = []
+    for _ in range(blocks):
+        start = rng.choice(count, PATHS, p=anywhere)
+        for value in (False, True):
+            here = state == value
+            pool = weights * (before == value)
+            known = int((before == value).sum())
+            if here.any() and known:
+                follow = here & (rng.random(PATHS) >= 1 / (known + 2))
+                start[follow] = rng.choice(count, int(follow.sum()), p=pool / pool.sum())
+        index = (start[:, None] + np.arange(_BLOCK_DAYS)) % count
+        columns.append(index)
+        state = resting[index[:, -1]]
+    return np.concatenate(columns, axis=1)
+
+
+def _level_errors(rng: np.random.Generator, drawn: Floats, fitted: Fit, days: int) -> Floats:
+    """One factor around 1 a path: how wrong the level itself may be."""
+    spread = min(float(drawn.std()), 2.0)
+    known = max(fitted.level_days, 1)
+    variance = (PRIOR_DAYS * PRIOR_SPREAD**2 + known * spread**2) / (PRIOR_DAYS + known) / known
+    variance += days * _DRIFT_PER_DAY**2
+    sigma = float(np.sqrt(np.log1p(variance)))
+    factors: Floats = rng.lognormal(-(sigma**2) / 2, sigma, PATHS)
+    return factors
