@@ -1,6 +1,7 @@
 """The back-test: cuts generated series at several days of a period, forecasts, and compares with what came.
 
-The yardstick is the naive run rate: what is spent so far over the share of the period that has passed.
+The yardstick is the naive run rate: what is spent so far over the share of the period that has passed, since the first
+day of history where the period began before it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from costledger.schemas.periods import PeriodKind
 #: Days of the month at which a month is cut, and of the week at which a week is.
 MONTH_CUTS: Final = (2, 4, 8, 12, 16, 20, 24, 28)
 WEEK_CUTS: Final = (0, 2, 4, 5)
+ALL: Final = "all"
 MONTHS: Final = tuple(date(2026, month, 1) for month in range(1, 13))
 
 
@@ -63,9 +65,17 @@ class Summary:
     coverage_percent: float
     interval_width_percent: float
 
+    def errors(self) -> tuple[float, ...]:
+        """Median, mean and weighted error, each of the forecast and of the run rate."""
+        return (
+            *(self.median_error_percent, self.naive_median_error_percent),
+            *(self.mean_error_percent, self.naive_mean_error_percent),
+            *(self.weighted_error_percent, self.naive_weighted_error_percent),
+        )
+
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+        """For JSON, with one decimal."""
+        return {name: round(value, 1) if isinstance(value, float) else value for name, value in asdict(self).items()}
 
 
 def period_days(kind: PeriodKind, today: date) -> tuple[date, date]:
@@ -111,7 +121,7 @@ def _outcome(kind: str, period: PeriodKind, today: date, rng: np.random.Generato
     start = max(series.index(first), series.born)
     truth = sum(series.totals[start : series.index(last) + 1])
     spent = sum(series.totals[start:cut]) + spent_today
-    began = time.perf_counter()
+    began = time.process_time()
     forecast = forecast_period(
         series.first_day + timedelta(days=series.born),
         known,
@@ -120,11 +130,12 @@ def _outcome(kind: str, period: PeriodKind, today: date, rng: np.random.Generato
         today_share=today_share,
         hour_shares=series.hour_shares if period is PeriodKind.DAY else None,
     )
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     if forecast is None:
         return None
-    passed = (cut - series.index(first) + today_share) / ((last - first).days + 1)
-    usual = float(np.mean(np.abs(np.array(series.totals[series.born :], dtype=float)))) * ((last - first).days + 1)
+    days = series.index(last) - start + 1
+    passed = (cut - start + today_share) / days
+    usual = float(np.mean(np.abs(np.array(series.totals[series.born :], dtype=float)))) * days
     return Outcome(kind, period.value, truth, spent, spent / passed, forecast, usual, seconds)
 
 
@@ -157,3 +168,14 @@ def summarise(outcomes: Sequence[Outcome], kind: str, period: str) -> Summary:
         coverage_percent=float(100 * np.mean([o.covered for o in outcomes])),
         interval_width_percent=float(100 * np.median(widths)),
     )
+
+
+def summaries(outcomes: Sequence[Outcome]) -> list[Summary]:
+    """By kind and period, then over all periods, then over all kinds."""
+    groups: dict[tuple[str, str], list[Outcome]] = {}
+    for outcome in outcomes:
+        for kind in (outcome.kind, ALL):
+            for period in (outcome.period, ALL):
+                groups.setdefault((kind, period), []).append(outcome)
+    ordered = sorted(groups, key=lambda group: (group[0] == ALL, group[1] == ALL))
+    return [summarise(groups[group], *group) for group in ordered]

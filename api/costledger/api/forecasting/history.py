@@ -17,12 +17,14 @@ WEEKDAY_HISTORY_DAYS_MIN: Final = 21
 #: Fewer days do not tell a trend from chance.
 TREND_HISTORY_DAYS_MIN: Final = 14
 #: A trend is sought in as many of the last days.
-TREND_HISTORY_DAYS_MAX: Final = 56
+TREND_HISTORY_DAYS_MAX: Final = 90
+#: The level of a trend is that of as many of the last days.
+LEVEL_HISTORY_DAYS_MAX: Final = 21
 #: Days on each side of a shift of the level.
 _SHIFT_DAYS_MIN: Final = 3
 #: Standard scores (rank tests) beyond which a shift or a trend is believed.
 _SHIFT_SCORE_MIN: Final = 3.2
-_TREND_SCORE_MIN: Final = 2.3
+_TREND_SCORE_MIN: Final = 2.0
 #: A new level is at least so far from the old one, as a share of the larger of the two.
 _SHIFT_SHARE_MIN: Final = 0.25
 _SHIFTS_MAX: Final = 3
@@ -38,6 +40,7 @@ class History:
 
     values: Floats
     weekdays: Integers
+    days_of_month: Integers
     scale: float
 
 
@@ -45,12 +48,14 @@ class History:
 class Fit:
     """What the history says: factors of the weekdays (mean 1), and the level of each past day and of today.
 
-    `level_days` is on how many days the level of today rests; `slope` is its change from day to day.
+    `level_days` is on how many days the level of today rests. A trend is one of the level's square root: `slope` is its
+    change from day to day, `root` its value today; both 0 without a trend.
     """
 
     week: Floats
     levels: Floats
     level: float
+    root: float
     slope: float
     level_days: int
 
@@ -66,17 +71,28 @@ def fit(history: History) -> Fit:
     levels = np.empty(days)
     for begin, end in zip(begins, [*begins[1:], days], strict=True):
         levels[begin:end] = ratio_level(values[begin:end], factors[begin:end])
+    if days < DAYS_PER_WEEK:
+        # What has just begun is mostly still growing: the last day counts most.
+        growing = np.arange(1, days + 1)
+        levels[:] = ratio_level(values * growing, factors * growing)
     begin = begins[-1]
     line_from = max(begin, days - TREND_HISTORY_DAYS_MAX)
     used = telling >= line_from
-    slope, base = theil_sen(telling[used] - days, adjusted[used])
-    if slope:
-        line = slope * np.arange(line_from - days, 0)
-        levels[line_from:] = np.maximum(base + line, _LEVEL_MIN * max(base, 0.0))
+    slope, root = theil_sen(telling[used] - days, np.sqrt(np.abs(adjusted[used])), _TREND_SCORE_MIN)
+    if slope and root > 0:
+        levels[line_from:] = on_trend(root, slope, np.arange(line_from - days, 0))
         levels[begin:line_from] = levels[line_from]
-        begin = line_from
-    level = base if slope else float(levels[-1])
-    return Fit(week, levels, max(level, 0.0), slope, days - begin)
+        return Fit(week, levels, root**2, root, slope, days - line_from)
+    return Fit(week, levels, float(levels[-1]), 0.0, 0.0, days - begin)
+
+
+def on_trend(root: float, slope: Floats | float, days: Integers | Floats) -> Floats:
+    """The level so many days from today: its square root is on a line.
+
+    Between a line and exponential growth: use grows by either. A falling trend leaves a part of the level.
+    """
+    levels: Floats = np.maximum(root + slope * days, root * np.sqrt(_LEVEL_MIN)) ** 2
+    return levels
 
 
 def ratio_level(values: Floats, factors: Floats) -> float:
@@ -154,7 +170,7 @@ def _shift(values: Floats) -> int | None:
     return split
 
 
-def theil_sen(days: Integers, values: Floats, least_score: float = _TREND_SCORE_MIN) -> tuple[float, float]:
+def theil_sen(days: Integers, values: Floats, least_score: float) -> tuple[float, float]:
     """Change from day to day, and the value at day 0: the median slope over all pairs; 0 where Kendall's test finds none.
 
     What is just beyond chance is taken in part.
@@ -168,4 +184,6 @@ def theil_sen(days: Integers, values: Floats, least_score: float = _TREND_SCORE_
     if score <= least_score:
         return 0.0, 0.0
     slope = float(np.median(rises / (days[late] - days[early]))) * (1 - (least_score / score) ** 2)
-    return slope, float(np.median(values - slope * days))
+    # Where a line bends, its last part counts.
+    recent = days >= days[-1] - LEVEL_HISTORY_DAYS_MAX
+    return slope, float(np.median((values - slope * days)[recent]))

@@ -7,24 +7,36 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from costledger.api.forecasting.history import DAYS_PER_WEEK, Fit, Floats, History, Integers
+from costledger.api.forecasting.history import (
+    DAYS_PER_WEEK,
+    WEEKDAY_HISTORY_DAYS_MIN,
+    Fit,
+    Floats,
+    History,
+    Integers,
+    on_trend,
+)
 
 PATHS: Final = 600
 #: Days that are drawn together: what follows each other in the past follows each other in a path.
 _BLOCK_DAYS: Final = 7
 #: So many days weigh half as much as those of today.
-_HALF_LIFE_DAYS: Final = 28.0
+_HALF_LIFE_DAYS: Final = 45.0
 #: A trend does not go on for ever: each day to come adds this much less than the one before it.
-_DAMPING: Final = 0.97
+_DAMPING: Final = 0.985
 #: Coefficient of variation of daily spend where nothing is known yet, and how many days of history that weighs.
 PRIOR_SPREAD: Final = 0.6
-PRIOR_DAYS: Final = 3.0
+PRIOR_DAYS: Final = 4.0
 #: Uncertainty of the level beside what the days themselves tell: how far it wanders in a day.
-_DRIFT_PER_DAY: Final = 0.012
+_DRIFT_PER_DAY: Final = 0.013
+#: The same for a level that is younger than three weeks: its weekends and its growth are not seen yet.
+_UNSEEN_SPREAD: Final = 0.35
 #: Below this share of a mean day a fitted value says nothing about proportions.
 _FIT_MIN: Final = 0.02
 #: How far a trend may go on, relative to what it was: standard deviation.
-_SLOPE_SPREAD: Final = 0.5
+_SLOPE_SPREAD: Final = 0.8
+#: A day of past days is not more uncertain than so many times their mean: one outlier must not blow up the interval.
+_SPREAD_MAX: Final = 2.5
 SEED: Final = 20_261_124
 
 
@@ -32,10 +44,12 @@ def simulate(rng: np.random.Generator, history: History, fitted: Fit, weekdays: 
     """PATHS x days: what each of these days, today first, may cost (shares of a mean day)."""
     days = len(weekdays)
     drawn = _drawn(rng, history, fitted, weekdays)
-    ahead = np.arange(1, days + 1)
-    rises = fitted.slope * np.cumsum(_DAMPING**ahead) * (1 + _SLOPE_SPREAD * rng.standard_normal((PATHS, 1)))
-    level = np.maximum(fitted.level + rises, 0.2 * fitted.level)
-    paths: Floats = drawn * level * fitted.week[weekdays]
+    paths = drawn * fitted.week[weekdays]
+    if fitted.slope:
+        slopes = fitted.slope * (1 + _SLOPE_SPREAD * rng.standard_normal((PATHS, 1)))
+        paths *= on_trend(fitted.root, slopes, np.cumsum(_DAMPING ** np.arange(days)))
+    else:
+        paths *= fitted.level
     return paths * _level_errors(rng, drawn, fitted, days)[:, None]
 
 
@@ -67,7 +81,8 @@ def _blocks_of_weekdays(rng: np.random.Generator, past: Integers, weights: Float
     index = (starts[:, :, None] + np.arange(_BLOCK_DAYS)).reshape(PATHS, -1)
     # What runs over an end goes on whole weeks from there.
     index = index - -(-np.maximum(index - (count - 1), 0) // DAYS_PER_WEEK) * DAYS_PER_WEEK
-    return index + -(-np.maximum(-index, 0) // DAYS_PER_WEEK) * DAYS_PER_WEEK
+    inside: Integers = index + -(-np.maximum(-index, 0) // DAYS_PER_WEEK) * DAYS_PER_WEEK
+    return inside
 
 
 def _blocks_by_state(rng: np.random.Generator, resting: NDArray[np.bool_], weights: Floats, blocks: int) -> Integers:
@@ -87,8 +102,8 @@ def _blocks_by_state(rng: np.random.Generator, resting: NDArray[np.bool_], weigh
             here = state == value
             pool = weights * (before == value)
             known = int((before == value).sum())
-            if here.any() and known:
-                follow = here & (rng.random(PATHS) >= 1 / (known + 2))
+            if here.any() and pool.any():
+                follow = here & (rng.random(PATHS) < (1 - 1 / (known + 2)) ** _BLOCK_DAYS)
                 start[follow] = rng.choice(count, int(follow.sum()), p=pool / pool.sum())
         index = (start[:, None] + np.arange(_BLOCK_DAYS)) % count
         columns.append(index)
@@ -98,10 +113,11 @@ def _blocks_by_state(rng: np.random.Generator, resting: NDArray[np.bool_], weigh
 
 def _level_errors(rng: np.random.Generator, drawn: Floats, fitted: Fit, days: int) -> Floats:
     """One factor around 1 a path: how wrong the level itself may be."""
-    spread = min(float(drawn.std()), 2.0)
+    spread = min(float(drawn.std()), _SPREAD_MAX)
     known = max(fitted.level_days, 1)
     variance = (PRIOR_DAYS * PRIOR_SPREAD**2 + known * spread**2) / (PRIOR_DAYS + known) / known
-    variance += days * _DRIFT_PER_DAY**2
+    unseen = max(0.0, 1 - fitted.level_days / WEEKDAY_HISTORY_DAYS_MIN)
+    variance += days * _DRIFT_PER_DAY**2 + unseen * _UNSEEN_SPREAD**2
     sigma = float(np.sqrt(np.log1p(variance)))
-    factors: Floats = rng.lognormal(-(sigma**2) / 2, sigma, PATHS)
+    factors: Floats = rng.lognormal(0.0, sigma, PATHS)
     return factors

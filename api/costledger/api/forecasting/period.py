@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
+from typing import Final
 
 import numpy as np
 
-from costledger.api.forecasting.estimate import HISTORY_DAYS_MAX, INTERVAL_PERCENT, PeriodForecast, Spending
-from costledger.api.forecasting.history import DAYS_PER_WEEK, History, fit
+from costledger.api.forecasting.estimate import (
+    HISTORY_DAYS_MAX,
+    HOURS_PER_DAY,
+    INTERVAL_PERCENT,
+    PeriodForecast,
+    Spending,
+)
+from costledger.api.forecasting.history import History, fit
+from costledger.api.forecasting.monthly import monthly_charges
 from costledger.api.forecasting.paths import SEED, simulate
 from costledger.api.forecasting.today import rest_of_today
 
-METHOD = "theil-sen, weekday medians, block bootstrap"
-METHOD_FIRST_DAY = "run rate of the first day"
+METHOD: Final = "weekday medians, Theil-Sen trend, block bootstrap"
+METHOD_FIRST_DAY: Final = "run rate of the first day"
 
 
 def forecast_period(
@@ -36,39 +45,55 @@ def forecast_period(
     The same arguments give the same answer. Wrong ones raise `InvalidValue`.
     """
     spending = Spending(first_day, totals, period_first_day, period_last_day, today_share, hour_shares)
-    if not any(totals):
+    if not any(totals[-HISTORY_DAYS_MAX - 1 :]):
         return None
-    history = _history(spending)
-    passed = spending.share_passed()
-    ahead = (spending.today.weekday() + np.arange(spending.days_after_today + 1)) % DAYS_PER_WEEK
-    scale = history.scale
-    today = float(totals[-1]) / scale
-    fitted = fit(history)
+    known_days = _days_with_history(spending)
+    history = _history(spending, known_days)
+    charges = monthly_charges(history.values, history.days_of_month)
+    ordinary = replace(history, values=history.values - charges[history.days_of_month])
+    ahead = [spending.today + timedelta(days=day) for day in range(spending.days_after_today + 1)]
+    weekdays = np.array([day.weekday() for day in ahead])
     rng = np.random.default_rng(SEED)
-    paths = simulate(rng, history, fitted, ahead)
-    rest = rest_of_today(rng, paths[:, 0], today, passed, hour_shares is not None) + paths[:, 1:].sum(axis=1)
+    paths = simulate(rng, ordinary, fit(ordinary), weekdays)
+    today = float(totals[-1]) / history.scale
+    charge = float(charges[ahead[0].day])
+    # A charge of today is there, or is still to come.
+    owed = charge if abs(today) < abs(charge) else 0.0
+    rest = owed + rest_of_today(
+        rng, paths[:, 0], today if owed else today - charge, spending.share_passed(), hour_shares is not None
+    )
+    rest += paths[:, 1:].sum(axis=1) + sum(charges[day.day] for day in ahead[1:])
     if min(totals) >= 0:
         rest = np.maximum(rest, 0)
-    low, middle, high = np.quantile(rest, (0.1, 0.5, 0.9))
+    low, middle, high = (float(value) * history.scale for value in np.quantile(rest, (0.1, 0.5, 0.9)))
     spent = spending.spent
     return PeriodForecast(
-        total=spent + round(middle * scale),
-        low=spent + round(low * scale),
-        high=spent + round(high * scale),
+        total=spent + round(middle),
+        low=spent + round(low),
+        high=spent + round(high),
         interval_percent=INTERVAL_PERCENT,
-        method=METHOD,
-        history_days=len(history.values),
+        method=METHOD if known_days else METHOD_FIRST_DAY,
+        history_days=known_days,
     )
 
 
-def _history(spending: Spending) -> History:
-    days = np.array([float(total) for total in spending.totals[:-1][-HISTORY_DAYS_MAX:]])
-    spent = np.flatnonzero(days)
-    if not len(spent):
-        whole = float(spending.totals[-1]) / max(spending.share_passed(), 1 / 24)
-        days = np.array([whole])
+def _days_with_history(spending: Spending) -> int:
+    """Days before today from the first with spend on; 0 where today is the first."""
+    days = spending.totals[:-1][-HISTORY_DAYS_MAX:]
+    return next((len(days) - at for at, total in enumerate(days) if total), 0)
+
+
+def _history(spending: Spending, known_days: int) -> History:
+    """Those days in shares of a mean day. On the first day of all: one day at today's pace."""
+    if known_days:
+        days = np.array([float(total) for total in spending.totals[-known_days - 1 : -1]])
     else:
-        days = days[spent[0] :]
-    scale = float(np.abs(days).mean()) or 1.0
-    first = spending.today - timedelta(days=len(days))
-    return History(days / scale, (first.weekday() + np.arange(len(days))) % DAYS_PER_WEEK, scale)
+        days = np.array([float(spending.totals[-1]) / max(spending.share_passed(), 1 / HOURS_PER_DAY)])
+    scale = float(np.abs(days).mean())
+    past = [spending.today - timedelta(days=before) for before in range(len(days), 0, -1)]
+    return History(
+        values=days / scale,
+        weekdays=np.array([day.weekday() for day in past]),
+        days_of_month=np.array([day.day for day in past]),
+        scale=scale,
+    )

@@ -10,13 +10,15 @@ from costledger.api.forecasting.history import Floats
 
 #: How far the share of a day's spend that is there by now is off, at half of the day: with and without its hours known.
 _SHARE_ERROR_HOURS_KNOWN: Final = 0.10
-_SHARE_ERROR: Final = 0.22
+_SHARE_ERROR: Final = 0.28
 #: How likely it is, whatever the history says, that today is a day of its own.
 _NOVELTY: Final = 0.2
 _SHARE_MIN: Final = 0.02
 
 
-def rest_of_today(rng: np.random.Generator, whole_days: Floats, spent: float, passed: float, hours_known: bool) -> Floats:
+def rest_of_today(
+    rng: np.random.Generator, whole_days: Floats, spent: float, passed: float, hours_known: bool
+) -> Floats:
     """For each path what is still to come today: `whole_days` are what today might cost by the history alone.
 
     Bayes by weighing: a day counts for as much as what is spent so far is likely on it. Beside them stands today's
