@@ -27,6 +27,8 @@ _SHIFT_SCORE_MIN: Final = 3.2
 _TREND_SCORE_MIN: Final = 2.0
 #: A new level is at least so far from the old one, as a share of the larger of the two.
 _SHIFT_SHARE_MIN: Final = 0.25
+#: How far from where the ranks put it a shift is sought.
+_SHIFT_SEARCH_DAYS: Final = 5
 _SHIFTS_MAX: Final = 3
 #: A weekday that costs less than this share of a mean day tells nothing about the level.
 _FACTOR_MIN: Final = 0.25
@@ -71,10 +73,6 @@ def fit(history: History) -> Fit:
     levels = np.empty(days)
     for begin, end in zip(begins, [*begins[1:], days], strict=True):
         levels[begin:end] = ratio_level(values[begin:end], factors[begin:end])
-    if days < DAYS_PER_WEEK:
-        # What has just begun is mostly still growing: the last day counts most.
-        growing = np.arange(1, days + 1)
-        levels[:] = ratio_level(values * growing, factors * growing)
     begin = begins[-1]
     line_from = max(begin, days - TREND_HISTORY_DAYS_MAX)
     used = telling >= line_from
@@ -157,17 +155,24 @@ def _shift(values: Floats) -> int | None:
     excess = np.abs(np.cumsum(ranks)[before - 1] - before * (days + 1) / 2)
     scores = excess / np.sqrt(before * after * (days + 1) / 12)
     best = int(scores.argmax())
-    split = int(before[best])
+    if scores[best] < _SHIFT_SCORE_MIN:
+        return None
+    # Ranks say that there is a shift; where it is, the distances from the two levels say better.
+    near = before[max(best - _SHIFT_SEARCH_DAYS, 0) : best + _SHIFT_SEARCH_DAYS + 1].tolist()
+    step, split = min((_distance(values[:at]) + _distance(values[at:]), int(at)) for at in near)
     old, new = float(np.median(values[:split])), float(np.median(values[split:]))
-    if scores[best] < _SHIFT_SCORE_MIN or abs(new - old) < _SHIFT_SHARE_MIN * max(abs(old), abs(new)):
+    if abs(new - old) < _SHIFT_SHARE_MIN * max(abs(old), abs(new)):
         return None
     # A steady climb looks like a step to a rank test: whichever fits better.
-    step = np.abs(values[:split] - old).sum() + np.abs(values[split:] - new).sum()
     positions = np.arange(days)
     slope, base = theil_sen(positions, values, least_score=0)
     if np.abs(values - base - slope * positions).sum() <= step:
         return None
-    return split
+    return int(split)
+
+
+def _distance(values: Floats) -> float:
+    return float(np.abs(values - np.median(values)).sum())
 
 
 def theil_sen(days: Integers, values: Floats, least_score: float) -> tuple[float, float]:

@@ -40,10 +40,15 @@ _SPREAD_MAX: Final = 2.5
 SEED: Final = 20_261_124
 
 
-def simulate(rng: np.random.Generator, history: History, fitted: Fit, weekdays: Integers) -> Floats:
-    """PATHS x days: what each of these days, today first, may cost (shares of a mean day)."""
+def simulate(
+    rng: np.random.Generator, history: History, fitted: Fit, weekdays: Integers, today_rests: bool | None
+) -> Floats:
+    """PATHS x days: what each of these days, today first, may cost (shares of a mean day).
+
+    `today_rests`: whether today is a day without spend; None where that cannot be told yet.
+    """
     days = len(weekdays)
-    drawn = _drawn(rng, history, fitted, weekdays)
+    drawn = _drawn(rng, history, fitted, weekdays, today_rests)
     paths = drawn * fitted.week[weekdays]
     if fitted.slope:
         slopes = fitted.slope * (1 + _SLOPE_SPREAD * rng.standard_normal((PATHS, 1)))
@@ -53,7 +58,9 @@ def simulate(rng: np.random.Generator, history: History, fitted: Fit, weekdays: 
     return paths * _level_errors(rng, drawn, fitted, days)[:, None]
 
 
-def _drawn(rng: np.random.Generator, history: History, fitted: Fit, weekdays: Integers) -> Floats:
+def _drawn(
+    rng: np.random.Generator, history: History, fitted: Fit, weekdays: Integers, today_rests: bool | None
+) -> Floats:
     """Past days as multiples of their own level, drawn in blocks, recent ones more often."""
     past, days = len(history.values), len(weekdays)
     fits = np.maximum(fitted.levels * fitted.week[history.weekdays], _FIT_MIN)
@@ -63,7 +70,7 @@ def _drawn(rng: np.random.Generator, history: History, fitted: Fit, weekdays: In
     if np.ptp(fitted.week) > 0:
         index = _blocks_of_weekdays(rng, history.weekdays, weights, weekdays[::_BLOCK_DAYS])
     else:
-        index = _blocks_by_state(rng, history.values == 0, weights, blocks)
+        index = _blocks_by_state(rng, history.values == 0, weights, blocks, today_rests)
     drawn: Floats = ratios[index[:, :days]]
     prior_share = PRIOR_DAYS / (PRIOR_DAYS + past) if past < 2 * DAYS_PER_WEEK else 0.0
     if prior_share:
@@ -85,7 +92,9 @@ def _blocks_of_weekdays(rng: np.random.Generator, past: Integers, weights: Float
     return inside
 
 
-def _blocks_by_state(rng: np.random.Generator, resting: NDArray[np.bool_], weights: Floats, blocks: int) -> Integers:
+def _blocks_by_state(
+    rng: np.random.Generator, resting: NDArray[np.bool_], weights: Floats, blocks: int, today_rests: bool | None
+) -> Integers:
     """PATHS x days: indices of past days; each block follows on a day with, or without, spend like the one before it.
 
     So pauses and stretches of work last as long as they usually do. A state that was never left may end all the
@@ -93,22 +102,30 @@ def _blocks_by_state(rng: np.random.Generator, resting: NDArray[np.bool_], weigh
     """
     count = len(resting)
     before = np.r_[resting[0], resting[:-1]]
-    anywhere = weights / weights.sum()
-    state = np.full(PATHS, resting[-1])
+    # The first block begins today, and so on a day like today where that is known.
+    given, state = (before, resting[-1]) if today_rests is None else (resting, today_rests)
+    states = np.full(PATHS, state)
     columns = []
     for _ in range(blocks):
-        start = rng.choice(count, PATHS, p=anywhere)
-        for value in (False, True):
-            here = state == value
-            pool = weights * (before == value)
-            known = int((before == value).sum())
-            if here.any() and pool.any():
-                follow = here & (rng.random(PATHS) < (1 - 1 / (known + 2)) ** _BLOCK_DAYS)
-                start[follow] = rng.choice(count, int(follow.sum()), p=pool / pool.sum())
-        index = (start[:, None] + np.arange(_BLOCK_DAYS)) % count
+        start = _starts(rng, given, states, weights)
+        # What runs over the end goes back from there: the last days are followed by days like them.
+        index = start[:, None] + np.arange(_BLOCK_DAYS)
+        index = np.abs(np.where(index < count, index, 2 * (count - 1) - index)) % count
         columns.append(index)
-        state = resting[index[:, -1]]
+        given, states = before, resting[index[:, -1]]
     return np.concatenate(columns, axis=1)
+
+
+def _starts(rng: np.random.Generator, given: NDArray[np.bool_], states: NDArray[np.bool_], weights: Floats) -> Integers:
+    """For each path a past day whose `given` is the path's state; now and then any day."""
+    starts: Integers = rng.choice(len(given), PATHS, p=weights / weights.sum())
+    for value in (False, True):
+        pool = weights * (given == value)
+        known = int(np.count_nonzero(pool))
+        follow = (states == value) & (rng.random(PATHS) < (1 - 1 / (known + 2)) ** _BLOCK_DAYS)
+        if known and follow.any():
+            starts[follow] = rng.choice(len(given), int(follow.sum()), p=pool / pool.sum())
+    return starts
 
 
 def _level_errors(rng: np.random.Generator, drawn: Floats, fitted: Fit, days: int) -> Floats:

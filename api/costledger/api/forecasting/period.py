@@ -23,6 +23,8 @@ from costledger.api.forecasting.today import rest_of_today
 
 METHOD: Final = "weekday medians, Theil-Sen trend, block bootstrap"
 METHOD_FIRST_DAY: Final = "run rate of the first day"
+#: A day that has brought nothing by then is taken for one without spend.
+_RESTS_SHARE_MIN: Final = 0.5
 
 
 def forecast_period(
@@ -53,15 +55,13 @@ def forecast_period(
     ordinary = replace(history, values=history.values - charges[history.days_of_month])
     ahead = [spending.today + timedelta(days=day) for day in range(spending.days_after_today + 1)]
     weekdays = np.array([day.weekday() for day in ahead])
+    today, passed = float(totals[-1]) / history.scale, spending.share_passed()
     rng = np.random.default_rng(SEED)
-    paths = simulate(rng, ordinary, fit(ordinary), weekdays)
-    today = float(totals[-1]) / history.scale
+    paths = simulate(rng, ordinary, fit(ordinary), weekdays, _rests(today, passed))
+    # Of a charge of today a part may be there, and the rest is to come.
     charge = float(charges[ahead[0].day])
-    # A charge of today is there, or is still to come.
-    owed = charge if abs(today) < abs(charge) else 0.0
-    rest = owed + rest_of_today(
-        rng, paths[:, 0], today if owed else today - charge, spending.share_passed(), hour_shares is not None
-    )
+    charged = _charged(today - passed * float(np.median(paths[:, 0])), charge)
+    rest = charge - charged + rest_of_today(rng, paths[:, 0], today - charged, passed, hour_shares is not None)
     rest += paths[:, 1:].sum(axis=1) + sum(charges[day.day] for day in ahead[1:])
     if min(totals) >= 0:
         rest = np.maximum(rest, 0)
@@ -75,6 +75,18 @@ def forecast_period(
         method=METHOD if known_days else METHOD_FIRST_DAY,
         history_days=known_days,
     )
+
+
+def _rests(today: float, passed: float) -> bool | None:
+    """Whether today is a day without spend; None while the day is young."""
+    if today:
+        return False
+    return True if passed >= _RESTS_SHARE_MIN else None
+
+
+def _charged(unusual: float, charge: float) -> float:
+    """How much of a charge is in what today has cost beside the usual: none, a part or all of it."""
+    return charge * min(max(unusual / charge, 0.0), 1.0) if charge else 0.0
 
 
 def _days_with_history(spending: Spending) -> int:
