@@ -5,12 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from tests.fixtures.wait import wait_until
+from tests.sinks.conftest import Ledger, Topic
 
+from costledger.schemas.events import CostEvent
+from costledger.schemas.settings import Settings
 from costledger.sinks.database import connect
 from costledger.sinks.export import Destination, Export, ExportFormat, ExportSummary, export_entries, stream_output
 
@@ -43,6 +48,14 @@ def insert_many(connection: psycopg.Connection[Any], rows: int) -> None:
         FROM ledger.entries GROUP BY 1, 2, 3, 4
         """
     )
+
+
+def store(ledger: Ledger, topic: Topic, settings: Settings, start_sink: Callable, events: list[CostEvent]) -> None:
+    """Put events into the ledger through the sink."""
+    topic.send(events)
+    start_sink(settings)
+    count = len(events)
+    wait_until(lambda: ledger.one("SELECT count(*) FROM ledger.entries") == count, 30, "the events are in the ledger")
 
 
 def exported(database_url: str, export: Export) -> tuple[bytes, ExportSummary]:

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from tests.fixtures.wait import wait_until
 from tests.sinks.conftest import Ledger, Topic, make_event
-from tests.sinks.export.exporting import BILL, cells, exported, insert_many, month
+from tests.sinks.export.exporting import BILL, cells, exported, insert_many, month, store
 
 from costledger.producers.importers import read_focus
 from costledger.schemas.errors import InvalidValue
-from costledger.schemas.events import Category, CostEvent
+from costledger.schemas.events import Category
 from costledger.schemas.money import from_nanounits, to_usd
 from costledger.schemas.settings import Settings
 from costledger.sinks.database import connect
@@ -37,14 +37,6 @@ def bill(ledger: Ledger, topic: Topic, settings: Settings, start_sink: Callable)
     wait_until(lambda: ledger.one("SELECT count(*) FROM ledger.entries") == 500, 30, "the bill is in the ledger")
     with BILL.open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def store(ledger: Ledger, topic: Topic, settings: Settings, start_sink: Callable, events: list[CostEvent]) -> None:
-    """Put events into the ledger through the sink."""
-    topic.send(events)
-    start_sink(settings)
-    count = len(events)
-    wait_until(lambda: ledger.one("SELECT count(*) FROM ledger.entries") == count, 30, "the events are in the ledger")
 
 
 def test_the_real_bill_comes_out_to_the_picodollar(ledger: Ledger, bill: list[dict[str, str]]) -> None:
