@@ -22,17 +22,8 @@ from costledger.deploy.failures import explain
 from costledger.schemas.settings import Settings
 
 COMMANDS = {
-    *(
-        "budget delete",
-        "budget get",
-        "budget set",
-        "demo",
-        "doctor",
-        "emit",
-        "export",
-        "import focus",
-        "import llm-trace",
-    ),
+    "export",
+    *("budget delete", "budget get", "budget set", "demo", "doctor", "emit", "import focus", "import llm-trace"),
     *("outbox create", "outbox relay", "outbox status"),
     *(
         "migrate",
