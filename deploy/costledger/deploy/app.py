@@ -18,6 +18,7 @@ from costledger.deploy.commands import (
     quarantine,
     recommend,
     reconcile,
+    report,
     rerate,
     schemas,
     setup,
@@ -58,6 +59,7 @@ def command() -> Any:
         budget,
         prices,
         recommend,
+        report,
         schemas,
     ):
         group.register(app)
