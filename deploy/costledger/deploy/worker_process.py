@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from costledger.schemas.settings import Settings
 
-WorkerName = Literal["stream", "sink", "notifier"]
+WorkerName = Literal["stream", "sink", "notifier", "scheduler"]
 
 
 class Worker(Protocol):

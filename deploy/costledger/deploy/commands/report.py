@@ -109,10 +109,8 @@ def _show(
     wanted = ReportKind(kind)
     with usage_errors():
         schedule = Schedule.of(settings)
-        if day is None:
-            period = schedule.latest(wanted, now_us)
-        else:
-            period = report_period(wanted, day, settings.jobs_time_zone)
+        newest = schedule.latest(wanted, now_us)
+        period = newest if day is None else report_period(wanted, day, settings.jobs_time_zone)
     client = open_redis(settings)
     try:
         with ledger_connection(settings, "report") as connection, usage_errors():

@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS ledger.report_deliveries (
     state         text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'delivered', 'dead')),
     attempts      integer NOT NULL DEFAULT 0,
     last_error    text,
+    claimed_until timestamptz,
     created_at    timestamptz NOT NULL DEFAULT now(),
     delivered_at  timestamptz,
     PRIMARY KEY (kind, period_start, target_sha256),
@@ -41,6 +42,7 @@ CREATE TABLE IF NOT EXISTS ledger.report_deliveries (
 COMMENT ON TABLE ledger.report_deliveries IS 'One row for each report and recipient: that it is sent once, and whether it was.';
 COMMENT ON COLUMN ledger.report_deliveries.target_sha256 IS 'which recipient of the settings: the address itself holds passwords';
 COMMENT ON COLUMN ledger.report_deliveries.target IS 'the recipient without its passwords, for people';
+COMMENT ON COLUMN ledger.report_deliveries.claimed_until IS 'until then one process is sending it';
 COMMENT ON COLUMN ledger.report_deliveries.state IS 'pending, delivered, or dead: given up after the time of the settings';
 
 -- What was used in [start_at, end_at), exactly: whole UTC days from the daily totals, whole hours beside them from the
