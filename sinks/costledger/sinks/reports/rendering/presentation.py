@@ -80,11 +80,15 @@ def present(stored: StoredReport) -> Presentation:
 
 
 def money(amount: int) -> str:
-    """USD for people, with thousands separated: two decimals from 1 USD on, up to six below."""
+    """USD for people, with thousands separated: two decimals from 1 USD on, up to six below. What is not 0 is not shown
+    as 0.
+    """
     if abs(amount) >= _USD or amount == 0:
         return f"{Decimal(f'{divided(amount, _CENT)}E-2'):,f}"
     rounded = divided(amount, _MICRO) * _MICRO
-    return usd_text(rounded if rounded else amount)
+    if rounded:
+        return usd_text(rounded)
+    return "< 0.000001" if amount > 0 else "> -0.000001"
 
 
 def _warnings(report: Report) -> Iterable[str]:
