@@ -61,7 +61,7 @@ def start_worker() -> Iterator[Callable[..., tuple[JobWorker, Ran]]]:
     yield start
     for worker, thread in started:
         worker.stop()
-        thread.join(15)
+        thread.join(30)
         assert not thread.is_alive()
 
 

@@ -1,10 +1,11 @@
-"""Alerts into `ledger.alerts`, each once, by their deterministic id."""
+"""Alerts into `ledger.alerts`, each once, by their deterministic id; and with each new one what has to be told to whom."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import psycopg
 
@@ -14,6 +15,7 @@ from costledger.schemas.errors import DecodeError
 from costledger.schemas.money import to_usd
 from costledger.sinks.batch import DATA_ERROR, Message, Rejected, rejected
 from costledger.sinks.database import Connection, Meaning, meaning_of
+from costledger.sinks.notifications.deliveries import insert_deliveries, wake_routes
 from costledger.sinks.put_aside import put_aside
 from costledger.sinks.queries import query
 
@@ -28,8 +30,12 @@ class StoredAlerts:
 
 
 def store_alerts(connection: Connection, topic: str, messages: Sequence[Message]) -> StoredAlerts:
-    """Store the alerts of these messages in one transaction; what is none goes to quarantine."""
+    """Store the alerts of these messages in one transaction; what is none goes to quarantine.
+
+    Deliveries of new alerts, and the jobs that send them, come with that transaction or not at all.
+    """
     outcome = StoredAlerts()
+    routes: set[UUID] = set()
     with connection.transaction():
         for message in messages:
             try:
@@ -40,6 +46,7 @@ def store_alerts(connection: Connection, topic: str, messages: Sequence[Message]
             try:
                 with connection.transaction():
                     inserted = connection.execute(query("insert_alert"), _parameters(record)).rowcount
+                    told = insert_deliveries(connection, record["alert_id"]) if inserted else set()
             except psycopg.Error as error:
                 if meaning_of(error) is not Meaning.DATA:
                     raise
@@ -47,6 +54,8 @@ def store_alerts(connection: Connection, topic: str, messages: Sequence[Message]
             else:
                 outcome.stored[record["kind"]] += inserted
                 outcome.repeated += 1 - inserted
+                routes |= told
+        wake_routes(connection, routes)
         put_aside(connection, topic, outcome.refused)
     return outcome
 

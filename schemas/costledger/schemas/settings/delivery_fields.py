@@ -26,6 +26,16 @@ class DeliveryFields(BaseSettings):
     delivery_allow_private_targets: bool = Field(
         False, description="allow webhooks to loopback and private addresses (a user could reach your network)"
     )
+    delivery_email_url: SecretStr | None = Field(
+        None,
+        description="the mail server for routes to an address: mailtos://user:password@host:587?from=sender@domain "
+        "(apprise's form; mailto:// without TLS)",
+    )
+    public_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s?#]+$",
+        description="address of the API and dashboard as people reach them, for links in messages",
+    )
     jobs_time_zone: str = Field("UTC", description="IANA zone in which the times of reports are meant")
     report_daily_at: str = Field(
         "09:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="time of the daily report, of the day before"

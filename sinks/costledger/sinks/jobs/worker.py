@@ -27,6 +27,10 @@ SILENT_SECONDS_MAX: Final = 30.0
 POLL_SECONDS: Final = 2.0
 #: Jobs may go on for so long after `stop`; then they are left, and run again later.
 DRAIN_SECONDS_MAX: Final = 8.0
+#: The time to settle that a worker has beside that of its jobs. It may miss a cancellation that arrives while a
+#: connection breaks, so that it must be told again.
+_SETTLE_SECONDS: Final = 2.0
+_CANCEL_ATTEMPTS_MAX: Final = 5
 #: Threads beside those of the jobs: resolving names, and such.
 _SPARE_THREADS: Final = 4
 
@@ -83,8 +87,12 @@ class JobWorker:
             try:
                 if not await self._opened(stopping):
                     break
-                self.trouble, failures = None, 0
-                await self._work(stopping)
+                self.trouble, began = None, self._loop.time()
+                try:
+                    await self._work(stopping)
+                finally:
+                    if self._loop.time() - began > SILENT_SECONDS_MAX:
+                        failures = 0
                 why = "the worker ended by itself"
             except (ConnectorException, psycopg.Error) as error:
                 why = str(error.__cause__ or error).strip() or type(error).__name__
@@ -123,11 +131,15 @@ class JobWorker:
         await asyncio.wait((worker, rescue, stopping), return_when=asyncio.FIRST_COMPLETED)
         self.trouble = "stopping" if self._stopping.is_set() else "job queue: the worker begins anew"
         tasks = (worker, rescue)
-        for task in tasks:
-            task.cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
+        for _ in range(_CANCEL_ATTEMPTS_MAX):
+            for task in tasks:
+                task.cancel()
+            _, left = await asyncio.wait(tasks, timeout=DRAIN_SECONDS_MAX + _SETTLE_SECONDS)
+            if not left:
+                break
+        results = [task.exception() for task in tasks if task.done() and not task.cancelled()]
         for result in results:
-            if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
+            if result is not None:
                 raise result
 
     async def _rescue(self) -> None:

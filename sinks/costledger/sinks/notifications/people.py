@@ -1,0 +1,151 @@
+"""Email, Slack and Teams, through apprise: it knows the services' addresses and forms.
+
+apprise answers yes or no, and tells the reason to its logger, with tokens in it at level DEBUG. So its log goes
+nowhere but here, and what is kept of it has the secrets of the target taken out.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import smtplib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+from typing import Any, Final
+
+import apprise
+from apprise.plugins.email.base import NotifyEmail
+from apprise.plugins.email.smtp import AppriseSMTPController
+
+from costledger.schemas.alerts import Severity
+from costledger.schemas.errors import CostledgerError
+from costledger.schemas.settings import Settings
+from costledger.sinks.notifications.messages import Message
+from costledger.sinks.notifications.outcome import Outcome
+
+_LOGGER: Final = logging.getLogger("apprise")
+#: A part of a target that is shorter is no secret, and would blot out common words.
+_SECRET_CHARACTERS_MIN: Final = 5
+_ASSET: Final = apprise.AppriseAsset(app_id="costledger", app_desc="Cost alerts", http_redirects=False)
+_KINDS: Final = {Severity.CRITICAL: apprise.NotifyType.FAILURE, Severity.WARNING: apprise.NotifyType.WARNING}
+
+
+class MailServerMissing(CostledgerError):
+    """A route to an address, and no mail server in the settings."""
+
+
+def send_email(settings: Settings, target: str, message: Message, now: datetime) -> Outcome:
+    """Send an email of text and HTML; `target` is an address, or an apprise URL that names server and recipients.
+
+    Message-ID is made of the message's id: the same in every attempt, so that mail systems can tell a repeat.
+    """
+    if "://" in target:
+        server, recipients = target, None
+    elif settings.delivery_email_url is None:
+        raise MailServerMissing("set COSTLEDGER_DELIVERY_EMAIL_URL: without a mail server no email can be sent")
+    else:
+        server, recipients = settings.delivery_email_url.get_secret_value(), [target]
+    plugin = apprise.Apprise.instantiate(server, asset=_ASSET)
+    if not isinstance(plugin, NotifyEmail):
+        return Outcome.failed("the mail server's URL is not understood (mailto:// or mailtos://)")
+    addresses = recipients or [address for _, address in plugin.targets]
+    if not addresses:
+        return Outcome.failed("the mail server's URL names no recipient (?to=)")
+    sender = str(plugin.from_addr[1])
+    mail = build_email(sender, addresses, message, now)
+    controller: Any = AppriseSMTPController
+    connection = controller(
+        host=plugin.smtp_host,
+        port=plugin.port,
+        secure_mode=plugin.secure_mode,
+        user=plugin.user,
+        password=plugin.password,
+        verify_certificate=plugin.verify_certificate,
+        socket_connect_timeout=settings.delivery_timeout_http_seconds,  # of every read and write, too
+    )
+    try:
+        with _reasons() as lines, connection as smtp:
+            taken = smtp.sendmail(sender, addresses, mail.as_bytes(policy=SMTP))
+    except (OSError, smtplib.SMTPException) as error:
+        return Outcome.failed(_without_secrets(f"mail server: {type(error).__name__}: {error}", server))
+    return Outcome() if taken else Outcome.failed(_why(lines, server, "the mail server did not take it"))
+
+
+def build_email(sender: str, recipients: list[str], message: Message, now: datetime) -> EmailMessage:
+    """The email of a message, as text with HTML beside it."""
+    mail = EmailMessage()
+    mail["Subject"] = message.subject
+    mail["From"] = f"costledger <{sender}>"
+    mail["To"] = ", ".join(recipients)
+    mail["Date"] = format_datetime(now)
+    mail["Message-ID"] = f"<{message.message_id}@{sender.rpartition('@')[2]}>"
+    mail["Auto-Submitted"] = "auto-generated"
+    mail.set_content(message.text)
+    mail.add_alternative(message.html, subtype="html")
+    return mail
+
+
+def send_chat(settings: Settings, target: str, message: Message) -> Outcome:
+    """Send to Slack or Teams; `target` is the service's own https URL, or an apprise URL."""
+    plugin = apprise.Apprise.instantiate(target, asset=_ASSET)
+    if plugin is None:
+        return Outcome.failed("the target is not understood")
+    plugin.socket_connect_timeout = plugin.socket_read_timeout = settings.delivery_timeout_http_seconds
+    plugin.request_rate_per_sec = 0  # waits between messages are ours: one at a time, and a digest for floods
+    with _reasons() as lines:
+        taken = plugin.notify(
+            body=message.text,
+            title=message.subject,
+            notify_type=_KINDS.get(Severity(message.severity), apprise.NotifyType.INFO),
+            body_format=apprise.NotifyFormat.TEXT,
+        )
+    return Outcome() if taken else Outcome.failed(_why(lines, target, "the service did not take it"))
+
+
+class _ThreadLines(logging.Handler):
+    """Keeps what the thread that made it logs."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.lines: list[tuple[int, str]] = []
+        self._thread = threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self._thread:
+            self.lines.append((record.levelno, record.getMessage()))
+
+
+@contextmanager
+def _reasons() -> Iterator[list[tuple[int, str]]]:
+    """Gather what apprise logs in this thread; nothing of it goes to other handlers."""
+    _LOGGER.propagate = False
+    _LOGGER.setLevel(logging.DEBUG)
+    handler = _ThreadLines()
+    _LOGGER.addHandler(handler)
+    try:
+        yield handler.lines
+    finally:
+        _LOGGER.removeHandler(handler)
+
+
+def _why(lines: list[tuple[int, str]], target: str, otherwise: str) -> str:
+    """The reason in what was logged: warnings, and the exception or answer that is behind them."""
+    told = [
+        line
+        for level, line in lines
+        if level >= logging.WARNING or line.startswith(("Socket Exception:", "Response Details:"))
+    ]
+    return _without_secrets("; ".join(told) or otherwise, target)
+
+
+def _without_secrets(text: str, target: str) -> str:
+    """The text without the parts of the target: tokens, passwords, names."""
+    parts = {part for part in re.split(r"[/:@?&=#%]+", target) if len(part) >= _SECRET_CHARACTERS_MIN}
+    for part in sorted(parts, key=len, reverse=True):
+        text = text.replace(part, "***")
+    return text

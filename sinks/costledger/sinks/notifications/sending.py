@@ -1,0 +1,70 @@
+"""One attempt to send a message, by whatever channel, within a deadline."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final, Protocol
+from uuid import uuid4
+
+from costledger.schemas.alerts import CLOUDEVENTS_SOURCE, Severity
+from costledger.schemas.settings import Settings
+from costledger.sinks.notifications.alert import utc_text
+from costledger.sinks.notifications.messages import Message, plain_message
+from costledger.sinks.notifications.outcome import Outcome, within
+from costledger.sinks.notifications.people import send_chat, send_email
+from costledger.sinks.notifications.targets import Channel
+from costledger.sinks.notifications.webhook import post
+
+#: An attempt has several steps (connect, greet, log in, send), each with the timeout of the settings.
+_STEPS: Final = 3
+
+
+class Endpoint(Protocol):
+    """Where a message goes: a claimed route, or one that is tried out."""
+
+    @property
+    def channel(self) -> str:
+        """A `Channel`."""
+
+    @property
+    def target(self) -> str:
+        """The secret target."""
+
+    @property
+    def secret(self) -> str | None:
+        """The key of a webhook."""
+
+
+def attempt_seconds_max(settings: Settings) -> float:
+    """No attempt takes longer than this."""
+    return settings.delivery_timeout_http_seconds * _STEPS
+
+
+def send(settings: Settings, endpoint: Endpoint, message: Message, now: datetime) -> Outcome:
+    """Try once to send; `now` is the time of the attempt. Errors of the other side are an outcome, never raised."""
+    channel = Channel(endpoint.channel)
+
+    def attempt() -> Outcome:
+        if channel is Channel.WEBHOOK:
+            return post(settings, endpoint.target, endpoint.secret or "", message, now)
+        if channel is Channel.EMAIL:
+            return send_email(settings, endpoint.target, message, now)
+        return send_chat(settings, endpoint.target, message)
+
+    return within(attempt_seconds_max(settings), f"send {channel}", attempt)
+
+
+def trial_message() -> Message:
+    """The message with which a route is tried out."""
+    message_id, now = uuid4(), datetime.now(UTC)
+    document = {
+        "specversion": "1.0",
+        "id": str(message_id),
+        "source": CLOUDEVENTS_SOURCE,
+        "type": "costledger.v1.test",
+        "time": utc_text(now),
+        "datacontenttype": "application/json",
+        "data": {"message": "costledger can reach you."},
+    }
+    text = "costledger can reach you: cost alerts will come this way."
+    return plain_message(message_id, "INFO: test of a route for cost alerts", text, document, Severity.INFO)

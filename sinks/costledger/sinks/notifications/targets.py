@@ -1,0 +1,112 @@
+"""What a route may point to, channel by channel; and how a target is shown without its secrets. No I/O."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from costledger.schemas.errors import InvalidValue
+from costledger.sinks.notifications.addresses import is_public, literal
+
+TARGET_CHARACTERS_MAX: Final = 2048
+_ADDRESS: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,188}[A-Za-z0-9])?")
+#: Hosts that can only be this machine or this network.
+_LOCAL_NAMES: Final = ("localhost", ".localhost", ".local", ".internal", ".lan", ".home.arpa")
+_SLACK_HOSTS: Final = ("hooks.slack.com", "hooks.slack-gov.com")
+_TEAMS_HOST: Final = re.compile(
+    r"[a-z0-9.-]+\.(?:logic\.azure\.[a-z]{2,12}|(?:power|apps)platform(?:\.[a-z0-9-]{2,24}){1,3})"
+)
+#: Schemes of apprise, which only operators may give: they name servers of any kind.
+_APPRISE_SCHEMES: Final = {
+    "email": ("mailto", "mailtos"),
+    "slack": ("slack",),
+    "teams": ("workflow", "workflows"),
+}
+
+
+class Channel(StrEnum):
+    """How a message reaches people."""
+
+    EMAIL = "email"
+    SLACK = "slack"
+    TEAMS = "teams"
+    WEBHOOK = "webhook"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where messages go. `text` is a secret; `key` tells targets apart; `shown` is for people and logs."""
+
+    text: str
+    key: str
+    shown: str
+
+    def __repr__(self) -> str:
+        return f"Target({self.shown})"
+
+
+def parse_target(channel: Channel, text: str, *, operator: bool, allow_private: bool) -> Target:
+    """The target of a route; `InvalidValue` where the channel does not take it, without the target in its text.
+
+    Users may give an email address, an incoming webhook of Slack or Teams, or an https URL for a webhook. Operators
+    may give apprise URLs besides (`mailtos://`, `slack://`, `workflows://`). `allow_private` also lets webhooks be
+    http and local.
+    """
+    text = text.strip()
+    if not 0 < len(text) <= TARGET_CHARACTERS_MAX or not text.isprintable() or " " in text:
+        raise _refused(text, f"1 to {TARGET_CHARACTERS_MAX} printable characters without spaces")
+    if channel is Channel.EMAIL and _ADDRESS.fullmatch(text):
+        name, _, domain = text.rpartition("@")
+        return _target(f"{name}@{domain.lower()}", f"{name[:1]}…@{domain.lower()}")
+    parts = _split(text)
+    host = (parts.hostname or "").lower()
+    if parts.scheme in _APPRISE_SCHEMES.get(channel, ()):
+        if not operator:
+            raise _refused(text, "an address or https URL; apprise URLs are for operators")
+        return _target(text, f"{parts.scheme}://…" if channel is Channel.SLACK else f"{parts.scheme}://{host}/…")
+    if channel is Channel.EMAIL:
+        raise _refused(text, "an email address")
+    if channel is Channel.WEBHOOK:
+        _check_webhook(text, parts, host, allow_private=allow_private)
+        return _target(text, f"{parts.scheme}://{parts.netloc.lower()}/…")
+    right_host = host in _SLACK_HOSTS if channel is Channel.SLACK else bool(_TEAMS_HOST.fullmatch(host))
+    if parts.scheme != "https" or not right_host or parts.username is not None:
+        service = "Slack" if channel is Channel.SLACK else "Teams (a workflow of Power Automate)"
+        raise _refused(text, f"the https URL of an incoming webhook of {service}")
+    return _target(text, f"https://{host}/…")
+
+
+def _check_webhook(text: str, parts: SplitResult, host: str, *, allow_private: bool) -> None:
+    schemes = ("https", "http") if allow_private else ("https",)
+    if parts.scheme not in schemes or not host:
+        raise _refused(text, "an https URL")
+    if parts.username is not None or parts.password is not None:
+        raise _refused(text, "a URL without user and password: the signature says who sends")
+    if parts.fragment:
+        raise _refused(text, "a URL without a fragment")
+    if allow_private:
+        return
+    address = literal(host)
+    if (address is not None and not is_public(address)) or host == "localhost" or host.endswith(_LOCAL_NAMES):
+        raise _refused(text, "a public host (COSTLEDGER_DELIVERY_ALLOW_PRIVATE_TARGETS allows others)")
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # is checked when it is asked for
+    except ValueError:
+        raise _refused(text, "a URL") from None
+    return parts
+
+
+def _target(text: str, shown: str) -> Target:
+    return Target(text, hashlib.sha256(text.encode()).hexdigest(), shown)
+
+
+def _refused(text: str, limit: str) -> InvalidValue:
+    return InvalidValue("target", f"a text of {len(text)} characters", limit)
