@@ -80,7 +80,6 @@ NOTIFIER_ALERTS: Final = Metric("costledger_notifier_alerts", "counter", "alerts
 NOTIFIER_REPEATED: Final = Metric("costledger_notifier_repeated_alerts", "counter", "alerts that were stored before")
 NOTIFIER_LAG: Final = Metric("costledger_notifier_lag_alerts", "gauge", "alerts not yet stored", ("partition",))
 
-<<<<<<< HEAD
 # Scheduler
 SCHEDULER_REPORTS: Final = Metric("costledger_scheduler_reports", "counter", "reports made", ("kind",))
 SCHEDULER_FAILURES: Final = Metric(
@@ -103,7 +102,8 @@ HOUR_SPIKES: Final = Metric(
 )
 MONTH_TOTAL: Final = Metric(
     "costledger_month_total_usd", "gauge", "cost of all users in the month (UTC) up to the last full hour"
-=======
+)
+
 # Alert delivery
 _DELIVERY_SECONDS: Final = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 21_600.0, 86_400.0)
 DELIVERIES: Final = Metric(
@@ -120,7 +120,6 @@ DELIVERY_SECONDS: Final = Metric(
     "from the alert in the ledger to its delivery",
     ("channel",),
     buckets=_DELIVERY_SECONDS,
->>>>>>> side/notifications
 )
 
 ALL: Final = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

@@ -35,7 +35,7 @@ def main() -> int:
     places = {
         "computed": (making, "add_report"),
         "stored": (ticking, "hand_over"),
-        "sending": (sending, "_mail"),
+        "sending": (sending, "send"),
         "swept": (ticking.sweep, "store_sweep"),
     }
     if step := os.environ.get("COSTLEDGER_TEST_KILL_AT"):

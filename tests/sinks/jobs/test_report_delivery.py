@@ -15,10 +15,11 @@ from costledger.schemas.errors import SettingsError
 from costledger.schemas.settings import Settings
 from costledger.schemas.topics import TopicNames
 from costledger.sinks.database import connect
+from costledger.sinks.notifications.outcome import Outcome
 from costledger.sinks.reports import ReportKind, StoredReport, make_due_report, report_period
-from costledger.sinks.reports.handover import deliver, hand_over, retry_seconds
+from costledger.sinks.reports.handover import deliver, hand_over
 from costledger.sinks.reports.recipients import recipients
-from costledger.sinks.reports.sending import sender
+from costledger.sinks.reports.sending import send_report
 
 NOW = microseconds(2026, 11, 23, 9)
 
@@ -48,7 +49,7 @@ class Office:
         waiting = self.jobs()
         self.ledger.connection.execute("DELETE FROM jobs.procrastinate_jobs")
         settings = self.settings.model_copy(update=changed)
-        return [deliver(self.connection, settings, sender(settings), arguments) for arguments, _ in waiting]
+        return [deliver(self.connection, settings, send_report, arguments) for arguments, _ in waiting]
 
     def rows(self) -> list[tuple[Any, ...]]:
         return self.ledger.all("SELECT state, attempts, last_error FROM ledger.report_deliveries ORDER BY target")
@@ -57,7 +58,7 @@ class Office:
 @pytest.fixture
 def office(ledger: Ledger, names: TopicNames, report_settings: Settings) -> Any:
     """A report of one event, for one reader."""
-    fill(ledger, [make_event("=cmd|' /C calc'!A0", amount=3 * 10**12, occurred_at=utc(2026, 11, 22, 12))])
+    fill(ledger, [make_event("<b>bold", amount=3 * 10**12, occurred_at=utc(2026, 11, 22, 12))])
     begin(ledger, utc(2026, 11, 1), names.events, PARTITIONS)
     found = Office(ledger, report_settings)
     yield found
@@ -65,21 +66,20 @@ def office(ledger: Ledger, names: TopicNames, report_settings: Settings) -> Any:
 
 
 def test_a_mail_has_text_html_and_figures(office: Office, mailbox: Mailbox) -> None:
-    """One mail, readable as text and as HTML, with the figures as CSV; handing over again queues nothing."""
+    """One mail, readable as text and as HTML, whatever users are called; handing over again queues nothing."""
     assert hand_over(office.connection, office.settings, office.stored) == 1
     assert hand_over(office.connection, office.settings, office.stored) == 0
     assert office.work() == ["delivered"]
     assert office.rows() == [("delivered", 1, None)]
     (mail,) = mailbox.mails
     assert str(mail["Subject"]) == "Daily cost report 2026-11-22: 3.00 USD"
-    assert (str(mail["From"]), str(mail["To"])) == ("Apprise <costledger@example.org>", "reader@example.org")
+    assert (str(mail["From"]), str(mail["To"])) == ("costledger <costledger@example.org>", "reader@example.org")
     assert mailbox.recipients == [["reader@example.org"]]
     parts = {part.get_content_type(): part.get_content() for part in mail.walk() if not part.is_multipart()}
-    assert list(parts) == ["text/plain", "text/html", "text/csv"]
+    assert list(parts) == ["text/plain", "text/html"]
     assert "Total                    3.00 USD" in parts["text/plain"]
     assert "3.00 USD</h1>" in parts["text/html"]
-    assert "&#39; /C calc" in parts["text/html"]
-    assert "'=cmd|' /C calc'!A0" in parts["text/csv"]
+    assert "&lt;b&gt;bold" in parts["text/html"]
 
 
 def test_a_server_that_refuses_is_tried_again(office: Office, mailbox: Mailbox) -> None:
@@ -90,9 +90,9 @@ def test_a_server_that_refuses_is_tried_again(office: Office, mailbox: Mailbox) 
         assert office.work() == ["pending"]
         ((state, attempts, error),) = office.rows()
         assert (state, attempts) == ("pending", attempt)
-        assert f"answered {refusal[:3]}" in error
+        assert error
         ((_, due_seconds),) = office.jobs()
-        assert due_seconds == pytest.approx(0.1 * 2 ** (attempt - 1), abs=0.1)
+        assert 0.1 * 2 ** (attempt - 1) - 0.1 < due_seconds < 0.1 * 2**attempt + 0.01
     assert mailbox.refused == 2
     mailbox.refusal = None
     assert office.work() == ["delivered"]
@@ -119,15 +119,16 @@ def test_one_delivery_is_sent_by_one(office: Office, mailbox: Mailbox) -> None:
     ((arguments, _),) = office.jobs()
     took: list[str] = []
 
-    def slowly(*_: Any) -> None:
-        took.append(deliver(office.connection, office.settings, lambda *_: took.append("sent"), arguments))
+    def slowly(*_: Any) -> Outcome:
+        took.append(deliver(office.connection, office.settings, send_report, arguments))
+        return Outcome()
 
     with connect(office.ledger.url, "tests", 10) as other:
         assert deliver(other, office.settings, slowly, arguments) == "delivered"
     assert took == ["claimed"]
     again = [due for _, due in office.jobs()]
     assert len(again) == 2  # the first job itself, and the look at the end of the claim
-    assert again[1] > 100
+    assert again[1] > 20
     assert office.work() == ["done", "done"]
     assert mailbox.mails == []
 
@@ -144,43 +145,38 @@ def test_no_table_holds_a_password(office: Office, mailbox: Mailbox) -> None:
     """Neither the target nor the error; the address stays in the settings."""
     secret = "hunter2secret"
     url = f"mailto://user:{secret}@127.0.0.1:{mailbox.port}?to=a@example.org&mode=insecure"
-    chat = f"slack://{secret}/{secret}/{secret}"
-    settings = Settings(**{**office.settings.model_dump(), "report_recipients": json.dumps([url, chat, url])})
-    assert [str(one) for one in recipients(settings)][0].startswith("Recipient(mailto://127.0.0.1 (")
-    assert len(recipients(settings)) == 2
+    dumped = {**office.settings.model_dump(), "report_recipients": json.dumps([url, url])}
+    settings = Settings(**dumped)
+    (recipient,) = recipients(settings)
+    assert secret not in f"{recipient!r} {recipient.shown} {settings!r}"
     office.settings = settings
-    assert hand_over(office.connection, settings, office.stored) == 2
-    office.work()
-    assert {state for state, *_ in office.rows()} == {"pending", "dead"} or office.rows()
+    assert hand_over(office.connection, settings, office.stored) == 1
+    assert office.work() == ["pending"]  # the server knows no logins
     kept = office.ledger.all(
         "SELECT t::text FROM ledger.report_deliveries t UNION ALL SELECT args::text FROM jobs.procrastinate_jobs"
     )
     assert secret not in str(kept)
+    assert mailbox.mails == []
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [
-        "reader@example.org",
-        "{}",
-        "[1]",
-        '["no address"]',
-        json.dumps(["json://a"] * 1 + [f"json://{n}" for n in range(100)]),
-    ],
+    "wrong", ["costs", "{}", "[1]", '["no address"]', '["json://host"]', json.dumps(["a@b.example"] * 101)]
 )
 def test_recipients_that_are_none_are_refused(wrong: str) -> None:
     """The error names the setting and not the value, which is a secret."""
     with pytest.raises(SettingsError, match="COSTLEDGER_REPORT_RECIPIENTS"):
-        recipients(Settings(report_recipients=wrong))
+        recipients(Settings(report_recipients=wrong, delivery_email_url="mailto://localhost"))
 
 
-def test_waits_double_within_their_bounds() -> None:
-    """5 s at first, 1 h at most."""
-    assert [retry_seconds(Settings(), attempts) for attempts in (1, 2, 3, 10, 11, 5000)] == [
-        5,
-        10,
-        20,
-        2560,
-        3600,
-        3600,
+def test_recipients_are_of_the_kinds_that_alerts_know() -> None:
+    """Addresses need a mail server; chats by their webhook or by apprise's URL."""
+    listed = [
+        "costs@example.org",
+        "mailtos://user:secret@mail.example.org?to=a@example.org",
+        "https://hooks.slack.com/services/T0/B0/secret",
+        "slack://TokenA/TokenB/TokenC",
     ]
+    settings = Settings(report_recipients=json.dumps(listed), delivery_email_url="mailto://localhost")
+    assert [one.channel for one in recipients(settings)] == ["email", "email", "slack", "slack"]
+    with pytest.raises(SettingsError, match="COSTLEDGER_DELIVERY_EMAIL_URL"):
+        recipients(Settings(report_recipients=json.dumps(listed)))

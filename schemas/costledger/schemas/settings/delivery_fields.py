@@ -47,7 +47,8 @@ class DeliveryFields(BaseSettings):
     )
     report_recipients: SecretStr | None = Field(
         None,
-        description="who gets the reports (JSON list of mail addresses or apprise URLs: mailtos://...); none: nobody",
+        description="who gets the reports (JSON list of mail addresses, Slack or Teams webhooks, or apprise URLs for "
+        "these: mailtos://, slack://, workflows://); none: nobody",
     )
     report_wait_minutes: float = Field(
         60,
@@ -65,7 +66,7 @@ class DeliveryFields(BaseSettings):
     report_file_limit_usd: Decimal = Field(
         Decimal(1), ge=0, le=10_000, description="users above so much per file are in the weekly analysis, USD"
     )
-    jobs_concurrency: int = Field(4, ge=1, le=64, description="jobs that one scheduler runs at the same time")
+    jobs_concurrency: int = Field(8, ge=1, le=64, description="jobs that one scheduler runs at the same time")
     jobs_keep_days: int = Field(14, ge=1, le=3660, description="days that finished and failed jobs are kept")
     report_cache_days: int = Field(30, ge=1, le=3660, description="days that a report stays in Redis")
     scheduler_metrics_port: int = Field(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import procrastinate
@@ -17,12 +17,13 @@ from prometheus_client import CollectorRegistry
 from costledger.schemas.settings import Settings
 from costledger.sinks.database import Connection, connect
 from costledger.sinks.jobs.observation import SchedulerMetrics
-from costledger.sinks.jobs.queue import Register, make_app
+from costledger.sinks.jobs.queue import make_app
 from costledger.sinks.jobs.ticking import Ticker
 from costledger.sinks.jobs.worker import JobWorker
+from costledger.sinks.notifications.tasks import DeliveryTasks
 from costledger.sinks.relay import Relay
 from costledger.sinks.reports.handover import DELIVER_TASK, deliver
-from costledger.sinks.reports.sending import sender
+from costledger.sinks.reports.sending import send_report
 from costledger.sinks.reports.store import open_redis
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ _STOP_SECONDS_MAX: Final = 2.0
 class Scheduler:
     """One scheduler process. `run` blocks; `stop` and `health` may be called from any thread.
 
-    `register` brings the tasks of other parts; `clock` gives Unix microseconds (tests have their own).
+    `clock` gives Unix microseconds (tests have their own).
     """
 
     def __init__(
@@ -45,16 +46,17 @@ class Scheduler:
         settings: Settings,
         registry: CollectorRegistry | None = None,
         *,
-        register: Sequence[Register] = (),
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
         tick_cron: str = TICK_CRON,
     ) -> None:
         self._settings = settings
-        self._metrics = SchedulerMetrics(registry or CollectorRegistry())
+        registry = registry or CollectorRegistry()
+        self._metrics = SchedulerMetrics(registry)
         self._redis = open_redis(settings)
         self._ticker = Ticker(settings, self._connect, self._redis, self._metrics, clock)
         self._tick_cron = tick_cron
-        self._app = make_app(settings, [self._register, *register])
+        self._alerts = DeliveryTasks(settings, registry)
+        self._app = make_app(settings, [self._register, self._alerts.register])
         self._worker = JobWorker(self._app, concurrency=settings.jobs_concurrency)
         self._gauges = Relay("gauges", self._connect, self._refresh, lambda: None)
         self._refreshed_at = 0.0
@@ -71,6 +73,10 @@ class Scheduler:
         trouble = self._failure or self._worker.trouble or self._gauges.trouble
         return (True, "running jobs, looking every minute what is due") if trouble is None else (False, trouble)
 
+    def stats(self) -> None:
+        """Bring the metrics of alert delivery up to date; for the moment before they are read."""
+        self._alerts.stats()
+
     def run(self) -> int:
         """Run jobs until stopped. Returns 0 after an orderly end, 1 after anything else."""
         self._gauges.start()
@@ -86,8 +92,6 @@ class Scheduler:
         return 0
 
     def _register(self, app: procrastinate.App, settings: Settings) -> None:
-        send = sender(settings)
-
         # One at a time, whichever worker has it; that of a worker that died is run again.
         @app.periodic(cron=self._tick_cron)
         @app.task(name=TICK_TASK, queue="jobs", lock=TICK_TASK)
@@ -97,7 +101,7 @@ class Scheduler:
         @app.task(name=DELIVER_TASK)
         def deliver_report(**arguments: Any) -> None:
             with self._connect() as connection:
-                deliver(connection, settings, send, arguments)
+                deliver(connection, settings, send_report, arguments)
 
     def _refresh(self, connection: Connection) -> int:
         if time.monotonic() - self._refreshed_at >= _GAUGES_SECONDS:

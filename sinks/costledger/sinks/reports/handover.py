@@ -1,12 +1,13 @@
 """Reports to people: each report once to each recipient, at least once where a mail server's answer is lost.
 
 A row of `ledger.report_deliveries` is what has to be done; its job is only the wake-up call. Rows and jobs come from the
-transaction that marks the report as handed over.
+transaction that marks the report as handed over. Retries are those of alerts.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +17,9 @@ from costledger.schemas.settings import Settings
 from costledger.schemas.times import to_microseconds
 from costledger.sinks.database import Connection
 from costledger.sinks.jobs.queue import defer_in
+from costledger.sinks.notifications.outcome import Outcome
+from costledger.sinks.notifications.schedule import RetryPlan
+from costledger.sinks.notifications.sending import attempt_seconds_max
 from costledger.sinks.queries import query
 from costledger.sinks.reports.periods import ReportKind, ReportPeriod
 from costledger.sinks.reports.recipients import Recipient, recipients
@@ -23,28 +27,18 @@ from costledger.sinks.reports.store import StoredReport, find_report
 
 logger = logging.getLogger(__name__)
 
-#: The task of a delivery, and its queue.
-DELIVER_TASK: Final = "costledger.deliver_report"
-QUEUE: Final = "deliveries"
-_ERROR_CHARACTERS_MAX: Final = 500
-#: A claim lasts for so many of a sender's time limits: connecting, and each answer, may take one.
-LEASE_FACTOR: Final = 12
+#: The task of a delivery.
+DELIVER_TASK: Final = "reports:deliver"
+#: A claim outlasts the longest attempt by so much.
+_LEASE_MARGIN_SECONDS: Final = 5.0
 
-#: Sends a report; raises `SendFailed`.
-Send = Callable[[Recipient, StoredReport], None]
-
-
-class SendFailed(Exception):
-    """A report was not taken; the text says why, without secrets. `permanent`: trying again changes nothing."""
-
-    def __init__(self, message: str, *, permanent: bool = False) -> None:
-        super().__init__(message)
-        self.permanent = permanent
+#: One attempt to send a report.
+Send = Callable[[Settings, Recipient, StoredReport], Outcome]
 
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """A delivery that is ours for a while: what it is of, how often it was tried, and its age."""
+    """A delivery that is ours for a while: what it is of, which attempt it is, its age, and the database's time."""
 
     period: ReportPeriod
     attempts: int
@@ -63,7 +57,7 @@ def hand_over(connection: Connection, settings: Settings, stored: StoredReport) 
             values = {**key, "target_sha256": recipient.fingerprint, "target": recipient.shown}
             if connection.execute(query("insert_report_delivery"), values).rowcount:
                 added.append(_job(key, recipient.fingerprint))
-        defer_in(connection, DELIVER_TASK, *added, queue=QUEUE)
+        defer_in(connection, DELIVER_TASK, *added)
     return len(added)
 
 
@@ -71,41 +65,34 @@ def deliver(connection: Connection, settings: Settings, send: Send, arguments: d
     """Send one report to one recipient, if that is still to be done; returns what became of it.
 
     `delivered`; `pending`: the next attempt is queued, with waits that double from 5 s to 1 h (settings); `dead`: given
-    up after 72 hours (settings), which metrics show; `done` before; `claimed` by another job, which is asked again later.
+    up after 72 hours (settings), which metrics show; `done` before; `claimed` by another job, and looked at again later.
     """
     key = {
         "kind": str(arguments["kind"]),
         "period_start": datetime.fromisoformat(arguments["period_start"]),
         "target_sha256": bytes.fromhex(arguments["target"]),
     }
-    lease_seconds = LEASE_FACTOR * settings.delivery_timeout_http_seconds
-    claim = _claim(connection, key, lease_seconds)
+    claim = _claim(connection, key, attempt_seconds_max(settings) + _LEASE_MARGIN_SECONDS)
     if isinstance(claim, str):
         return claim
     # No transaction is open: a mail server may take its time.
-    failure = _try(connection, settings, send, key, claim.period)
+    outcome = _attempt(connection, settings, send, key, claim.period)
     with connection.transaction():
-        if failure is None:
+        if outcome.delivered:
             connection.execute(query("report_delivered"), key)
             return "delivered"
-        dead = failure.permanent or claim.age > timedelta(hours=settings.delivery_dead_after_hours)
-        state, text = "dead" if dead else "pending", str(failure)[:_ERROR_CHARACTERS_MAX]
-        connection.execute(query("report_delivery_failed"), {**key, "state": state, "last_error": text})
+        plan = RetryPlan.of(settings)
+        dead = outcome.gone or claim.age > plan.dead_after
+        state = "dead" if dead else "pending"
+        connection.execute(query("report_delivery_failed"), {**key, "state": state, "last_error": outcome.reason})
         if dead:
-            logger.error(
-                "a %s report is given up for %d attempts at one recipient: %s", key["kind"], claim.attempts, text
-            )
+            logger.error("a %s report is given up after %d attempts: %s", key["kind"], claim.attempts, outcome.reason)
         else:
-            wait_seconds = retry_seconds(settings, claim.attempts)
-            logger.warning("a %s report was not taken, again in %.0f s: %s", key["kind"], wait_seconds, text)
-            _defer(connection, key, claim.now + timedelta(seconds=wait_seconds))
+            chance = random.random()  # noqa: S311 - spreads retries; nothing secret
+            wait = plan.wait(claim.attempts, chance, outcome.retry_after_seconds)
+            logger.warning("a %s report was not taken, again in %s: %s", key["kind"], wait, outcome.reason)
+            _defer(connection, key, claim.now + wait)
         return state
-
-
-def retry_seconds(settings: Settings, attempts: int) -> float:
-    """The wait after so many failed attempts: doubling, within the bounds of the settings."""
-    doubled = settings.delivery_retry_seconds_min * 2.0 ** min(attempts - 1, 30)
-    return min(settings.delivery_retry_seconds_max, doubled)
 
 
 def _claim(connection: Connection, key: dict[str, Any], lease_seconds: float) -> _Claim | str:
@@ -124,23 +111,19 @@ def _claim(connection: Connection, key: dict[str, Any], lease_seconds: float) ->
         return "claimed"
 
 
-def _try(
+def _attempt(
     connection: Connection, settings: Settings, send: Send, key: dict[str, Any], period: ReportPeriod
-) -> SendFailed | None:
+) -> Outcome:
     recipient = next((one for one in recipients(settings) if one.fingerprint == key["target_sha256"]), None)
     if recipient is None:
-        return SendFailed("the recipient is no longer in the settings", permanent=True)
+        return Outcome.failed("the recipient is no longer in the settings", gone=True)
     stored = find_report(connection, period)
     assert stored is not None  # noqa: S101 - the delivery refers to it
-    try:
-        send(recipient, stored)
-    except SendFailed as failure:
-        return failure
-    return None
+    return send(settings, recipient, stored)
 
 
 def _defer(connection: Connection, key: dict[str, Any], at: datetime) -> None:
-    defer_in(connection, DELIVER_TASK, _job(key, key["target_sha256"]), queue=QUEUE, schedule_at=at)
+    defer_in(connection, DELIVER_TASK, _job(key, key["target_sha256"]), schedule_at=at)
 
 
 def _key(period: ReportPeriod) -> dict[str, Any]:

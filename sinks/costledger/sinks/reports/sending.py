@@ -1,95 +1,36 @@
-"""Sending a report: a mail with text and HTML to a mail address, the text to anything else that apprise knows."""
+"""A report as a message to people, sent the way alerts are."""
 
 from __future__ import annotations
 
-import smtplib
-import ssl
-from email.message import EmailMessage
-from email.utils import format_datetime, formataddr
-from typing import Final
+from datetime import UTC, datetime
 
-import apprise
-from apprise.plugins.email.base import NotifyEmail
-
+from costledger.schemas.errors import CostledgerError
+from costledger.schemas.ids import derived_alert_id
 from costledger.schemas.settings import Settings
-from costledger.sinks.reports.handover import Send, SendFailed
+from costledger.sinks.notifications.messages import Message
+from costledger.sinks.notifications.outcome import Outcome
+from costledger.sinks.notifications.sending import send
 from costledger.sinks.reports.recipients import Recipient
 from costledger.sinks.reports.rendering import render, subject
 from costledger.sinks.reports.store import StoredReport
 
-#: SMTP replies from here on say that trying again changes nothing (RFC 5321, section 4.2.1).
-_PERMANENT_REPLY: Final = 500
 
-
-def sender(settings: Settings) -> Send:
-    """What sends reports, within the time limits of the settings."""
-
-    def send(recipient: Recipient, stored: StoredReport) -> None:
-        target = apprise.Apprise.instantiate(recipient.url)
-        if target is None:
-            raise SendFailed(f"{recipient.shown} is no target that apprise knows", permanent=True)
-        if isinstance(target, NotifyEmail):
-            _mail(target, recipient, stored, settings.delivery_timeout_http_seconds)
-        elif not target.notify(body=render(stored, "text"), title=subject(stored)):
-            raise SendFailed(f"{recipient.shown} did not take the report")
-
-    return send
-
-
-def mail_message(stored: StoredReport, sender_name: str, sender_address: str, to: list[str]) -> EmailMessage:
-    """The mail of a report: text, HTML, and the figures as CSV.
-
-    The id is derived from report and recipients: a mail that is sent twice, since the first answer was lost, can be
-    known by it.
-    """
+def report_message(recipient: Recipient, stored: StoredReport) -> Message:
+    """The message of a report. Its id is the same in every attempt, so that a repeat can be told."""
     period = stored.report.period
-    message = EmailMessage()
-    message["Subject"] = subject(stored)
-    message["From"] = formataddr((sender_name, sender_address))
-    message["To"] = ", ".join(to)
-    message["Date"] = format_datetime(stored.made_at)
-    domain = sender_address.rpartition("@")[2]
-    fingerprint = Recipient(",".join(sorted(to))).fingerprint.hex()[:16]
-    name = f"costledger-{period.kind.value}-{period.date.isoformat()}"
-    message["Message-ID"] = f"<{name}.{period.start_us}.{fingerprint}@{domain}>"
-    message["Auto-Submitted"] = "auto-generated"
-    message.set_content(render(stored, "text"))
-    message.add_alternative(render(stored, "html"), subtype="html")
-    message.add_attachment(render(stored, "csv"), subtype="csv", filename=f"{name}.csv")
-    return message
+    parts = (period.kind.value, str(period.start_us), str(stored.revision), recipient.fingerprint.hex())
+    return Message(
+        derived_alert_id("report", *parts),
+        subject(stored),
+        render(stored, "text"),
+        render(stored, "html"),
+        stored.document(),
+    )
 
 
-def _mail(target: NotifyEmail, recipient: Recipient, stored: StoredReport, timeout_seconds: float) -> None:
-    """Through the server that the target names. apprise itself would make the text from the HTML, and tell no reason."""
-    name, address = (str(part or "") for part in target.from_addr)
-    to = [one for _, one in target.targets]
-    copies = [*target.cc, *target.bcc]
-    message = mail_message(stored, name or "costledger", address, to)
-    if target.cc:
-        message["Cc"] = ", ".join(sorted(target.cc))
+def send_report(settings: Settings, recipient: Recipient, stored: StoredReport) -> Outcome:
+    """Try once to send, within the time limits of the settings; what goes wrong is the outcome."""
     try:
-        with _connected(target, timeout_seconds) as server:
-            if target.user and target.password:
-                server.login(target.user, target.password)
-            server.send_message(message, from_addr=address, to_addrs=[*to, *copies])
-    except smtplib.SMTPRecipientsRefused as error:
-        replies = [code for code, _ in error.recipients.values()]
-        permanent = all(code >= _PERMANENT_REPLY for code in replies)
-        raise SendFailed(f"{recipient.shown} refused every recipient: {replies}", permanent=permanent) from error
-    except smtplib.SMTPResponseException as error:
-        raise SendFailed(f"{recipient.shown} answered {error.smtp_code}") from error
-    except (OSError, smtplib.SMTPException) as error:
-        raise SendFailed(f"{recipient.shown}: {type(error).__name__}: {error}") from error
-
-
-def _connected(target: NotifyEmail, timeout_seconds: float) -> smtplib.SMTP:
-    host, port = target.smtp_host, int(target.port or smtplib.SMTP_PORT)
-    context = ssl.create_default_context()
-    if not target.verify_certificate:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    if target.secure and target.secure_mode == "ssl":
-        return smtplib.SMTP_SSL(host, port, timeout=timeout_seconds, context=context)
-    server = smtplib.SMTP(host, port, timeout=timeout_seconds)
-    if target.secure and target.secure_mode == "starttls":
-        server.starttls(context=context)
-    return server
+        return send(settings, recipient, report_message(recipient, stored), datetime.now(UTC))
+    except CostledgerError as error:  # a setting is missing: it may be there at the next attempt
+        return Outcome.failed(str(error))
