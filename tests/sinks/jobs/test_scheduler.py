@@ -8,13 +8,17 @@ import subprocess
 from collections import Counter
 
 import pytest
+from tests.fixtures.fix_postgres import OwnPostgres
 from tests.fixtures.wait import wait_until
-from tests.sinks.conftest import PARTITIONS, Ledger, make_event
+from tests.sinks.conftest import PARTITIONS, Ledger, Running, make_event
 from tests.sinks.jobs.conftest import StartScheduler
 from tests.sinks.jobs.mail_server import Mailbox
 from tests.sinks.reports.report_model import Model, begin, fill, microseconds, usage, utc
 
+from costledger.schemas.settings import Settings
 from costledger.schemas.topics import TopicNames
+from costledger.sinks.jobs.scheduler import Scheduler
+from costledger.sinks.migrations import migrate
 from costledger.sinks.reports.periods import ReportKind, report_period
 
 MONDAY = microseconds(2026, 11, 23, 10)
@@ -35,11 +39,9 @@ def all_delivered(ledger: Ledger, count: int) -> bool:
     return ledger.all("SELECT state, count(*) FROM ledger.report_deliveries GROUP BY 1") == [("delivered", count)]
 
 
-def ticks(ledger: Ledger) -> int:
-    """How many ticks were deferred up to now: each deferral is a new row."""
-    return int(ledger.one("SELECT coalesce(max(id), 0) FROM jobs.procrastinate_jobs")) or int(
-        ledger.one("SELECT last_value FROM jobs.procrastinate_jobs_id_seq")
-    )
+def jobs_ever(ledger: Ledger) -> int:
+    """How many jobs there have been, ticks most of all."""
+    return int(ledger.one("SELECT last_value FROM jobs.procrastinate_jobs_id_seq"))
 
 
 def test_two_schedulers_send_one_report(
@@ -61,8 +63,8 @@ def test_two_schedulers_send_one_report(
     expected = [("daily", f"2026-11-{day}") for day in (20, 21, 22)] + [("weekly", "2026-11-23")]
     assert handed_over(ledger) == expected
     # Both have looked again since.
-    before = ledger.one("SELECT last_value FROM jobs.procrastinate_jobs_id_seq")
-    wait_until(lambda: ledger.one("SELECT last_value FROM jobs.procrastinate_jobs_id_seq") >= before + 3, 15, "ticks")
+    before = jobs_ever(ledger)
+    wait_until(lambda: jobs_ever(ledger) >= before + 3, 15, "ticks since")
     assert subjects(mailbox) == {
         **{f"Daily cost report {day}": 2 for _, day in expected[:3]},
         "Weekly cost analysis 2026-11-16 to 2026-11-22": 2,
@@ -77,7 +79,7 @@ def test_two_schedulers_send_one_report(
         assert int(total.replace(".", "").ljust(len(total.partition(".")[0]) + 12, "0")) == model.amount(period)
     mail = next(mail for mail in mailbox.mails if "Weekly" in str(mail["Subject"]))
     parts = {part.get_content_type(): part for part in mail.walk() if not part.is_multipart()}
-    assert set(parts) == {"text/plain", "text/html", "text/csv"}
+    assert set(parts) == {"text/plain", "text/html"}
     assert "PER FILE" in parts["text/plain"].get_content()
     assert "<h2" in parts["text/html"].get_content()
 
@@ -90,15 +92,16 @@ def test_a_scheduler_that_is_killed_loses_and_repeats_nothing(
     fill(ledger, [make_event("u", amount=5 * 10**12, occurred_at=utc(2026, 11, 22, 12))])
     begin(ledger, utc(2026, 11, 22, 12), names.events, PARTITIONS)
     now_us = microseconds(2026, 11, 23, 9, 30)
-    short = {"COSTLEDGER_DELIVERY_TIMEOUT_HTTP_SECONDS": "0.1"}  # of a claim on a delivery
-    first = start_scheduler(now_us, step, **short)
+    first = start_scheduler(now_us, step)
     assert first.wait(30) == -signal.SIGKILL
     assert mailbox.mails == []
     made = ledger.all("SELECT revision, updated_at FROM ledger.reports WHERE kind = 'daily'")
     assert len(made) == (0 if step == "computed" else 1)
     # What a dead worker holds is taken over after 30 s of silence; here it has been silent for long.
     ledger.connection.execute("UPDATE jobs.procrastinate_workers SET last_heartbeat = now() - interval '1 hour'")
-    start_scheduler(now_us, **short)
+    # Likewise the claim on a delivery, which outlasts the longest attempt.
+    ledger.connection.execute("UPDATE ledger.report_deliveries SET claimed_until = now()")
+    start_scheduler(now_us)
     wait_until(lambda: all_delivered(ledger, 1), 30, "the report is delivered")
     assert subjects(mailbox) == {"Daily cost report 2026-11-22": 1}
     assert handed_over(ledger) == [("daily", "2026-11-22")]
@@ -115,3 +118,31 @@ def test_sigterm_ends_it_in_good_time(ledger: Ledger, names: TopicNames, start_s
     assert process.wait(10) == 0
     assert ledger.one("SELECT count(*) FROM jobs.procrastinate_workers") == 0
     assert ledger.one("SELECT count(*) FROM jobs.procrastinate_jobs WHERE status = 'doing'") == 0
+
+
+def test_a_database_that_restarts_is_waited_for(
+    own_postgres: OwnPostgres, names: TopicNames, variables: dict[str, str], report_settings: Settings
+) -> None:
+    """Away: not ready, with the reason, nothing lost. Back: ready again, and what came due meanwhile is made."""
+    url = own_postgres.create_database()
+    migrate(url)
+    there = Ledger(url)
+    begin(there, utc(2026, 11, 22, 12), names.events, PARTITIONS)
+    there.connection.close()
+    settings = Settings(**{**report_settings.model_dump(), "database_url": url, "database_timeout_seconds": 2})
+    clock = {"now": microseconds(2026, 11, 23, 8, 59)}
+    scheduler = Scheduler(settings, clock=lambda: clock["now"], tick_cron="* * * * * */1")
+    running = Running(scheduler)
+    try:
+        wait_until(lambda: scheduler.health()[0], 20, "it is ready")
+        own_postgres.kill()
+        wait_until(lambda: not scheduler.health()[0], 20, "it is not ready")
+        assert "PostgreSQL" in scheduler.health()[1] or "connection" in scheduler.health()[1].lower()
+        clock["now"] = microseconds(2026, 11, 23, 9)
+        own_postgres.start()
+        wait_until(lambda: scheduler.health()[0], 30, "it is ready again")
+        again = Ledger(url)
+        wait_until(lambda: handed_over(again) == [("daily", "2026-11-22")], 20, "the report is made")
+        again.connection.close()
+    finally:
+        assert running.stop() == 0

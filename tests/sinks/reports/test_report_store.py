@@ -159,19 +159,17 @@ def test_redis_gets_what_it_is_owed(desk: Desk) -> None:
     assert cache_owed(desk.connection, desk.redis, desk.settings) == 0
 
 
-@pytest.mark.parametrize("damage", ["", "[]", "no JSON", "changed", "other zone"])
-def test_a_copy_that_is_not_right_is_not_served(desk: Desk, damage: str) -> None:
-    """Redis may hold anything: then the report comes from the ledger."""
+def test_a_copy_that_is_not_right_is_not_served(desk: Desk) -> None:
+    """Redis may hold anything: then the report comes from the ledger. Nor is it that of a day of another zone."""
     stored = desk.ask()
     kept = str(desk.redis.get(KEY))
-    if damage == "other zone":
-        vienna = report_period(ReportKind.DAILY, DAY, "Europe/Vienna")
-        assert cached_report(desk.redis, vienna) is None
-        assert read_stored(desk.connection, desk.redis, vienna) is None
-        return
-    desk.redis.set(KEY, kept.replace('"3.00"', '"4.00"') if damage == "changed" else damage)
-    assert cached_report(desk.redis, PERIOD) is None
-    assert read_stored(desk.connection, desk.redis, PERIOD) == stored
+    vienna = report_period(ReportKind.DAILY, DAY, "Europe/Vienna")
+    assert cached_report(desk.redis, vienna) is None
+    assert read_stored(desk.connection, desk.redis, vienna) is None
+    for damaged in ("", "[]", "no JSON", "{}", kept.replace('"3.00"', '"4.00"')):
+        desk.redis.set(KEY, damaged)
+        assert cached_report(desk.redis, PERIOD) is None
+        assert read_stored(desk.connection, desk.redis, PERIOD) == stored
 
 
 def test_of_many_that_make_it_at_once_one_is_stored(desk: Desk) -> None:

@@ -14,8 +14,9 @@ from typing import Final
 import psycopg
 import redis
 
+from costledger.schemas.money import usd_text
 from costledger.schemas.settings import Settings
-from costledger.schemas.times import from_microseconds, to_microseconds
+from costledger.schemas.times import from_microseconds, rfc3339, to_microseconds
 from costledger.sinks.database import Connection
 from costledger.sinks.jobs.observation import SchedulerMetrics
 from costledger.sinks.queries import query
@@ -109,11 +110,11 @@ class Ticker:
             self._metrics.missed(len(found.missed))
             for spike in found.missed[: sweep.MISSED_MAX]:
                 logger.error(
-                    "no alert told of a spike: %s has spent %d of at most %d (1e-12 USD) in the hour %s",
+                    "no alert told of a spike: %s has spent %s USD, of at most %s, in the hour from %s",
                     spike.user_id,
-                    spike.amount,
-                    spike.limit,
-                    hour.label,
+                    usd_text(spike.amount),
+                    usd_text(spike.limit),
+                    rfc3339(spike.period_start_us),
                 )
 
     def _cache(self, connection: Connection) -> None:
