@@ -23,7 +23,6 @@ from costledger.sinks.notifications.claimed import (
 )
 from costledger.sinks.notifications.messages import Message, digest_of, message_of
 from costledger.sinks.notifications.outcome import Outcome
-from costledger.sinks.notifications.people import MailServerMissing
 from costledger.sinks.notifications.schedule import RetryPlan
 from costledger.sinks.notifications.sending import attempt_seconds_max, send
 from costledger.sinks.patience import PatientConnection
@@ -101,10 +100,7 @@ def _deliver_one(dispatcher: Dispatcher, patient: PatientConnection, claim: Clai
     if batch is None:
         return False
     message = _message(settings, batch)
-    try:
-        outcome = dispatcher.send(settings, claim, message, now)
-    except MailServerMissing as error:
-        outcome = Outcome.failed(str(error))
+    outcome = dispatcher.send(settings, claim, message, now)
     plan, chance = RetryPlan.of(settings), random.random()  # noqa: S311 - spreads retries; nothing secret
     waited, dead = patient.do(lambda one: record(one, claim, batch, outcome, dispatcher.clock(one), plan, chance))
     _tell(dispatcher.observer, claim, batch, outcome, waited, dead)

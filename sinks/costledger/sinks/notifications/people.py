@@ -10,6 +10,7 @@ import logging
 import re
 import smtplib
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -18,12 +19,7 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from typing import Any, Final
 
-import apprise
-from apprise.plugins.email.base import NotifyEmail
-from apprise.plugins.email.smtp import AppriseSMTPController
-
 from costledger.schemas.alerts import Severity
-from costledger.schemas.errors import CostledgerError
 from costledger.schemas.settings import Settings
 from costledger.sinks.notifications.messages import Message
 from costledger.sinks.notifications.outcome import Outcome
@@ -31,12 +27,13 @@ from costledger.sinks.notifications.outcome import Outcome
 _LOGGER: Final = logging.getLogger("apprise")
 #: A part of a target that is shorter is no secret, and would blot out common words.
 _SECRET_CHARACTERS_MIN: Final = 5
-_ASSET: Final = apprise.AppriseAsset(app_id="costledger", app_desc="Cost alerts", http_redirects=False)
-_KINDS: Final = {Severity.CRITICAL: apprise.NotifyType.FAILURE, Severity.WARNING: apprise.NotifyType.WARNING}
+#: Colours and signs of messages, in the library's terms.
+_KINDS: Final = {Severity.CRITICAL: "failure", Severity.WARNING: "warning", Severity.INFO: "info"}
+#: What makes links and emphasis in Markdown, by what looks like it and makes nothing.
+_NO_MARKUP: Final = str.maketrans({"[": "(", "]": ")", "*": "∗", "<": "‹", ">": "›", "`": "'"})
 
-
-class MailServerMissing(CostledgerError):
-    """A route to an address, and no mail server in the settings."""
+_loading = threading.Lock()
+_loaded = False
 
 
 def send_email(settings: Settings, target: str, message: Message, now: datetime) -> Outcome:
@@ -47,17 +44,19 @@ def send_email(settings: Settings, target: str, message: Message, now: datetime)
     if "://" in target:
         server, recipients = target, None
     elif settings.delivery_email_url is None:
-        raise MailServerMissing("set COSTLEDGER_DELIVERY_EMAIL_URL: without a mail server no email can be sent")
+        return Outcome.failed("no mail server: set COSTLEDGER_DELIVERY_EMAIL_URL")
     else:
         server, recipients = settings.delivery_email_url.get_secret_value(), [target]
-    plugin = apprise.Apprise.instantiate(server, asset=_ASSET)
-    if not isinstance(plugin, NotifyEmail):
-        return Outcome.failed("the mail server's URL is not understood (mailto:// or mailtos://)")
+    plugin = _plugin(server)
+    if plugin is None or plugin.protocol != "mailto":
+        return Outcome.failed("the mail server's URL is not understood (mailto:// or mailtos://, with ?from=)")
     addresses = recipients or [address for _, address in plugin.targets]
     if not addresses:
         return Outcome.failed("the mail server's URL names no recipient (?to=)")
     sender = str(plugin.from_addr[1])
     mail = build_email(sender, addresses, message, now)
+    from apprise.plugins.email.smtp import AppriseSMTPController
+
     controller: Any = AppriseSMTPController
     connection = controller(
         host=plugin.smtp_host,
@@ -92,19 +91,43 @@ def build_email(sender: str, recipients: list[str], message: Message, now: datet
 
 def send_chat(settings: Settings, target: str, message: Message) -> Outcome:
     """Send to Slack or Teams; `target` is the service's own https URL, or an apprise URL."""
-    plugin = apprise.Apprise.instantiate(target, asset=_ASSET)
+    plugin = _plugin(target)
     if plugin is None:
         return Outcome.failed("the target is not understood")
     plugin.socket_connect_timeout = plugin.socket_read_timeout = settings.delivery_timeout_http_seconds
+    plugin.include_image = False  # apprise's own, from a server of others
     plugin.request_rate_per_sec = 0  # waits between messages are ours: one at a time, and a digest for floods
+    # What is in Markdown's format is not converted: Teams' cards would show the escapes.
+    card = plugin.notify_format == "markdown"
     with _reasons() as lines:
         taken = plugin.notify(
-            body=message.text,
-            title=message.subject,
-            notify_type=_KINDS.get(Severity(message.severity), apprise.NotifyType.INFO),
-            body_format=apprise.NotifyFormat.TEXT,
+            body=_card_text(message.text) if card else message.text,
+            title=_card_text(message.subject) if card else message.subject,
+            notify_type=_KINDS.get(Severity(message.severity), "info"),
+            body_format="markdown" if card else "text",
         )
     return Outcome() if taken else Outcome.failed(_why(lines, target, "the service did not take it"))
+
+
+def _card_text(text: str) -> str:
+    """Text for Teams' cards, which know some Markdown: a paragraph a line, and nobody's name makes a link."""
+    return "\n\n".join(line.translate(_NO_MARKUP) for line in text.splitlines() if line)
+
+
+def _plugin(url: str) -> Any:
+    """apprise's object for a URL, or None. Loads the library, which is slow, when it is first needed."""
+    global _loaded  # noqa: PLW0603 - the library is loaded once for the process
+    with _loading, warnings.catch_warnings():
+        if not _loaded:
+            # It imports modules that Python is about to drop, and does without them.
+            warnings.simplefilter("ignore", DeprecationWarning)
+        import apprise
+
+        _LOGGER.propagate = False
+        asset = apprise.AppriseAsset(app_id="costledger", app_desc="Cost alerts", http_redirects=False)
+        plugin = apprise.Apprise.instantiate(url, asset=asset)
+        _loaded = True
+    return plugin
 
 
 class _ThreadLines(logging.Handler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from typing import Final, Protocol
 from uuid import uuid4
@@ -17,6 +18,10 @@ from costledger.sinks.notifications.webhook import post
 
 #: An attempt has several steps (connect, greet, log in, send), each with the timeout of the settings.
 _STEPS: Final = 3
+
+
+#: Loggers that write whole URLs, with the tokens in them, at lower levels than these.
+_TALKATIVE: Final = {"httpx": logging.WARNING, "httpcore": logging.WARNING, "urllib3": logging.WARNING}
 
 
 class Endpoint(Protocol):
@@ -43,6 +48,8 @@ def attempt_seconds_max(settings: Settings) -> float:
 def send(settings: Settings, endpoint: Endpoint, message: Message, now: datetime) -> Outcome:
     """Try once to send; `now` is the time of the attempt. Errors of the other side are an outcome, never raised."""
     channel = Channel(endpoint.channel)
+    for name, level in _TALKATIVE.items():
+        logging.getLogger(name).setLevel(level)
 
     def attempt() -> Outcome:
         if channel is Channel.WEBHOOK:
