@@ -22,6 +22,7 @@ from costledger.deploy.commands import (
     rerate,
     schemas,
     setup,
+    token,
     up,
     workers,
 )
@@ -50,6 +51,7 @@ def command() -> Any:
         up,
         workers,
         setup,
+        token,
         emit,
         imports,
         outbox,
