@@ -12,6 +12,7 @@ from costledger.api.auth import CurrentPrincipal, Role
 from costledger.api.models.reports import ReportAnswer, ReportListAnswer, ReportListQuery, ReportQuery
 from costledger.api.problems import Problem
 from costledger.api.services import CurrentServices
+from costledger.schemas.errors import InvalidValue
 from costledger.sinks.reports import ReportKind, list_reports, read_stored, report_period
 from costledger.sinks.reports.rendering import MEDIA_TYPES, render
 
@@ -46,11 +47,15 @@ def read_report(
 ) -> Any:
     """A report: daily, of the day; weekly, of the seven days before the date. As it was made, in the jobs' time zone."""
     principal.require(Role.ANALYST)
-    period = report_period(ReportKind(kind), date, services.settings.jobs_time_zone)
+    missing = Problem.not_found(f"no {kind} report of {date.isoformat()} was made", "unknown_report")
+    try:
+        period = report_period(ReportKind(kind), date, services.settings.jobs_time_zone)
+    except InvalidValue:  # a date of another century: well-formed, and nothing was made of it
+        raise missing from None
     with services.ledger() as connection:
         stored = read_stored(connection, services.redis, period)
     if stored is None:
-        raise Problem.not_found(f"no {kind} report of {date.isoformat()} was made", "unknown_report")
+        raise missing
     if query.format == "json":
         return stored.document()
     media_type = MEDIA_TYPES[query.format].partition(";")[0]

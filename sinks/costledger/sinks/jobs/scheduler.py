@@ -23,6 +23,7 @@ from costledger.sinks.jobs.worker import JobWorker
 from costledger.sinks.notifications.tasks import DeliveryTasks
 from costledger.sinks.relay import Relay
 from costledger.sinks.reports.handover import DELIVER_TASK, deliver
+from costledger.sinks.reports.recipients import recipients
 from costledger.sinks.reports.sending import send_report
 from costledger.sinks.reports.store import open_redis
 
@@ -50,6 +51,7 @@ class Scheduler:
         tick_cron: str = TICK_CRON,
     ) -> None:
         self._settings = settings
+        recipients(settings)  # refuses wrong ones now, not at nine in the morning
         registry = registry or CollectorRegistry()
         self._metrics = SchedulerMetrics(registry)
         self._redis = open_redis(settings)

@@ -90,9 +90,13 @@ def read_sweep(connection: Connection, settings: Settings, hour: Period, waterma
     """The sweep of an hour, as the ledger has it now. `connection` must be in no transaction."""
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        active_users, total = _totals(connection, hour.start_us, hour.end_us)
+        milliseconds = int(settings.report_timeout_seconds * 1000)
+        connection.execute("SELECT set_config('statement_timeout', %s, true)", (str(milliseconds),))
+        parameters = {**_bounds(hour.start_us, hour.end_us), "left_out": OWN_SERVICE}
+        ((active_users, total),) = connection.execute(query("hour_totals"), parameters).fetchall()
         month = period_at(PeriodKind.MONTH, hour.start_us)
-        _, month_total = _totals(connection, month.start_us, hour.end_us)
+        bounds = _bounds(month.start_us, hour.end_us)
+        ((month_total,),) = connection.execute(query("report_total_amount"), bounds).fetchall()
         zones = [zone for (zone,) in connection.execute(query("sweep_zones"))]
         default_limit = to_usd(settings.budget_defaults().hourly_spike_limit)
         spikes = [
@@ -106,8 +110,8 @@ def read_sweep(connection: Connection, settings: Settings, hour: Period, waterma
     return Sweep(
         hour=hour,
         active_users=active_users,
-        total=total,
-        month_total=month_total,
+        total=int(total),
+        month_total=int(month_total),
         spikes=tuple(spikes),
         watermark=watermark,
     )
@@ -148,12 +152,6 @@ def to_document(sweep: Sweep) -> Document:
         ],
         "complete": sweep.watermark.complete,
     }
-
-
-def _totals(connection: Connection, start_us: int, end_us: int) -> tuple[int, int]:
-    parameters = {**_bounds(start_us, end_us), "left_out": OWN_SERVICE}
-    ((active_users, total),) = connection.execute(query("hour_totals"), parameters).fetchall()
-    return active_users, int(total)
 
 
 def _bounds(start_us: int, end_us: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ before it. What comes later is late, and in no report of the period (see README)
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
@@ -18,6 +19,8 @@ from costledger.sinks.consuming import reader_config
 from costledger.sinks.database import Connection
 from costledger.sinks.queries import query
 from costledger.sinks.reports.content import Watermark
+
+logger = logging.getLogger(__name__)
 
 _TIMEOUT_SECONDS: Final = 5.0
 _MICROSECONDS_PER_MILLISECOND: Final = MICROSECONDS_PER_SECOND // 1000
@@ -69,7 +72,7 @@ def _needed(settings: Settings, topic: str, until_us: int) -> tuple[dict[int, tu
 
 @contextmanager
 def _consumer(settings: Settings) -> Iterator[Consumer]:
-    consumer = Consumer(reader_config(settings, "costledger-reports", f"{settings.sink_group}-reports"))
+    consumer = Consumer(reader_config(settings, "costledger-reports", f"{settings.sink_group}-reports"), logger=logger)
     try:
         yield consumer
     finally:
