@@ -45,59 +45,73 @@ COMMENT ON COLUMN ledger.report_deliveries.target IS 'the recipient without its 
 COMMENT ON COLUMN ledger.report_deliveries.claimed_until IS 'until then one process is sending it';
 COMMENT ON COLUMN ledger.report_deliveries.state IS 'pending, delivered, or dead: given up after the time of the settings';
 
+-- Whole hours and days of UTC within a time: the first that begins at it or later, the one that it is in.
+CREATE OR REPLACE FUNCTION ledger.hour_from(instant timestamptz) RETURNS timestamptz
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT date_bin('1 hour', instant + interval '1 hour' - interval '1 microsecond', '2000-01-01 00:00:00+00')
+$$;
+CREATE OR REPLACE FUNCTION ledger.hour_of(instant timestamptz) RETURNS timestamptz
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT date_bin('1 hour', instant, '2000-01-01 00:00:00+00')
+$$;
+CREATE OR REPLACE FUNCTION ledger.day_from(instant timestamptz) RETURNS timestamptz
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT date_bin('1 day', instant + interval '1 day' - interval '1 microsecond', '2000-01-01 00:00:00+00')
+$$;
+CREATE OR REPLACE FUNCTION ledger.day_of(instant timestamptz) RETURNS timestamptz
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT date_bin('1 day', instant, '2000-01-01 00:00:00+00')
+$$;
+
 -- What was used in [start_at, end_at), exactly: whole UTC days from the daily totals, whole hours beside them from the
 -- hourly ones, and only where a zone's day does not begin or end on a full hour of UTC, the entries of that hour.
--- A plain SQL function, so that the planner takes it apart and pushes conditions into it.
+-- A plain SQL function, which the planner takes apart: bounds are constants to it, and conditions are pushed into it.
 CREATE OR REPLACE FUNCTION ledger.usage_between(start_at timestamptz, end_at timestamptz)
 RETURNS TABLE (user_id text, service text, operation text, events bigint, unpriced bigint, quantity numeric,
                amount numeric)
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    WITH hours AS (
-        SELECT start_at AS start_at, end_at AS end_at,
-               date_bin('1 hour', start_at + interval '1 hour' - interval '1 microsecond',
-                        timestamptz '2000-01-01 00:00:00+00') AS first_hour,
-               date_bin('1 hour', end_at, timestamptz '2000-01-01 00:00:00+00') AS end_hour
-    ), bounds AS (
-        SELECT h.*,
-               ((h.first_hour AT TIME ZONE 'UTC') + interval '1 day' - interval '1 microsecond')::date AS first_day,
-               (h.end_hour AT TIME ZONE 'UTC')::date AS end_day
-        FROM hours AS h
-    ), places AS (
-        SELECT b.*, b.first_day::timestamp AT TIME ZONE 'UTC' AS first_midnight,
-               b.end_day::timestamp AT TIME ZONE 'UTC' AS end_midnight
-        FROM bounds AS b
-    )
     SELECT d.user_id, d.service, d.operation, d.events, d.unpriced, d.quantity, d.amount
-    FROM places AS p
-    JOIN ledger.daily_totals AS d ON d.day >= p.first_day AND d.day < p.end_day
+    FROM ledger.daily_totals AS d
+    WHERE d.day >= (ledger.day_from(start_at) AT TIME ZONE 'UTC')::date
+      AND d.day < (ledger.day_of(end_at) AT TIME ZONE 'UTC')::date
     UNION ALL
     SELECT h.user_id, h.service, h.operation, h.events, h.unpriced, h.quantity, h.amount
-    FROM places AS p
-    CROSS JOIN LATERAL (
-        VALUES (p.first_hour, least(p.first_midnight, p.end_hour)),
-               (greatest(p.end_midnight, p.first_midnight), p.end_hour)
-    ) AS edge (from_at, to_at)
-    JOIN ledger.hourly_totals AS h ON h.hour >= edge.from_at AND h.hour < edge.to_at
+    FROM ledger.hourly_totals AS h
+    WHERE h.hour >= ledger.hour_from(start_at)
+      AND h.hour < least(ledger.day_from(start_at), ledger.hour_of(end_at))
+    UNION ALL
+    SELECT h.user_id, h.service, h.operation, h.events, h.unpriced, h.quantity, h.amount
+    FROM ledger.hourly_totals AS h
+    WHERE h.hour >= greatest(ledger.day_of(end_at), ledger.day_from(start_at))
+      AND h.hour < ledger.hour_of(end_at)
     UNION ALL
     SELECT e.user_id, e.service, e.operation, CASE WHEN e.reverses_event_id IS NULL THEN 1 ELSE -1 END::bigint,
            CASE WHEN e.amount IS NOT NULL THEN 0 WHEN e.reverses_event_id IS NULL THEN 1 ELSE -1 END::bigint,
            e.quantity, coalesce(e.amount, 0)
-    FROM places AS p
-    CROSS JOIN LATERAL (
-        VALUES (p.start_at, least(p.first_hour, p.end_at)), (greatest(p.end_hour, p.first_hour), p.end_at)
-    ) AS edge (from_at, to_at)
-    JOIN ledger.entries AS e
-      ON e.occurred_at >= edge.from_at AND e.occurred_at < edge.to_at
-     -- An event's id has its time in milliseconds; the ids are what the entries are partitioned and indexed by.
-     AND e.event_id >= ledger.uuid7_floor(edge.from_at - interval '1 second')
-     AND e.event_id < ledger.uuid7_floor(edge.to_at + interval '1 second')
-    WHERE edge.from_at < edge.to_at
+    FROM ledger.entries AS e
+    -- An event's id has its time in milliseconds; the ids are what the entries are partitioned and indexed by.
+    WHERE start_at < ledger.hour_from(start_at)
+      AND e.event_id >= ledger.uuid7_floor(start_at - interval '1 second')
+      AND e.event_id < ledger.uuid7_floor(least(ledger.hour_from(start_at), end_at) + interval '1 second')
+      AND e.occurred_at >= start_at AND e.occurred_at < least(ledger.hour_from(start_at), end_at)
+    UNION ALL
+    SELECT e.user_id, e.service, e.operation, CASE WHEN e.reverses_event_id IS NULL THEN 1 ELSE -1 END::bigint,
+           CASE WHEN e.amount IS NOT NULL THEN 0 WHEN e.reverses_event_id IS NULL THEN 1 ELSE -1 END::bigint,
+           e.quantity, coalesce(e.amount, 0)
+    FROM ledger.entries AS e
+    WHERE ledger.hour_of(end_at) < end_at
+      AND e.event_id >= ledger.uuid7_floor(greatest(ledger.hour_of(end_at), ledger.hour_from(start_at))
+                                           - interval '1 second')
+      AND e.event_id < ledger.uuid7_floor(end_at + interval '1 second')
+      AND e.occurred_at >= greatest(ledger.hour_of(end_at), ledger.hour_from(start_at)) AND e.occurred_at < end_at
 $$;
 COMMENT ON FUNCTION ledger.usage_between IS
     'What was used in [start_at, end_at) by user, service and operation (several rows each: sum them), less what was taken back.';
 
-REVOKE ALL ON FUNCTION ledger.usage_between(timestamptz, timestamptz) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION ledger.usage_between(timestamptz, timestamptz) TO costledger_writer;
+REVOKE ALL ON FUNCTION ledger.usage_between(timestamptz, timestamptz), ledger.hour_from(timestamptz),
+    ledger.hour_of(timestamptz), ledger.day_from(timestamptz), ledger.day_of(timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ledger.usage_between(timestamptz, timestamptz), ledger.hour_from(timestamptz),
+    ledger.hour_of(timestamptz), ledger.day_from(timestamptz), ledger.day_of(timestamptz) TO costledger_writer;
 REVOKE ALL ON ledger.report_deliveries FROM PUBLIC;
 GRANT SELECT, INSERT, UPDATE ON ledger.report_deliveries TO costledger_writer;
 
