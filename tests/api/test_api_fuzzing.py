@@ -23,6 +23,8 @@ from costledger.schemas.settings import Settings
 EXAMPLES_MAX = 8
 #: A time that is past is well-formed, and cannot be snoozed until: no schema can say so.
 SNOOZE = {"include-path": "/api/alerts/{alert_id}/snooze"}
+#: What a target must be depends on its channel, and how many there may be on how many there are.
+ROUTES = {"include-path": "/api/alerts/routes", "include-method": "POST"}
 ACCEPTED_STATUSES = ["2xx", "3xx", "401", "403", "404", "409", "429", "5xx"]
 
 
@@ -52,7 +54,8 @@ def test_everything_in_the_document_is_true(
             "headers": {"Authorization": f"Bearer {token}"},
             "generation": {"max-examples": EXAMPLES_MAX, "database": "none"},
             "operations": [
-                {**SNOOZE, "checks": {"positive_data_acceptance": {"expected-statuses": [*ACCEPTED_STATUSES, "422"]}}}
+                {**one, "checks": {"positive_data_acceptance": {"expected-statuses": [*ACCEPTED_STATUSES, "422"]}}}
+                for one in (SNOOZE, ROUTES)
             ],
         }
     )

@@ -142,6 +142,29 @@ def test_a_long_job_of_a_live_worker_is_not_run_twice(
     assert others == []
 
 
+@pytest.mark.slow
+def test_a_job_that_does_not_end_is_left_to_another_worker(
+    ledger: Ledger, start_worker: Callable[..., tuple[JobWorker, Ran]]
+) -> None:
+    """A worker that is told to stop does so within its time, whatever its job does; the job is run again."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def during() -> None:
+        begun.set()
+        assert go_on.wait(60)
+
+    worker, ran = start_worker(ledger.url, during)
+    with connect(ledger.url, "tests", 10) as connection, connection.transaction():
+        defer_in(connection, TASK, {"n": 1})
+    assert begun.wait(10)
+    worker.stop()
+    wait_until(lambda: worker.trouble == "stopped", 15, "the worker has stopped")
+    assert ran == []
+    _, others = start_worker(ledger.url)
+    wait_until(lambda: others == [{"n": 1}], 10, "the job was run again")
+    go_on.set()
+
+
 def test_a_worker_outlives_its_database(
     own_postgres: OwnPostgres, start_worker: Callable[..., tuple[JobWorker, Ran]]
 ) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from costledger.deploy.commands import (
     budget,
+    deliveries,
     demo,
     emit,
     imports,
@@ -20,6 +21,7 @@ from costledger.deploy.commands import (
     reconcile,
     report,
     rerate,
+    routes,
     schemas,
     setup,
     token,
@@ -62,6 +64,8 @@ def command() -> Any:
         prices,
         recommend,
         report,
+        routes,
+        deliveries,
         schemas,
     ):
         group.register(app)

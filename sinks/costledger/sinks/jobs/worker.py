@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import procrastinate
@@ -13,6 +12,7 @@ import psycopg
 from procrastinate.exceptions import ConnectorException
 
 from costledger.schemas.backoff import backoff_seconds
+from costledger.sinks.jobs.threads import LooseThreads
 from costledger.sinks.queries import query
 
 logger = logging.getLogger(__name__)
@@ -31,12 +31,13 @@ DRAIN_SECONDS_MAX: Final = 8.0
 #: connection breaks, so that it must be told again.
 _SETTLE_SECONDS: Final = 2.0
 _CANCEL_ATTEMPTS_MAX: Final = 5
-#: Threads beside those of the jobs: resolving names, and such.
-_SPARE_THREADS: Final = 4
 
 
 class JobWorker:
     """Runs the jobs of an app. `run` blocks, in any thread; `stop` and `trouble` are for every thread.
+
+    After `stop`, jobs have `DRAIN_SECONDS_MAX`; those that take longer are left to their threads, which do not outlive
+    the process, and another worker runs them again.
 
     Tasks are plain functions, each run in a thread, at most `concurrency` at once. A job is deleted when it is done,
     and kept as failed where its task raised. Errors of PostgreSQL end nothing: the worker connects again, with
@@ -76,9 +77,7 @@ class JobWorker:
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._loop.set_default_executor(
-            ThreadPoolExecutor(self._concurrency + _SPARE_THREADS, thread_name_prefix="costledger-job")
-        )
+        self._loop.set_default_executor(LooseThreads())
         stopping = asyncio.create_task(self._stopping.wait())
         if self._stopped:  # before there was a loop to tell
             self._stopping.set()
@@ -143,9 +142,11 @@ class JobWorker:
                 raise result
 
     async def _rescue(self) -> None:
-        statement = query("retry_stalled_jobs").decode()
+        stalled, aborted = (query(name).decode() for name in ("retry_stalled_jobs", "retry_aborted_jobs"))
+        connector = self._app.connector
         while True:
-            rows = await self._app.connector.execute_query_all_async(statement, silent_seconds=self._silent_seconds_max)
+            rows = await connector.execute_query_all_async(stalled, silent_seconds=self._silent_seconds_max)
+            rows += await connector.execute_query_all_async(aborted)
             for row in rows:
                 logger.warning("job %s was left by a worker that is gone, and is run again", row["id"])
             await asyncio.sleep(self._heartbeat_seconds)

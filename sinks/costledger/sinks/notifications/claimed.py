@@ -79,6 +79,15 @@ def claim_route(
     return None if row is None else Claim(token, *row)
 
 
+def look_again(connection: Connection, route_id: UUID) -> None:
+    """For a route that another worker has claimed: enqueue a look at it for when that claim ends, should it be dead."""
+    with connection.transaction():
+        parameters = {"route_id": route_id, "task": DELIVER_TASK}
+        row = connection.execute(query("claim_ends"), parameters).fetchone()
+        if row is not None and not row[1]:
+            wake_routes(connection, [route_id], row[0])
+
+
 def begin_next(
     connection: Connection, claim: Claim, now: datetime, lease_seconds: float, flood: FloodLimit
 ) -> Batch | None:

@@ -18,6 +18,7 @@ from costledger.sinks.notifications.claimed import (
     FloodLimit,
     begin_next,
     claim_route,
+    look_again,
     record,
     release,
 )
@@ -58,6 +59,7 @@ class Dispatcher:
     clock: Clock
     send: Send = send
     should_stop: Callable[[], bool] = lambda: False
+    lease_margin_seconds: float = LEASE_MARGIN_SECONDS
 
 
 def database_clock(connection: Connection) -> datetime:
@@ -72,10 +74,11 @@ def deliver_due(dispatcher: Dispatcher, patient: PatientConnection, route_id: UU
     Ends at the first failure: the route rests then. Where another worker is at this route, that one does it all. When
     PostgreSQL goes away, waits for it; what was sent is then marked so, and not sent again.
     """
-    lease_seconds = attempt_seconds_max(dispatcher.settings) + LEASE_MARGIN_SECONDS
+    lease_seconds = attempt_seconds_max(dispatcher.settings) + dispatcher.lease_margin_seconds
     token = uuid4()
     claim = patient.do(lambda one: claim_route(one, route_id, token, dispatcher.clock(one), lease_seconds))
     if claim is None:
+        patient.do(lambda one: look_again(one, route_id))
         return 0
     taken = 0
     try:

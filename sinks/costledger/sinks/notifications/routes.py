@@ -73,6 +73,19 @@ class AddedRoute:
     secret: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class RouteEndpoint:
+    """What is needed to send to a route. `target` and `secret` are secrets."""
+
+    channel: str
+    target: str
+    target_shown: str
+    secret: str | None
+
+    def __repr__(self) -> str:
+        return f"RouteEndpoint({self.channel} {self.target_shown})"
+
+
 def wanted_route(
     settings: Settings,
     *,
@@ -137,6 +150,12 @@ def list_routes(
     parameters = {"owner": owner, "user_id": user_id, "route_id": route_id, "limit": LIST_MAX}
     with connection.cursor(row_factory=class_row(Route)) as cursor:
         return cursor.execute(query("list_routes"), parameters).fetchall()
+
+
+def get_endpoint(connection: Connection, route_id: UUID, *, user_id: str | None = None) -> RouteEndpoint | None:
+    """Where messages of a route go, with its secrets: to send with, never to show. None: there is none."""
+    row = connection.execute(query("route_secrets"), {"route_id": route_id, "user_id": user_id}).fetchone()
+    return None if row is None else RouteEndpoint(*row)
 
 
 def remove_route(connection: Connection, route_id: UUID, *, user_id: str | None = None) -> bool:

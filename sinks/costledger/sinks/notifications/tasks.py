@@ -14,7 +14,13 @@ from prometheus_client import CollectorRegistry
 from costledger.schemas.settings import Settings
 from costledger.sinks.database import Connection, connect
 from costledger.sinks.notifications.deliveries import DELIVER_TASK, delivery_counts, wake_routes
-from costledger.sinks.notifications.dispatch import Clock, Dispatcher, database_clock, deliver_due
+from costledger.sinks.notifications.dispatch import (
+    LEASE_MARGIN_SECONDS,
+    Clock,
+    Dispatcher,
+    database_clock,
+    deliver_due,
+)
 from costledger.sinks.notifications.observation import DeliveryMetrics
 from costledger.sinks.patience import PatientConnection
 from costledger.sinks.queries import query
@@ -30,8 +36,15 @@ SWEEP_ROUTES_MAX: Final = 1000
 class DeliveryTasks:
     """What a scheduler process needs to deliver alerts: `register` adds the tasks to its app, `stats` sets gauges."""
 
-    def __init__(self, settings: Settings, registry: CollectorRegistry, clock: Clock = database_clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        registry: CollectorRegistry,
+        clock: Clock = database_clock,
+        lease_margin_seconds: float = LEASE_MARGIN_SECONDS,
+    ) -> None:
         self._settings = settings
+        self._lease_margin_seconds = lease_margin_seconds
         self._metrics = DeliveryMetrics(registry)
         self._clock = clock
 
@@ -66,7 +79,13 @@ class DeliveryTasks:
 
     def _deliver(self, context: JobContext, route_id: str) -> None:
         patient = PatientConnection(self._connect)
-        dispatcher = Dispatcher(self._settings, self._metrics, self._clock, should_stop=context.should_abort)
+        dispatcher = Dispatcher(
+            self._settings,
+            self._metrics,
+            self._clock,
+            should_stop=context.should_abort,
+            lease_margin_seconds=self._lease_margin_seconds,
+        )
         try:
             deliver_due(dispatcher, patient, UUID(route_id))
         finally:
