@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections import Counter
 
+import procrastinate
 import pytest
 from tests.fixtures.fix_postgres import OwnPostgres
 from tests.fixtures.wait import wait_until
@@ -17,7 +18,10 @@ from tests.sinks.reports.report_model import Model, begin, fill, microseconds, u
 
 from costledger.schemas.settings import Settings
 from costledger.schemas.topics import TopicNames
+from costledger.sinks.database import connect
+from costledger.sinks.jobs.queue import defer_in, make_app
 from costledger.sinks.jobs.scheduler import Scheduler
+from costledger.sinks.jobs.worker import JobWorker
 from costledger.sinks.migrations import migrate
 from costledger.sinks.reports.periods import ReportKind, report_period
 
@@ -146,3 +150,40 @@ def test_a_database_that_restarts_is_waited_for(
         again.connection.close()
     finally:
         assert running.stop() == 0
+
+
+def test_a_job_left_behind_does_not_hold_up_its_successor(ledger: Ledger) -> None:
+    """Of two jobs with one queueing lock, one was left by a dead worker: the worker begins, runs the other, then it."""
+    ran: list[int] = []
+
+    def register(app: procrastinate.App, _settings: Settings) -> None:
+        @app.task(name="tests:locked", queueing_lock="tests")
+        def locked(number: int) -> None:
+            ran.append(number)
+
+    app = make_app(Settings(database_url=ledger.url), [register])
+    for number, status in ((1, "doing"), (2, "aborted"), (3, "todo")):
+        with connect(ledger.url, "tests", 10) as connection, connection.transaction():
+            defer_in(connection, "tests:locked", {"number": number})
+        ledger.connection.execute(
+            "UPDATE jobs.procrastinate_jobs SET status = %s, queueing_lock = 'tests', worker_id = NULL "
+            "WHERE (args ->> 'number')::int = %s",
+            (status, number),
+        )
+    worker = JobWorker(app, heartbeat_seconds=0.1, poll_seconds=0.1)
+    running = Running(Forwarded(worker))
+    wait_until(lambda: len(ran) == 3, 20, "all three have run")
+    assert ran[0] == 3
+    running.stop()
+
+
+class Forwarded:
+    """A job worker in the clothes of a sink."""
+
+    def __init__(self, worker: JobWorker) -> None:
+        self._worker = worker
+        self.stop = worker.stop
+
+    def run(self) -> int:
+        self._worker.run()
+        return 0
