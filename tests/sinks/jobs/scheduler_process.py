@@ -36,7 +36,6 @@ def main() -> int:
         "computed": (making, "add_report"),
         "stored": (ticking, "hand_over"),
         "sending": (sending, "send"),
-        "swept": (ticking.sweep, "store_sweep"),
     }
     if step := os.environ.get("COSTLEDGER_TEST_KILL_AT"):
         kill_before(*places[step])

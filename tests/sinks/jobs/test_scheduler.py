@@ -152,8 +152,8 @@ def test_a_database_that_restarts_is_waited_for(
         assert running.stop() == 0
 
 
-def test_a_job_left_behind_does_not_hold_up_its_successor(ledger: Ledger) -> None:
-    """Of two jobs with one queueing lock, one was left by a dead worker: the worker begins, runs the other, then it."""
+def test_a_job_left_behind_does_not_hold_up_its_successor(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    """Of jobs with one queueing lock, two were left by dead workers: the worker runs the one that waits, then them."""
     ran: list[int] = []
 
     def register(app: procrastinate.App, _settings: Settings) -> None:
@@ -174,6 +174,7 @@ def test_a_job_left_behind_does_not_hold_up_its_successor(ledger: Ledger) -> Non
     running = Running(Forwarded(worker))
     wait_until(lambda: len(ran) == 3, 20, "all three have run")
     assert ran[0] == 3
+    assert not [record for record in caplog.records if "starts again" in record.getMessage()]
     running.stop()
 
 

@@ -29,7 +29,10 @@ ZONES = ("UTC", "Europe/Vienna", "Asia/Kolkata", "Australia/Lord_Howe")
 
 def test_a_report_is_the_sum_of_the_events(ledger: Ledger, seed: int) -> None:
     """Whole hours and half ones, days of 23 to 25 hours, reversals, credits, unpriced events: to the last picodollar."""
-    events = usage(seed, utc(2026, 9, 1), utc(2026, 10, 28), 4000)
+    events = usage(seed, utc(2026, 9, 1), utc(2026, 10, 28), 3000)
+    # More of them around the ends of the day: there entries, hours and days meet.
+    for day, hour in ((24, 13), (24, 18), (25, 13), (25, 18)):
+        events += usage(seed + hour + day, utc(2026, 10, day, hour), utc(2026, 10, day, hour + 2), 200)
     fill(ledger, events)
     model = Model(events)
     for kind, time_zone in itertools.product(ReportKind, ZONES):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -21,15 +22,18 @@ from costledger.schemas.settings import Settings
 from costledger.schemas.topics import TopicNames
 from costledger.sinks.database import connect
 from costledger.sinks.reports import (
+    Report,
     ReportKind,
     StoredReport,
     get_report,
     list_reports,
     make_due_report,
+    making,
     read_stored,
     report_period,
 )
 from costledger.sinks.reports.document import digest, to_document
+from costledger.sinks.reports.reading import read_report
 from costledger.sinks.reports.rendering import render
 from costledger.sinks.reports.store import cache_owed, cached_report, open_redis
 
@@ -172,8 +176,15 @@ def test_a_copy_that_is_not_right_is_not_served(desk: Desk) -> None:
         assert read_stored(desk.connection, desk.redis, PERIOD) == stored
 
 
-def test_of_many_that_make_it_at_once_one_is_stored(desk: Desk) -> None:
-    """Eight at the same time: all have the very same report."""
+def test_of_many_that_make_it_at_once_one_is_stored(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight that all have found none: all get the very same report."""
+    together = threading.Barrier(8)
+
+    def read_together(*arguments: Any) -> Report:
+        together.wait(20)
+        return read_report(*arguments)
+
+    monkeypatch.setattr(making, "read_report", read_together)
 
     def ask(_number: int) -> StoredReport:
         with connect(desk.ledger.url, "tests", 10) as connection:
