@@ -161,6 +161,9 @@ def test_why_slack_did_not_take_it(receiver: Receiver, monkeypatch: pytest.Monke
     assert "403" in reasons[0]
     assert "500" in reasons[1]
     assert "timed out" in reasons[2].lower()
+    monkeypatch.setattr(NotifySlack, "webhook_url", "http://127.0.0.1:1/services")
+    reasons.append(str(sent_by("slack", SLACK).reason))
+    assert "Failed to establish" in reasons[3]
     told = "".join(reasons) + root_log.getvalue()
     assert "TIiajkdnlazkcOXrIdevi7FQ" not in told
     assert len(receiver.requests) == 3
@@ -182,6 +185,21 @@ def test_teams(receive: Callable[..., Receiver], certificate: Path, monkeypatch:
     title, text = (block["text"] for block in card["content"]["body"])
     assert "7.500000000001 USD\n\nLimit" in text
     assert "[" not in text + title
+
+
+def test_a_long_digest_comes_in_several_messages(
+    receive: Callable[..., Receiver], certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is too long for one message of the service is split; every alert is in one of them."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    receiver = receive(certificate)
+    rows = [replace(row_of(), alert_id=uuid4(), user_id=f"user-{n}" * 10) for n in range(200)]
+    what = digest_of(uuid4(), rows, datetime.now(UTC), None)
+    target = f"{receiver.url.replace('https', 'workflows')}/FLOW/SIGNATURE"
+    assert sent_by("teams", target, what, delivery_timeout_http_seconds=5).delivered
+    assert len(receiver.requests) > 1
+    bodies = "".join(request.body for request in receiver.requests)
+    assert all(f"user-{n}" * 9 in bodies for n in range(200))
 
 
 def test_a_target_that_is_not_understood() -> None:

@@ -129,7 +129,17 @@ def test_nobody_there() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         assert "no connection" in str(sent_to(f"http://127.0.0.1:{unused.getsockname()[1]}/").reason)
-    assert "name not found" in str(sent_to("http://nobody.invalid/").reason)
+    for host in ("nobody.invalid", "bücher.invalid", "a..b", f"{'a' * 70}.example"):
+        assert "name not found" in str(sent_to(f"http://{host}/").reason)
+
+
+def test_a_defect_is_a_failure_of_this_attempt(caplog: pytest.LogCaptureFixture) -> None:
+    """What nobody has thought of is logged with its place, without what it was about; the route rests, as ever."""
+    broken = message()
+    broken.document["data"] = object()
+    assert "unexpected TypeError" in str(sent_to("http://127.0.0.1:1/?very-secret", broken).reason)
+    assert "a defect in sending by webhook: TypeError at" in caplog.text
+    assert "very-secret" not in caplog.text
 
 
 def test_private_addresses_are_refused_when_connecting(receiver: Receiver) -> None:

@@ -163,6 +163,31 @@ def test_two_workers_send_each_once(
     assert set(together) == {1}
 
 
+def test_a_failed_delivery_is_tried_again_by_itself(
+    make_desk: Callable[..., Desk], receiver: Receiver, start_delivery: StartWorker
+) -> None:
+    """Each look at a route enqueues the next one: after failures, after a snooze, after a flood; then nothing is left."""
+    desk = make_desk(
+        delivery_retry_seconds_min=0.1,
+        delivery_retry_seconds_max=0.2,
+        delivery_digest_alerts=2,
+        delivery_digest_seconds=1,
+    )
+    receiver.script.extend([answer(500)] * 3)
+    desk.route("webhook", receiver.url)
+    alerts = many_alerts(12)
+    desk.store(*alerts)
+    desk.connection.execute(
+        "UPDATE ledger.alerts SET snoozed_until = now() + interval '1 second' WHERE alert_id = %s",
+        (alerts[0].alert_id,),
+    )
+    start_delivery(desk.settings)
+    wait_until(lambda: desk.states() == ["delivered"] * 12, 20, "all is delivered")
+    assert any("digest" in request.body for request in receiver.requests)
+    left = "SELECT count(*) FROM jobs.procrastinate_jobs WHERE task_name !~ 'sweep'"
+    wait_until(lambda: desk.ledger.one(left) == 0, 10, "no job is left")
+
+
 def test_workers_that_come_together_send_once(desk: Desk, receiver: Receiver) -> None:
     """Eight at the same route at the same moment: one of them sends."""
     receiver.always = answer(200)

@@ -25,6 +25,7 @@ from costledger.sinks.notifications.messages import Message
 from costledger.sinks.notifications.outcome import Outcome
 
 _LOGGER: Final = logging.getLogger("apprise")
+_MAIL: Final = SMTP.clone(cte_type="7bit")
 #: A part of a target that is shorter is no secret, and would blot out common words.
 _SECRET_CHARACTERS_MIN: Final = 5
 #: Colours and signs of messages, in the library's terms.
@@ -69,7 +70,7 @@ def send_email(settings: Settings, target: str, message: Message, now: datetime)
     )
     try:
         with _reasons() as lines, connection as smtp:
-            taken = smtp.sendmail(sender, addresses, mail.as_bytes(policy=SMTP))
+            taken = smtp.sendmail(sender, addresses, mail.as_bytes())
     except (OSError, smtplib.SMTPException) as error:
         return Outcome.failed(_without_secrets(f"mail server: {type(error).__name__}: {error}", server))
     return Outcome() if taken else Outcome.failed(_why(lines, server, "the mail server did not take it"))
@@ -77,7 +78,8 @@ def send_email(settings: Settings, target: str, message: Message, now: datetime)
 
 def build_email(sender: str, recipients: list[str], message: Message, now: datetime) -> EmailMessage:
     """The email of a message, as text with HTML beside it."""
-    mail = EmailMessage()
+    # In characters of seven bits: no server needs to be asked what it can.
+    mail = EmailMessage(policy=_MAIL)
     mail["Subject"] = message.subject
     mail["From"] = f"costledger <{sender}>"
     mail["To"] = ", ".join(recipients)
@@ -95,6 +97,7 @@ def send_chat(settings: Settings, target: str, message: Message) -> Outcome:
     if plugin is None:
         return Outcome.failed("the target is not understood")
     plugin.socket_connect_timeout = plugin.socket_read_timeout = settings.delivery_timeout_http_seconds
+    plugin.overflow_mode = "split"  # what is too long for one message becomes several
     plugin.include_image = False  # apprise's own, from a server of others
     plugin.request_rate_per_sec = 0  # waits between messages are ours: one at a time, and a digest for floods
     # What is in Markdown's format is not converted: Teams' cards would show the escapes.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from datetime import UTC, datetime
 from typing import Final, Protocol
 from uuid import uuid4
@@ -15,6 +16,8 @@ from costledger.sinks.notifications.outcome import Outcome, within
 from costledger.sinks.notifications.people import send_chat, send_email
 from costledger.sinks.notifications.targets import Channel
 from costledger.sinks.notifications.webhook import post
+
+logger = logging.getLogger(__name__)
 
 #: An attempt has several steps (connect, greet, log in, send), each with the timeout of the settings.
 _STEPS: Final = 3
@@ -58,7 +61,14 @@ def send(settings: Settings, endpoint: Endpoint, message: Message, now: datetime
             return send_email(settings, endpoint.target, message, now)
         return send_chat(settings, endpoint.target, message)
 
-    return within(attempt_seconds_max(settings), f"send {channel}", attempt)
+    try:
+        return within(attempt_seconds_max(settings), f"send {channel}", attempt)
+    except Exception as error:  # noqa: BLE001 - one target that cannot be coped with must not hold up the others
+        # Its text and its variables may hold secrets; where it was raised does not.
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        kind = type(error).__name__
+        logger.error("a defect in sending by %s: %s at %s:%s", channel, kind, where.filename, where.lineno)  # noqa: TRY400 - the text of the exception may hold secrets
+        return Outcome.failed(f"unexpected {kind}: see the log")
 
 
 def trial_message() -> Message:

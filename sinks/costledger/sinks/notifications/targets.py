@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+import httpx
+
 from costledger.schemas.errors import InvalidValue
 from costledger.sinks.notifications.addresses import is_public, literal
 
@@ -98,8 +100,8 @@ def _check_webhook(text: str, parts: SplitResult, host: str, *, allow_private: b
 def _split(text: str) -> SplitResult:
     try:
         parts = urlsplit(text)
-        _ = parts.port  # is checked when it is asked for
-    except ValueError:
+        _ = parts.port, httpx.URL(text)  # a port is checked when it is asked for; who sends must understand it too
+    except (ValueError, httpx.InvalidURL):
         raise _refused(text, "a URL") from None
     return parts
 

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Final
-from urllib.parse import urlsplit
 
 import httpx
 from standardwebhooks import Webhook
@@ -39,14 +38,14 @@ def post(settings: Settings, url: str, secret: str, message: Message, now: datet
     Connects to the very address that was checked. `now` is the time of this attempt, which is signed: receivers refuse
     old ones. Blocking; each read and write is bounded, the whole is not (see `outcome.within`).
     """
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    parsed = httpx.URL(url)
+    host = parsed.raw_host.decode("ascii")
+    port = parsed.port or (443 if parsed.scheme == "https" else 80)
     try:
         address = resolve(host, port, allow_private=settings.delivery_allow_private_targets)
         body = message.body()
-        headers = {"Host": parts.netloc, **signed_headers(secret, message, body, now)}
-        pinned = httpx.URL(url).copy_with(host=address, port=port)
+        headers = {"Host": parsed.netloc.decode("ascii"), **signed_headers(secret, message, body, now)}
+        pinned = parsed.copy_with(host=address, port=port)
         timeout = settings.delivery_timeout_http_seconds
         with (
             httpx.Client(verify=_tls(), timeout=timeout, follow_redirects=False, trust_env=False) as client,
@@ -58,6 +57,8 @@ def post(settings: Settings, url: str, secret: str, message: Message, now: datet
             return _outcome(answer, text, now)
     except ForbiddenAddress as error:
         return Outcome.failed(str(error))
+    except UnicodeError:
+        return Outcome.failed("name not found: no host can have this name")
     except httpx.TimeoutException as error:
         return Outcome.failed(f"{_words(type(error))} after {timeout:g} s")
     except (httpx.HTTPError, OSError, ssl.SSLError) as error:
