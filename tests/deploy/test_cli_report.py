@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -48,7 +47,7 @@ def report_cli(tmp_path: Path, kafka: KafkaServer, api_database: str, redis_url:
 
 
 def test_a_report_by_hand_is_the_stored_one(report_cli: Cli, api_database: str) -> None:
-    """Made once and stored; text, HTML, CSV and JSON are of the same figures; anew only with --refresh."""
+    """Made once and stored; text, CSV and JSON are of the same figures; anew only with --refresh."""
     arguments = ("report", "daily", "--date", DAY.isoformat())
     first = report_cli.json(*arguments)
     assert (first["stored"], first["revision"], first["date"]) == (True, 1, DAY.isoformat())
@@ -58,12 +57,9 @@ def test_a_report_by_hand_is_the_stored_one(report_cli: Cli, api_database: str) 
         connection.execute("UPDATE ledger.daily_totals SET amount = 2")
     assert {**first, **content} == first
     assert handed_over is None
-    text = report_cli(*arguments).stdout
-    assert "12.35 USD" in text
+    assert "12.35 USD" in report_cli(*arguments).stdout
     rows = list(csv.DictReader(report_cli(*arguments, "--format", "csv").stdout.splitlines()))
     assert (rows[0]["section"], rows[0]["usd"]) == ("total", "12.345678901234")
-    assert "<h1" in report_cli(*arguments, "--format", "html").stdout
-    assert json.loads(report_cli(*arguments, "--format", "json").stdout) == first
     anew = report_cli.json(*arguments, "--refresh")
     assert (anew["revision"], anew["totals"]["total"]) == (2, "2.00")
     (listed,) = report_cli.json("report", "list")["reports"]
