@@ -24,6 +24,15 @@ from costledger.schemas.settings import Settings
 COMMANDS = {
     *("budget delete", "budget get", "budget set", "demo", "doctor", "emit", "import focus", "import llm-trace"),
     *("api", "token"),
+    *(
+        "deliveries list",
+        "deliveries retry",
+        "routes add",
+        "routes enable",
+        "routes list",
+        "routes remove",
+        "routes test",
+    ),
     *("outbox create", "outbox relay", "outbox status"),
     *(
         "migrate",
@@ -93,6 +102,15 @@ def test_every_command_explains_itself(path: str, capsys: pytest.CaptureFixture[
         ("demo", "--seconds", "0"),
         ("quarantine", "replay"),
         *("api", "token"),
+        *(
+            "deliveries list",
+            "deliveries retry",
+            "routes add",
+            "routes enable",
+            "routes list",
+            "routes remove",
+            "routes test",
+        ),
         *("outbox create", "outbox relay", "outbox status"),
         RERATE[:-1],
         (*RERATE, "some day"),

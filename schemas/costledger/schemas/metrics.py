@@ -107,15 +107,17 @@ MONTH_TOTAL: Final = Metric(
 # Alert delivery
 _DELIVERY_SECONDS: Final = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 21_600.0, 86_400.0)
 DELIVERIES: Final = Metric(
-    "costledger_deliveries",
+    "costledger_alert_deliveries",
     "counter",
     "alerts on their way to people: delivered, given up (dead), acknowledged before (suppressed); attempts that failed",
     ("channel", "outcome"),
 )
-DELIVERIES_PENDING: Final = Metric("costledger_pending_deliveries", "gauge", "alerts not yet sent", ("channel",))
-DELIVERIES_DEAD: Final = Metric("costledger_dead_deliveries", "gauge", "alerts given up, and not retried", ("channel",))
+DELIVERIES_PENDING: Final = Metric("costledger_pending_alert_deliveries", "gauge", "alerts not yet sent", ("channel",))
+DELIVERIES_DEAD: Final = Metric(
+    "costledger_dead_alert_deliveries", "gauge", "alerts given up, and not retried", ("channel",)
+)
 DELIVERY_SECONDS: Final = Metric(
-    "costledger_delivery_seconds",
+    "costledger_alert_delivery_seconds",
     "histogram",
     "from the alert in the ledger to its delivery",
     ("channel",),

@@ -155,6 +155,14 @@ class Desk:
 
 
 @pytest.fixture
+def ledger(api_database: str) -> Iterator[Ledger]:
+    """A fresh migrated database: a copy, which takes a tenth of migrating."""
+    ledger = Ledger(api_database)
+    yield ledger
+    ledger.connection.close()
+
+
+@pytest.fixture
 def receive() -> Iterator[Callable[..., Receiver]]:
     """Start HTTP servers; stopped at the end."""
     started: list[Receiver] = []

@@ -241,7 +241,7 @@ def test_a_snooze_that_is_taken_back_is_over_at_once(desk: Desk, receiver: Recei
     values = {("deliveries", "suppressed"): 1, ("pending", None): 1, ("dead", None): 0}
     for (name, outcome), value in values.items():
         labels = {"channel": "webhook"} | ({"outcome": outcome} if outcome else {})
-        metric = "costledger_deliveries_total" if name == "deliveries" else f"costledger_{name}_deliveries"
+        metric = "costledger_alert_deliveries_total" if name == "deliveries" else f"costledger_{name}_alert_deliveries"
         assert registry.get_sample_value(metric, labels) == value
 
 
