@@ -24,6 +24,7 @@ from costledger.schemas.settings import Settings
 COMMANDS = {
     *("budget delete", "budget get", "budget set", "demo", "doctor", "emit", "import focus", "import llm-trace"),
     *("api", "token"),
+    *("report daily", "report list", "report weekly", "scheduler"),
     *(
         "deliveries list",
         "deliveries retry",
