@@ -119,7 +119,7 @@ def test_the_scheduler_is_a_process(report_cli: Cli, tmp_path: Path, api_databas
         with DIRECT.open(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
             metrics = answer.read().decode()
         assert "costledger_hourly_total_usd" in metrics
-        assert "costledger_pending_deliveries" in metrics
+        assert "costledger_pending_alert_deliveries" in metrics
     finally:
         process.terminate()
         assert process.wait(10) == 0
