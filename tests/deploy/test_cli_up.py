@@ -17,7 +17,7 @@ from tests.deploy.conftest import COMMAND, Up, clean_environment
 from tests.fixtures.providers import apache_problem, apache_required
 from tests.fixtures.wait import wait_until
 
-WORKERS = ("stream", "sink", "notifier", "api")
+WORKERS = ("stream", "sink", "notifier", "scheduler", "api")
 HEAL_SECONDS_MAX = 120.0
 HEADER = "TIMESTAMP,ContextTokens,GeneratedTokens\r\n"
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "export",
     *("budget delete", "budget get", "budget set", "demo", "doctor", "emit", "import focus", "import llm-trace"),
     *("api", "token"),
+    *("report daily", "report list", "report weekly", "scheduler"),
     *(
         "deliveries list",
         "deliveries retry",

@@ -19,7 +19,7 @@ TABLES = {
     *("entries", "entries_default", "hourly_totals", "daily_totals", "sink_offsets", "quarantine", "users"),
     *("budgets", "budget_outbox", "alerts", "alert_deliveries", "reports", "prices"),
 }
-VIEWS = {"costs", "costs_hourly", "costs_daily", "focus", "budgets", "alerts", "completeness", "prices"}
+VIEWS = {"costs", "costs_hourly", "costs_daily", "focus", "budgets", "alerts", "completeness", "prices", "reports"}
 
 
 def insert(ledger: Ledger, occurred_at: datetime, offset: int = 0) -> None:

@@ -21,7 +21,7 @@ from costledger.schemas.settings import PREFIX, Settings, load_settings
 #: What keeps the totals and the ledger; in the order in which they are started.
 LEDGER_WORKERS: Final[tuple[WorkerName, ...]] = ("stream", "sink", "notifier")
 #: What `up` starts beside them, for people. Another worker is added here, and nowhere else.
-PEOPLE_WORKERS: Final[tuple[WorkerName, ...]] = ("api",)
+PEOPLE_WORKERS: Final[tuple[WorkerName, ...]] = ("scheduler", "api")
 WORKERS: Final = (*LEDGER_WORKERS, *PEOPLE_WORKERS)
 READY_TIMEOUT_SECONDS: Final = 60.0
 _TICK_SECONDS: Final = 0.1

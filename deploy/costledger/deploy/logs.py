@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from costledger.schemas.settings import Settings
 
 #: Libraries that say at INFO what is of no use to an operator.
-_QUIET: Final = ("aiokafka", "faust", "mode", "yoyo", "kafka", "asyncio")
+_QUIET: Final = ("aiokafka", "faust", "mode", "yoyo", "kafka", "asyncio", "procrastinate", "apprise")
 
 
 def configure_logging(settings: Settings, *, least: str | None = None) -> None:

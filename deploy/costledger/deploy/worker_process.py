@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from costledger.schemas.settings import Settings
 
-WorkerName = Literal["stream", "sink", "notifier", "api"]
+WorkerName = Literal["stream", "sink", "notifier", "scheduler", "api"]
 
 
 class Worker(Protocol):

@@ -80,6 +80,30 @@ NOTIFIER_ALERTS: Final = Metric("costledger_notifier_alerts", "counter", "alerts
 NOTIFIER_REPEATED: Final = Metric("costledger_notifier_repeated_alerts", "counter", "alerts that were stored before")
 NOTIFIER_LAG: Final = Metric("costledger_notifier_lag_alerts", "gauge", "alerts not yet stored", ("partition",))
 
+# Scheduler
+SCHEDULER_REPORTS: Final = Metric("costledger_scheduler_reports", "counter", "reports made", ("kind",))
+SCHEDULER_FAILURES: Final = Metric(
+    "costledger_scheduler_failures", "counter", "periodic work that failed and is tried again", ("work",)
+)
+SCHEDULER_JOBS: Final = Metric("costledger_scheduler_jobs", "gauge", "jobs that are not done", ("state",))
+SCHEDULER_DELIVERIES: Final = Metric(
+    "costledger_scheduler_report_deliveries",
+    "gauge",
+    "reports not delivered to a recipient; dead: given up",
+    ("state",),
+)
+SWEEP_MISSED: Final = Metric(
+    "costledger_sweep_missed_spikes", "counter", "users above their hourly limit of whom no alert told"
+)
+HOUR_TOTAL: Final = Metric("costledger_hourly_total_usd", "gauge", "cost of all users in the last full hour (UTC)")
+HOUR_USERS: Final = Metric("costledger_hourly_active_users", "gauge", "users with events in the last full hour (UTC)")
+HOUR_SPIKES: Final = Metric(
+    "costledger_hourly_spike_users", "gauge", "users above their hourly limit in the last full hour"
+)
+MONTH_TOTAL: Final = Metric(
+    "costledger_month_total_usd", "gauge", "cost of all users in the month (UTC) up to the last full hour"
+)
+
 # Alert delivery
 _DELIVERY_SECONDS: Final = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 21_600.0, 86_400.0)
 DELIVERIES: Final = Metric(

@@ -96,6 +96,14 @@ def period_of_label(kind: PeriodKind, label: str, time_zone: str = "UTC") -> Per
     return period_at(kind, _instant(civil, time_zone), time_zone)
 
 
+def instant_of(civil: datetime, time_zone: str) -> int:
+    """When a civil time (without a zone) is reached, Unix microseconds.
+
+    Of a time that the zone has twice, the first; where the zone skips it, the first instant after the gap.
+    """
+    return _instant(civil, time_zone)
+
+
 def _hour_at(instant_us: int, time_zone: str) -> Period:
     where = zone(time_zone)
     local = from_microseconds(instant_us).astimezone(where)

@@ -18,6 +18,7 @@ _GUARD_PREFIX: Final = "costledger:guard:{"
 _CACHE_PREFIX: Final = "costledger:dedup:{"
 _SHARED_CACHE_PREFIX: Final = "costledger:dedup-shared:{"
 _LOOKUPS_PREFIX: Final = "costledger:lookups:{"
+_REPORT_PREFIX: Final = "costledger:report:"
 #: The periods that have totals in Redis.
 TOTAL_KINDS: Final = (PeriodKind.HOUR, PeriodKind.DAY, PeriodKind.MONTH)
 #: What SCAN is asked for to find all totals. It may find other keys too: see `parse_totals_key`.
@@ -58,3 +59,8 @@ def cache_prefix(cache: str, user_id: str | None) -> str:
 def lookups_key(user_id: str, day: str) -> str:
     """The counts of a user's lookups on a UTC day, for example 2026-11-23."""
     return f"{_LOOKUPS_PREFIX}{user_id}}}:{day}"
+
+
+def report_key(kind: str, day: str) -> str:
+    """A report as it is in the ledger, of a kind (daily, weekly) and a date, for example 2026-11-23."""
+    return f"{_REPORT_PREFIX}{kind}:{day}"

@@ -47,7 +47,7 @@ def up(
         ),
     ] = "auto",
 ) -> None:
-    """Run the whole system on this machine: broker, PostgreSQL, Redis, stream worker, sink, notifier, API.
+    """Run the whole system on this machine: broker, PostgreSQL, Redis, stream worker, sink, notifier, scheduler, API.
 
     Prints `ready` on stdout when all of it works. A worker that dies is started again after 0.5 to 30 seconds.
     SIGTERM and Ctrl-C drain and stop all of it. Logs: the directory `logs` in the data directory.

@@ -1,4 +1,4 @@
-"""`costledger stream`, `sink`, `notifier`, `api`: one process each, to be run by a supervisor or as containers."""
+"""`costledger stream`, `sink`, `notifier`, `scheduler`, `api`: one process each, for a supervisor or as containers."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Processes")(stream)
     app.command(rich_help_panel="Processes")(sink)
     app.command(rich_help_panel="Processes")(notifier)
+    app.command(rich_help_panel="Processes")(scheduler)
     app.command(rich_help_panel="Processes")(api)
 
 
@@ -70,6 +71,22 @@ def notifier(supervisor: SupervisorOption = None, listener: ListenerOption = Non
         return Notifier
 
     run_worker("notifier", build, supervisor, listener)
+
+
+def scheduler(supervisor: SupervisorOption = None, listener: ListenerOption = None) -> None:
+    """Make reports when they are due, sweep every hour, and deliver to people.
+
+    Any number may run: each report is made once and sent once. After a downtime the last 7 days and 4 weeks are made up
+    for. SIGTERM or Ctrl-C drain it within 10 seconds. Metrics and health: port 9104
+    (COSTLEDGER_SCHEDULER_METRICS_PORT). Exit code 0 drained, 1 anything unexpected.
+    """
+
+    def build() -> Build:
+        from costledger.sinks.jobs.scheduler import Scheduler
+
+        return Scheduler
+
+    run_worker("scheduler", build, supervisor, listener)
 
 
 def api(supervisor: SupervisorOption = None, listener: ListenerOption = None) -> None:

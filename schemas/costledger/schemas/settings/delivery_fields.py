@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
@@ -43,6 +45,29 @@ class DeliveryFields(BaseSettings):
         pattern=r"^(MON|TUE|WED|THU|FRI|SAT|SUN) ([01]\d|2[0-3]):[0-5]\d$",
         description="day and time of the weekly analysis, of the seven days before",
     )
+    report_recipients: SecretStr | None = Field(
+        None,
+        description="who gets the reports (JSON list of mail addresses, Slack or Teams webhooks, or apprise URLs for "
+        "these: mailtos://, slack://, workflows://); none: nobody",
+    )
+    report_wait_minutes: float = Field(
+        60,
+        ge=0,
+        le=24 * 60,
+        description="how long a report waits for a ledger that is behind; then it is made, marked as incomplete",
+    )
+    report_timeout_seconds: float = Field(300, gt=0, le=3600, description="longest statement of a report in PostgreSQL")
+    report_file_metadata_key: str = Field(
+        "file_id",
+        min_length=1,
+        max_length=128,
+        description="name in the events' metadata of the file that was worked on",
+    )
+    report_file_limit_usd: Decimal = Field(
+        Decimal(1), ge=0, le=10_000, description="users above so much per file are in the weekly analysis, USD"
+    )
+    jobs_concurrency: int = Field(8, ge=1, le=64, description="jobs that one scheduler runs at the same time")
+    jobs_keep_days: int = Field(14, ge=1, le=3660, description="days that finished and failed jobs are kept")
     report_cache_days: int = Field(30, ge=1, le=3660, description="days that a report stays in Redis")
     scheduler_metrics_port: int = Field(
         9104, ge=0, le=65_535, description="port of the scheduler's metrics; 0 takes a free one"

@@ -92,7 +92,7 @@ def _explained(error: ValidationError) -> str:
     for problem in error.errors(include_url=False):
         name = ".".join(str(part) for part in problem["loc"])
         # The value of a secret must not reach a log.
-        secret = any(part in name for part in ("password", "url", "token_key"))
+        secret = any(part in name for part in ("password", "url", "token_key", "recipients"))
         value = "" if secret else f" is {problem.get('input')!r}"
         lines.append(f"{PREFIX}{name.upper()}{value}: {problem['msg']}")
     return "\n".join(lines)

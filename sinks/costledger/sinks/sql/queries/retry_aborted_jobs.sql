@@ -1,5 +1,10 @@
 -- Jobs that a worker left when it was told to stop and could wait no longer, back into the queue.
-UPDATE procrastinate_jobs
+UPDATE procrastinate_jobs AS job
 SET status = 'todo', scheduled_at = now(), worker_id = NULL
-WHERE status = 'aborted'
-RETURNING id
+WHERE job.status = 'aborted'
+  -- Two of one queueing lock cannot wait together: this one has to wait until the other has begun.
+  AND NOT EXISTS (
+      SELECT FROM procrastinate_jobs AS waiting
+      WHERE waiting.status = 'todo' AND waiting.queueing_lock = job.queueing_lock
+  )
+RETURNING job.id

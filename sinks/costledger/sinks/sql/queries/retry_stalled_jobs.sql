@@ -8,5 +8,10 @@ FROM (
           SELECT FROM procrastinate_workers AS worker
           WHERE worker.id = job.worker_id AND worker.last_heartbeat >= now() - make_interval(secs => %(silent_seconds)s)
       )
+      -- Two of one queueing lock cannot wait together: this one has to wait until the other has begun.
+      AND NOT EXISTS (
+          SELECT FROM procrastinate_jobs AS waiting
+          WHERE waiting.status = 'todo' AND waiting.queueing_lock = job.queueing_lock
+      )
     FOR UPDATE OF job SKIP LOCKED
 ) AS stalled

@@ -1,0 +1,128 @@
+"""What the scheduler does every minute: look what is due by the clock and not done by the ledger, and do it.
+
+Nothing depends on a minute not being missed: after a downtime the next one makes up for it, within bounds. Every part is
+repeatable; that a period has one report is the primary key of `ledger.reports`, whoever makes it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+import psycopg
+import redis
+
+from costledger.schemas.money import usd_text
+from costledger.schemas.settings import Settings
+from costledger.schemas.times import from_microseconds, rfc3339, to_microseconds
+from costledger.sinks.database import Connection
+from costledger.sinks.jobs.observation import SchedulerMetrics
+from costledger.sinks.queries import query
+from costledger.sinks.reports import sweep
+from costledger.sinks.reports.handover import hand_over
+from costledger.sinks.reports.making import make_due_report
+from costledger.sinks.reports.periods import Schedule
+from costledger.sinks.reports.store import cache_owed
+from costledger.sinks.reports.watermark import read_watermark
+
+logger = logging.getLogger(__name__)
+
+#: Everything that may still be due began after this long ago.
+_LOOK_BACK: Final = timedelta(weeks=8)
+
+
+class Ticker:
+    """One look at what is due. `clock` gives Unix microseconds; `connect` a connection as the ledger's writer."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        connect: Callable[[], Connection],
+        client: redis.Redis,
+        metrics: SchedulerMetrics,
+        clock: Callable[[], int],
+    ) -> None:
+        self._settings = settings
+        self._connect = connect
+        self._redis = client
+        self._metrics = metrics
+        self._clock = clock
+        self._schedule = Schedule.of(settings)
+
+    def tick(self) -> None:
+        """Do what is due. A part that fails is logged and counted, holds no other part up, and is tried the next time.
+
+        Raises `psycopg.Error` where there is no connection.
+        """
+        with self._connect() as connection:
+            parts: dict[str, Callable[[Connection], None]] = {
+                "housekeeping": self._keep_house,
+                "sweep": self._sweep,
+                "reports": self._report,
+                "cache": self._cache,
+            }
+            for name, part in parts.items():
+                try:
+                    part(connection)
+                except (psycopg.Error, redis.RedisError):
+                    self._metrics.failed(name)
+                    logger.exception("%s failed, again in a minute", name)
+                if connection.closed:
+                    return
+
+    def _done(self, connection: Connection) -> tuple[int | None, set[tuple[str, int]]]:
+        """Since when anything is due (None: nothing is yet), and the kinds and starts of what is done."""
+        ((began,),) = connection.execute(query("jobs_began")).fetchall() or [(None,)]
+        since = from_microseconds(self._clock()) - _LOOK_BACK
+        rows = connection.execute(query("periods_done"), {"since": since})
+        return None if began is None else to_microseconds(began), {
+            (kind, to_microseconds(start)) for kind, start in rows
+        }
+
+    def _report(self, connection: Connection) -> None:
+        began_us, done = self._done(connection)
+        if began_us is None:
+            return
+        now_us = self._clock()
+        for period in self._schedule.due(now_us, began_us, done):
+            stored = make_due_report(connection, self._settings, period, now_us)
+            if stored is None:
+                continue
+            queued = hand_over(connection, self._settings, stored)
+            self._metrics.made(period.kind.value)
+            logger.info("the %s report of %s is made, for %d recipients", period.kind.value, period.label, queued)
+
+    def _sweep(self, connection: Connection) -> None:
+        began_us, done = self._done(connection)
+        if began_us is None:
+            return
+        now_us = self._clock()
+        swept = {start_us for kind, start_us in done if kind == sweep.KIND}
+        for hour in sweep.due_hours(now_us, began_us, swept):
+            watermark = read_watermark(connection, self._settings, hour.end_us)
+            if not watermark.complete and now_us < hour.end_us + sweep.WAIT_US:
+                continue
+            found = sweep.read_sweep(connection, self._settings, hour, watermark)
+            if not sweep.store_sweep(connection, found):
+                continue
+            self._metrics.missed(len(found.missed))
+            for spike in found.missed[: sweep.MISSED_MAX]:
+                logger.error(
+                    "no alert told of a spike: %s has spent %s USD, of at most %s, in the hour from %s",
+                    spike.user_id,
+                    usd_text(spike.amount),
+                    usd_text(spike.limit),
+                    rfc3339(spike.period_start_us),
+                )
+
+    def _cache(self, connection: Connection) -> None:
+        cache_owed(connection, self._redis, self._settings)
+
+    def _keep_house(self, connection: Connection) -> None:
+        """Delete jobs that ended long ago; make the partitions of this month and the next ahead of time."""
+        connection.execute(query("delete_old_jobs"), {"days": self._settings.jobs_keep_days})
+        today = from_microseconds(self._clock()).date()
+        after = (today.replace(day=1) + timedelta(days=32)).replace(day=1)
+        connection.execute("SELECT ledger.ensure_partitions(%s, %s)", (today, after))

@@ -1,0 +1,134 @@
+"""Reports to people: each report once to each recipient, at least once where a mail server's answer is lost.
+
+A row of `ledger.report_deliveries` is what has to be done; its job is only the wake-up call. Rows and jobs come from the
+transaction that marks the report as handed over. Retries are those of alerts.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from costledger.schemas.settings import Settings
+from costledger.schemas.times import to_microseconds
+from costledger.sinks.database import Connection
+from costledger.sinks.jobs.queue import defer_in
+from costledger.sinks.notifications.outcome import Outcome
+from costledger.sinks.notifications.schedule import RetryPlan
+from costledger.sinks.notifications.sending import attempt_seconds_max
+from costledger.sinks.queries import query
+from costledger.sinks.reports.periods import ReportKind, ReportPeriod
+from costledger.sinks.reports.recipients import Recipient, recipients
+from costledger.sinks.reports.store import StoredReport, find_report
+
+logger = logging.getLogger(__name__)
+
+#: The task of a delivery.
+DELIVER_TASK: Final = "reports:deliver"
+#: A claim outlasts the longest attempt by so much.
+_LEASE_MARGIN_SECONDS: Final = 5.0
+
+#: One attempt to send a report.
+Send = Callable[[Settings, Recipient, StoredReport], Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """A delivery that is ours for a while: what it is of, which attempt it is, its age, and the database's time."""
+
+    period: ReportPeriod
+    attempts: int
+    age: timedelta
+    now: datetime
+
+
+def hand_over(connection: Connection, settings: Settings, stored: StoredReport) -> int:
+    """Queue the deliveries of a stored report; returns how many. A second time it queues nothing."""
+    key = _key(stored.report.period)
+    with connection.transaction():
+        if connection.execute(query("report_handed_over"), key).rowcount == 0:
+            return 0
+        added = []
+        for recipient in recipients(settings):
+            values = {**key, "target_sha256": recipient.fingerprint, "target": recipient.shown}
+            if connection.execute(query("insert_report_delivery"), values).rowcount:
+                added.append(_job(key, recipient.fingerprint))
+        defer_in(connection, DELIVER_TASK, *added)
+    return len(added)
+
+
+def deliver(connection: Connection, settings: Settings, send: Send, arguments: dict[str, Any]) -> str:
+    """Send one report to one recipient, if that is still to be done; returns what became of it.
+
+    `delivered`; `pending`: the next attempt is queued, with waits that double from 5 s to 1 h (settings); `dead`: given
+    up after 72 hours (settings), which metrics show; `done` before; `claimed` by another job, and looked at again later.
+    """
+    key = {
+        "kind": str(arguments["kind"]),
+        "period_start": datetime.fromisoformat(arguments["period_start"]),
+        "target_sha256": bytes.fromhex(arguments["target"]),
+    }
+    claim = _claim(connection, key, attempt_seconds_max(settings) + _LEASE_MARGIN_SECONDS)
+    if isinstance(claim, str):
+        return claim
+    # No transaction is open: a mail server may take its time.
+    outcome = _attempt(connection, settings, send, key, claim.period)
+    with connection.transaction():
+        if outcome.delivered:
+            connection.execute(query("report_delivered"), key)
+            return "delivered"
+        plan = RetryPlan.of(settings)
+        dead = outcome.gone or claim.age > plan.dead_after
+        state = "dead" if dead else "pending"
+        connection.execute(query("report_delivery_failed"), {**key, "state": state, "last_error": outcome.reason})
+        if dead:
+            logger.error("a %s report is given up after %d attempts: %s", key["kind"], claim.attempts, outcome.reason)
+        else:
+            chance = random.random()  # noqa: S311 - spreads retries; nothing secret
+            wait = plan.wait(claim.attempts, chance, outcome.retry_after_seconds)
+            logger.warning("a %s report was not taken, again in %s: %s", key["kind"], wait, outcome.reason)
+            _defer(connection, key, claim.now + wait)
+        return state
+
+
+def _claim(connection: Connection, key: dict[str, Any], lease_seconds: float) -> _Claim | str:
+    """Take a pending delivery for a while, so that a second job of it sends nothing; or say why not."""
+    with connection.transaction():
+        row = connection.execute(query("claim_report_delivery"), {**key, "lease_seconds": lease_seconds}).fetchone()
+        if row is not None:
+            day, time_zone, start, end, attempts, age, now = row
+            period = ReportPeriod(ReportKind(key["kind"]), day, time_zone, to_microseconds(start), to_microseconds(end))
+            return _Claim(period, attempts, age, now)
+        held = connection.execute(query("held_report_delivery"), key).fetchone()
+        if held is None:
+            return "done"
+        # Whoever holds it may have died in the middle: looked at again when the claim is over.
+        _defer(connection, key, held[0])
+        return "claimed"
+
+
+def _attempt(
+    connection: Connection, settings: Settings, send: Send, key: dict[str, Any], period: ReportPeriod
+) -> Outcome:
+    recipient = next((one for one in recipients(settings) if one.fingerprint == key["target_sha256"]), None)
+    if recipient is None:
+        return Outcome.failed("the recipient is no longer in the settings", gone=True)
+    stored = find_report(connection, period)
+    assert stored is not None  # noqa: S101 - the delivery refers to it
+    return send(settings, recipient, stored)
+
+
+def _defer(connection: Connection, key: dict[str, Any], at: datetime) -> None:
+    defer_in(connection, DELIVER_TASK, _job(key, key["target_sha256"]), schedule_at=at)
+
+
+def _key(period: ReportPeriod) -> dict[str, Any]:
+    return {"kind": period.kind.value, "period_start": period.start}
+
+
+def _job(key: dict[str, Any], fingerprint: bytes) -> dict[str, Any]:
+    return {"kind": key["kind"], "period_start": key["period_start"].isoformat(), "target": fingerprint.hex()}
