@@ -51,6 +51,11 @@ class Calendar:
         day = self.days.get(self.buckets(hour_key).day.label)
         return None if day is None else day.hours.get(hour_key)
 
+    def is_held(self, day_label: str) -> bool:
+        """Whether a day has events with an amount."""
+        day = self.days.get(day_label)
+        return day is not None and bool(day.hours)
+
     def hour_before(self, hour_key: int) -> int:
         """The key of the hour that ends where this one begins: where a zone changes its offset, not always 60 minutes."""
         return self.buckets(hour_key - 1).hour_key
