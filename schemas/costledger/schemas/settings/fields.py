@@ -154,10 +154,10 @@ class Settings(ApiFields, DeliveryFields, BaseSettings):
     spike_usual_least_usd: Decimal = Field(Decimal(1), ge=0, description="an hour below this is no relative spike, USD")
 
     anomaly_deviations: int = Field(
-        6, ge=1, le=1000, description="a service's hour is an anomaly above the usual amount and so many deviations"
+        8, ge=1, le=1000, description="a service's hour is an anomaly above the usual amount and so many deviations"
     )
     anomaly_least_percent: int = Field(
-        20, ge=0, le=10_000, description="a deviation is at least so many percent of the usual amount"
+        30, ge=0, le=10_000, description="a deviation is at least so many percent of the usual amount"
     )
     anomaly_least_usd: Decimal = Field(Decimal("0.02"), ge=0, description="a deviation is at least so much, USD")
     anomaly_weeks_min: int = Field(

@@ -11,7 +11,6 @@ Nothing that can be dropped from the state is looked at, so that a replay finds 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from statistics import median_low
 from typing import Final
 
@@ -25,18 +24,9 @@ WEEKS_MAX: Final = 5
 _DAYS_MAX: Final = 7 * WEEKS_MAX + 4
 #: Hours with cost that are looked at, where hours of the day are not told apart: a week of them, at least a day.
 _COST_HOURS_MAX: Final = 168
-_COST_HOURS_MIN: Final = 24
+_COST_HOURS_MIN: Final = 12
 #: The deviation of a normal distribution, as a multiple of the median absolute deviation.
 _DEVIATION_PER_MAD: Final = (14_826, 10_000)
-
-
-def baseline(samples: list[int], rules: Rules) -> ServiceBaseline:
-    """The usual amount and the limit for samples in 1e-12 USD, at least one."""
-    usual = median_low(samples)
-    mad = median_low([abs(sample - usual) for sample in samples])
-    numerator, denominator = _DEVIATION_PER_MAD
-    deviation = max(mad * numerator // denominator, usual * rules.anomaly_least_percent // 100, rules.anomaly_least)
-    return ServiceBaseline(usual, usual + rules.anomaly_deviations * deviation)
 
 
 def service_baseline(
@@ -45,17 +35,33 @@ def service_baseline(
     """What is usual for a service in an hour ("00" to "23"), by these weeks; None where the history is too short."""
     if len(weeks) < rules.anomaly_weeks_min:
         return None
-    choices: list[Callable[[], list[int]]] = [
-        lambda: list(_amounts_at(calendar, [label for week in weeks for label in week], hour, service)),
-        lambda: _latest_costs(calendar, weeks, service),
-    ]
+    daily = _amounts_at(calendar, weeks, hour, service)
+    costs = [amount for amount in daily if amount > 0]
     if len(weeks) >= rules.anomaly_slot_weeks_min:
-        choices.insert(0, lambda: list(_amounts_at(calendar, [week[-1] for week in weeks], hour, service)))
-    for choice in choices:
-        samples = choice()
-        if samples and median_low(samples) > 0:
-            return baseline(samples, rules)
-    return None
+        weekly = daily[6::7]
+        if median_low(weekly) > 0:
+            return baseline(weekly, costs, rules)
+    if 2 * len(costs) <= len(daily):
+        costs = _latest_costs(calendar, weeks, service)
+    return baseline(costs, costs, rules) if costs else None
+
+
+def baseline(samples: list[int], wider: list[int], rules: Rules) -> ServiceBaseline:
+    """The usual amount and the limit for samples in 1e-12 USD, at least one.
+
+    Few samples may be alike by chance: the deviation is at least that of `wider`.
+    """
+    usual = median_low(samples)
+    numerator, denominator = _DEVIATION_PER_MAD
+    mad = max(_mad(samples), _mad(wider))
+    least = max(usual * rules.anomaly_least_percent // 100, rules.anomaly_least)
+    return ServiceBaseline(usual, usual + rules.anomaly_deviations * max(mad * numerator // denominator, least))
+
+
+def _mad(samples: list[int]) -> int:
+    """The median absolute deviation."""
+    middle = median_low(samples)
+    return median_low([abs(sample - middle) for sample in samples])
 
 
 def known_weeks(calendar: Calendar, day_label: str, oldest: str) -> list[tuple[str, ...]]:
@@ -72,15 +78,15 @@ def known_weeks(calendar: Calendar, day_label: str, oldest: str) -> list[tuple[s
     return [labels[7 * week : 7 * week + 7] for week in weeks if week in active]
 
 
-def _amounts_at(calendar: Calendar, labels: list[str], hour: str, service: str) -> Iterator[int]:
-    """What the service cost in an hour of the day on these days; 0 where the hour has no events."""
-    for label in labels:
+def _amounts_at(calendar: Calendar, weeks: list[tuple[str, ...]], hour: str, service: str) -> list[int]:
+    """What the service cost in an hour of each day of the weeks; 0 where the hour has no events, or clocks skip it."""
+    amounts = []
+    for label in (label for week in weeks for label in week):
         key = hour_key_of(label, hour, calendar.time_zone)
-        if key is None:
-            continue
         day = calendar.days.get(label)
-        totals = None if day is None else day.hours.get(key)
-        yield 0 if totals is None else totals.spent_on(service)
+        totals = None if day is None or key is None else day.hours.get(key)
+        amounts.append(0 if totals is None else totals.spent_on(service))
+    return amounts
 
 
 def _latest_costs(calendar: Calendar, weeks: list[tuple[str, ...]], service: str) -> list[int]:

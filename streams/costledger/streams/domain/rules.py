@@ -27,9 +27,9 @@ class Rules:
     #: … and the hour comes to at least this.
     usual_least: int = PICODOLLARS_PER_USD
     #: A service's hour is an anomaly when it comes to more than its usual amount and so many deviations …
-    anomaly_deviations: int = 6
+    anomaly_deviations: int = 8
     #: … of which one is at least this share of the usual amount in percent …
-    anomaly_least_percent: int = 20
+    anomaly_least_percent: int = 30
     #: … and at least this amount;
     anomaly_least: int = PICODOLLARS_PER_USD // 50
     #: where fewer whole weeks of history are known, nothing is usual …

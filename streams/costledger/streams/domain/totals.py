@@ -230,14 +230,14 @@ class MonthTotals:
         """The stored form."""
         told = {str(percent): _number(amount) for percent, amount in self.told.items()}
         thresholds = [(str(percent), _number(amount)) for percent, amount in self.thresholds]
-        return _packed([_amount_rows(self.amounts), told, self.version, thresholds, self.forecast])
+        return _packed([_amount_rows(self.amounts), told, self.version, thresholds, _number(self.forecast)])
 
     @classmethod
     def of_stored(cls, data: bytes) -> MonthTotals:
         """The month that `stored` wrote."""
         month = cls()
         rows, told, month.version, thresholds, *more = msgpack.unpackb(data)
-        month.forecast = more[0] if more else -1
+        month.forecast = int(more[0]) if more else -1
         month.amounts = _amounts(rows)
         month.total = sum(month.amounts.values())
         month.told = {Decimal(percent): int(amount) for percent, amount in told.items()}
