@@ -92,22 +92,27 @@ class AnomalyWatch:
     def ends(self, new_hour_key: int, cause: Cause) -> Iterator[CostAlert]:
         """With the first event of a new hour: the alerts that say that the anomalies before it are over."""
         before = self._calendar.hour_before(new_hour_key) if self._open else 0
-        for service, key in list(self._open.items()):
+        for service, key in sorted(self._open.items()):
             if key >= before or self._goes_on(before, service):
                 continue
             del self._open[service]
             hour = self._calendar.hour(key)
-            if hour is None:
+            self._mark_end(service)
+            if hour is not None:
+                period = self._calendar.buckets(key).hour
+                yield decisions.anomaly_over(self._user_id, period, service, hour.spent_on(service), cause)
+
+    def _mark_end(self, service: str) -> None:
+        """Note in every hour of the anomaly that its end is told: a recovery finds none that is open."""
+        for key, hour in self._calendar.hours():
+            if not hour.flags & HAS_ANOMALY:
                 continue
             baselines = self._of(hour)
             found = baselines.get(service)
-            if found is None or found.is_end_told:
-                continue
-            found.is_end_told = True
-            hour.set_baselines(baselines)
-            buckets = self._calendar.buckets(key)
-            self._calendar.changed_days.add(buckets.day.label)
-            yield decisions.anomaly_over(self._user_id, buckets.hour, service, hour.spent_on(service), cause)
+            if found is not None and found.is_anomalous and not found.is_end_told:
+                found.is_end_told = True
+                hour.set_baselines(baselines)
+                self._calendar.changed_days.add(self._calendar.buckets(key).day.label)
 
     def _goes_on(self, hour_key: int, service: str) -> bool:
         """Whether the hour belongs to an anomaly: it is one, or follows one without coming halfway back to the usual."""

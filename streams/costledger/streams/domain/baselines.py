@@ -41,21 +41,29 @@ def service_baseline(
         weekly = daily[6::7]
         if median_low(weekly) > 0:
             return baseline(weekly, costs, rules)
-    if 2 * len(costs) <= len(daily):
-        costs = _latest_costs(calendar, weeks, service)
-    return baseline(costs, costs, rules) if costs else None
+    if 2 * len(costs) > len(daily):
+        return baseline(costs, costs, rules)
+    is_never = not costs and len(weeks) >= rules.anomaly_slot_weeks_min
+    costs = _latest_costs(calendar, weeks, service)
+    if not costs:
+        return None
+    # At an hour of the day at which the service was never used, half as much is unusual.
+    return baseline(costs, costs, rules, -(-rules.anomaly_deviations // 2) if is_never else None)
 
 
-def baseline(samples: list[int], wider: list[int], rules: Rules) -> ServiceBaseline:
+def baseline(samples: list[int], wider: list[int], rules: Rules, deviations: int | None = None) -> ServiceBaseline:
     """The usual amount and the limit for samples in 1e-12 USD, at least one.
 
-    Few samples may be alike by chance: the deviation is at least that of `wider`.
+    Few samples may be alike by chance: the deviation is at least that of `wider`. `deviations` is how many make the
+    limit, by default those of the rules.
     """
+    if deviations is None:
+        deviations = rules.anomaly_deviations
     usual = median_low(samples)
     numerator, denominator = _DEVIATION_PER_MAD
     mad = max(_mad(samples), _mad(wider))
     least = max(usual * rules.anomaly_least_percent // 100, rules.anomaly_least)
-    return ServiceBaseline(usual, usual + rules.anomaly_deviations * max(mad * numerator // denominator, least))
+    return ServiceBaseline(usual, usual + deviations * max(mad * numerator // denominator, least))
 
 
 def _mad(samples: list[int]) -> int:
