@@ -14,7 +14,7 @@ from __future__ import annotations
 from statistics import median_low
 from typing import Final
 
-from costledger.streams.domain.buckets import hour_key_of, labels_before
+from costledger.streams.domain.buckets import hour_keys_of, labels_before
 from costledger.streams.domain.calendar import Calendar
 from costledger.streams.domain.rules import Rules
 from costledger.streams.domain.totals import ServiceBaseline
@@ -89,11 +89,11 @@ def known_weeks(calendar: Calendar, day_label: str, oldest: str) -> list[tuple[s
 def _amounts_at(calendar: Calendar, weeks: list[tuple[str, ...]], hour: str, service: str) -> list[int]:
     """What the service cost in an hour of each day of the weeks; 0 where the hour has no events, or clocks skip it."""
     amounts = []
-    for label in (label for week in weeks for label in week):
-        key = hour_key_of(label, hour, calendar.time_zone)
-        day = calendar.days.get(label)
-        totals = None if day is None or key is None else day.hours.get(key)
-        amounts.append(0 if totals is None else totals.spent_on(service))
+    for week in weeks:
+        for label, key in zip(week, hour_keys_of(week, hour, calendar.time_zone), strict=True):
+            day = calendar.days.get(label)
+            totals = None if day is None or key is None else day.hours.get(key)
+            amounts.append(0 if totals is None else totals.spent_on(service))
     return amounts
 
 

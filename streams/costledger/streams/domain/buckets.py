@@ -47,6 +47,11 @@ def buckets_of(quarter: int, time_zone: str) -> Buckets:
 
 
 @lru_cache(maxsize=65_536)
+def hour_keys_of(day_labels: tuple[str, ...], hour: str, time_zone: str) -> tuple[int | None, ...]:
+    """`hour_key_of` for several days."""
+    return tuple(hour_key_of(label, hour, time_zone) for label in day_labels)
+
+
 def hour_key_of(day_label: str, hour: str, time_zone: str) -> int | None:
     """The key of the hour called `hour` ("00" to "23") of a day in a zone; None where clocks skip it.
 

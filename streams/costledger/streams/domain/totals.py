@@ -96,7 +96,11 @@ class HourTotals:
 
     def spent_on(self, service: str) -> int:
         """The total of one service."""
-        return sum(amount for (name, _), amount in self.amounts.items() if name == service)
+        total = 0
+        for operation, amount in self.amounts.items():
+            if operation[0] == service:
+                total += amount
+        return total
 
     def add(self, added: Mapping[Operation, int]) -> None:
         """Add amounts by (service, operation)."""
