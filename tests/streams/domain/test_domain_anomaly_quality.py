@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections import Counter
 from collections.abc import Iterable
 
@@ -64,6 +65,11 @@ def judged(users: list[Usage], alerts: list[CostAlert]) -> tuple[Counter, Counte
     return true, false, found
 
 
+def show(line: str) -> None:
+    """One line of the report."""
+    sys.stdout.write(line + "\n")
+
+
 def share(part: float, whole: float) -> str:
     """A share in percent."""
     return f"{100 * part / whole:.0f} %" if whole else "-"
@@ -87,14 +93,14 @@ def test_anomalies_are_found_and_little_else(capsys: pytest.CaptureFixture[str])
 
     user_months = JUDGED_MONTHS * USERS_OF_A_KIND
     with capsys.disabled():
-        print(f"\nseeds {SEEDS}: {len(users)} users, {len(injected)} injections in {WEEKS - HISTORY_WEEKS} weeks each")
-        print("| usage | precision | found of 3x | of 5x | of 10x | false alarms per user and month without any |")
-        print("|---|---|---|---|---|---|")
+        show(f"\nseeds {SEEDS}: {len(users)} users, {len(injected)} injections in {WEEKS - HISTORY_WEEKS} weeks each")
+        show("| usage | precision | found of 3x | of 5x | of 10x | false alarms per user and month without any |")
+        show("|---|---|---|---|---|---|")
         for name, kinds in [*((kind, [kind]) for kind in KINDS), ("all", list(KINDS))]:
             alarmed = sum(true[kind] for kind in kinds), sum(true[kind] + false[kind] for kind in kinds)
             cells = [share(*alarmed), *(share(*recall(kinds, [size])) for size in SIZES)]
             rate = sum(clean[kind] for kind in kinds) / user_months / len(kinds)
-            print(f"| {name} | {' | '.join(cells)} | {rate:.2f} |")
+            show(f"| {name} | {' | '.join(cells)} | {rate:.2f} |")
     hits, all_clear = recall(KINDS, (5, 10))
     assert hits >= 0.9 * all_clear > 0
     assert true.total() >= 0.9 * (true.total() + false.total())
@@ -124,10 +130,10 @@ def test_forecasts_come_before_the_budget_is_reached_and_seldom_for_nothing(caps
     right = sum(10 * spent[user] > 9 * limit[user] for user in warned)
     days = sorted((alert.occurred_at - october.start_us) // (24 * HOUR) + 1 for alert in alerts)
     with capsys.disabled():
-        print(
+        show(
             f"\nseed {seed}: {len(users)} months, {len(over)} exceed their budget, {len(over & warned)} of them were told"
         )
-        print(f"before; {len(warned)} alarms, {right} right; on days {days}")
+        show(f"before; {len(warned)} alarms, {right} right; on days {days}")
     assert len(warned) == len(alerts)
     assert len(over & warned) >= 0.9 * len(over) > 0
     assert right >= 0.9 * len(warned) > 0

@@ -53,29 +53,29 @@ class AnomalyWatch:
         """A day is about to have its first hour: the weeks of history may be others."""
         self._weeks_of = None
 
-    def is_unmet(self, hour: HourTotals, service: str) -> bool:
-        """Whether the service has no event in the hour yet, and is to be watched from its first one on."""
-        baselines = self._of(hour)
-        return service not in baselines and len(baselines) < SERVICES_MAX
+    def met(self, hour: HourTotals) -> Baselines:
+        """The services met in the hour so far; `meet` adds to it as long as no other hour is asked about."""
+        if hour is not self._hour:
+            self._hour, self._baselines = hour, hour.baselines
+        return self._baselines
 
     def meet(self, hour: HourTotals, buckets: Buckets, service: str, cause: Cause) -> None:
         """A service's first event in an hour: find what is usual. Totals of other days must be complete."""
-        baselines = self._of(hour)
+        baselines = self.met(hour)
         weeks = self._known_weeks(buckets.day.label, cause.received_at)
         baselines[service] = service_baseline(self._calendar, weeks, buckets.hour.label[-2:], service, self._rules)
         hour.set_baselines(baselines)
 
-    def room(self, hour: HourTotals, service: str) -> int | None:
-        """How much may be added before the service passes its limit; None where it has none, or has passed it."""
-        found = self._of(hour).get(service)
-        if found is None or found.is_anomalous:
-            return None
-        return max(0, found.limit + 1 - hour.spent_on(service))
+    def rooms(self, hour: HourTotals) -> Iterator[int]:
+        """How much may be added before each service passes its limit, of those that have one and have not passed it."""
+        for service, found in self.met(hour).items():
+            if found is not None and not found.is_anomalous:
+                yield max(0, found.limit + 1 - hour.spent_on(service))
 
     def decide(self, buckets: Buckets, cause: Cause) -> Iterator[CostAlert]:
         """Mark the services that have passed their limits by now; the alerts of the anomalies that begin with it."""
         hour = self._calendar.days[buckets.day.label].hours[buckets.hour_key]
-        baselines = self._of(hour)
+        baselines = self.met(hour)
         for service, found in baselines.items():
             if found is None or found.is_anomalous:
                 continue
@@ -107,7 +107,7 @@ class AnomalyWatch:
         for key, hour in self._calendar.hours():
             if not hour.flags & HAS_ANOMALY:
                 continue
-            baselines = self._of(hour)
+            baselines = self.met(hour)
             found = baselines.get(service)
             if found is not None and found.is_anomalous and not found.is_end_told:
                 found.is_end_told = True
@@ -136,7 +136,7 @@ class AnomalyWatch:
             self._weeks = known_weeks(self._calendar, day, oldest)
         return self._weeks
 
-    def _of(self, hour: HourTotals) -> Baselines:
-        if hour is not self._hour:
-            self._hour, self._baselines = hour, hour.baselines
-        return self._baselines
+
+def is_unmet(met: Baselines, service: str) -> bool:
+    """Whether the service has no event in the hour yet, and is to be watched from its first one on."""
+    return service not in met and len(met) < SERVICES_MAX

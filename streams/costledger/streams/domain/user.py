@@ -13,14 +13,14 @@ from costledger.schemas.alerts import CostAlert
 from costledger.schemas.budgets import Budget
 from costledger.schemas.periods import Period, PeriodKind
 from costledger.streams.domain import decisions
-from costledger.streams.domain.anomalies import AnomalyWatch
+from costledger.streams.domain.anomalies import AnomalyWatch, is_unmet
 from costledger.streams.domain.buckets import Buckets
 from costledger.streams.domain.calendar import Calendar
 from costledger.streams.domain.decisions import Cause
 from costledger.streams.domain.forecasts import ForecastWatch, is_untold
 from costledger.streams.domain.rules import Rules
 from costledger.streams.domain.spikes import SpikeWatch
-from costledger.streams.domain.totals import Amounts, HourTotals, MonthTotals, Operation
+from costledger.streams.domain.totals import Amounts, Baselines, HourTotals, MonthTotals, Operation
 
 _UNLIMITED: Final = 1 << 200
 
@@ -45,8 +45,8 @@ class UserTotals:
         self._anomalies = AnomalyWatch(user_id, self.calendar, rules)
         self._forecasts = ForecastWatch(self.calendar, rules)
         self._pending: dict[int, Amounts] = {}
-        #: The (quarter, service) of what waits whose rules are in `_room`.
-        self._watched: set[tuple[int, str]] = set()
+        #: By quarter of what waits: the services of its hour whose limits are in `_room`.
+        self._met: dict[int, Baselines] = {}
         self._unsettled = 0
         self._room = _UNLIMITED
         #: The day of all that waits, or None where it is of several.
@@ -97,7 +97,7 @@ class UserTotals:
             self._forecasts.changed(buckets.day.label)
             touched.add(buckets)
         self._pending.clear()
-        self._watched.clear()
+        self._met.clear()
         self._unsettled = 0
         self._room = _UNLIMITED
         # In order of time, so that a replay lists the alerts in the same order.
@@ -163,11 +163,11 @@ class UserTotals:
     def _gather(self, quarter: int, service: str, cause: Cause) -> Amounts:
         """Begin to gather for a quarter and service: find how much may be added before a rule must be looked at."""
         amounts = self._pending.get(quarter)
-        if amounts is not None and (quarter, service) in self._watched:
+        if amounts is not None and not is_unmet(self._met[quarter], service):
             return amounts
         buckets = self.calendar.buckets(quarter)
         hour = self._hour(buckets, cause)
-        if self._anomalies.is_unmet(hour, service):
+        if is_unmet(self._anomalies.met(hour), service):
             if self._pending and self._pending_day != buckets.day.label:
                 # What is usual is found in the totals of other days: they must be complete.
                 self.settle(cause)
@@ -175,10 +175,8 @@ class UserTotals:
         amounts = self._pending.get(quarter)
         if amounts is None:
             amounts = self._open(quarter, buckets, hour, cause)
-        room = self._anomalies.room(hour, service)
-        if room is not None and room < self._room:
-            self._room = room
-        self._watched.add((quarter, service))
+        self._met[quarter] = self._anomalies.met(hour)
+        self._room = min(self._room, *self._anomalies.rooms(hour), _UNLIMITED)
         return amounts
 
     def _open(self, quarter: int, buckets: Buckets, hour: HourTotals, cause: Cause) -> Amounts:
