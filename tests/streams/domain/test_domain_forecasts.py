@@ -192,15 +192,25 @@ def test_the_first_event_of_a_new_day_decides_even_if_it_is_a_credit() -> None:
     assert alert.occurred_at == NOW + DAY
 
 
+def test_the_first_event_of_a_day_may_exceed_the_budget_by_a_picodollar() -> None:
+    """What the event adds is within what was expected of the day: it is told all the same, and at this event."""
+    month = Month(17)
+    month.history([USD] * 3 + [USD + 1])
+    month.spend(NOW, USD // 4)
+    month.spend(NOW + 1, USD // 4)
+    assert [alert.occurred_at for alert in month.forecasts()] == [NOW]
+
+
 def test_a_late_event_of_an_earlier_day_changes_what_is_expected() -> None:
     """Two dollars are left for it: it counts in the total, in what is left of today, and in each of the 12 days left."""
     month = Month(62)
     month.history([30 * USD, USD, 2 * USD, USD])
     month.spend(NOW, USD)
-    for number, amount in enumerate([2 * USD // 14, 1, 1]):
+    assert month.forecasts() == []
+    for number, amount in enumerate([USD // 14, 2 * USD // 14 - USD // 14, 1, 1]):
         month.spend(NOW - 3 * DAY + number, amount, received=NOW + number)
     (alert,) = month.forecasts()
-    assert (alert.occurred_at, alert.raised_at) == (NOW - 3 * DAY + 1, NOW + 1)
+    assert (alert.occurred_at, alert.raised_at) == (NOW - 3 * DAY + 2, NOW + 2)
     assert "about 62.000000000012 USD" in alert.message
 
 
@@ -219,9 +229,10 @@ def test_a_clock_set_back_by_weeks_stops_nothing() -> None:
     month = Month(28)
     month.history([USD] * 15)
     month.spend(NOW, 1)
+    assert month.forecasts() == []
     month.partition.add_event(event(100, "bob", USD, NOW + 50 * DAY), 100, NOW + 50 * DAY)
-    month.spend(NOW + 50 * DAY, USD)
-    month.forecasts()
+    assert month.forecasts() == []
+    assert month.partition.users["ann"].calendar.days == {}
     month.set_budget(1, NOW)
-    month.spend(NOW, USD)
+    month.spend(NOW, USD // 2)
     assert month.forecasts() == []
