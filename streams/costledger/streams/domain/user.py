@@ -56,9 +56,12 @@ class UserTotals:
     def add(self, quarter: int, operation: Operation, amount: int, cause: Cause) -> None:
         """Add one event's amount (1e-12 USD, any sign) in its quarter of an hour."""
         amounts = self._pending.get(quarter)
-        before = None if amounts is None else amounts.get(operation)
-        if amounts is None or before is None:
+        if amounts is None:
             amounts = self._gather(quarter, operation[0], cause)
+        before = amounts.get(operation)
+        if before is None:
+            if operation[0] not in self._met[quarter]:
+                amounts = self._gather(quarter, operation[0], cause)
             before = 0
         amounts[operation] = before + amount
         if amount > 0:
