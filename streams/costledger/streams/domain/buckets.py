@@ -46,7 +46,7 @@ def buckets_of(quarter: int, time_zone: str) -> Buckets:
     )
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=4096)
 def hour_keys_of(day_labels: tuple[str, ...], hour: str, time_zone: str) -> tuple[int | None, ...]:
     """`hour_key_of` for several days."""
     return tuple(hour_key_of(label, hour, time_zone) for label in day_labels)
