@@ -344,3 +344,37 @@ def test_budgets_are_read_before_events_and_changes_are_evaluated_at_once(system
     assert budget_alerts(system) == Counter()
     system.set_budget(Budget(user_id="ann", version=2, monthly_budget=9 * USD, alert_thresholds=(Decimal(100),)))
     system.wait_until(lambda: budget_alerts(system) == Counter({("ann", 100): 1}), 20, "the alert of the new budget")
+
+
+def test_an_unusual_hour_and_a_month_that_will_exceed_its_budget_are_told(system: StreamSystem) -> None:
+    """Five weeks of history in one go raise nothing; then ann's hour is an anomaly, and bob's month a forecast."""
+    day = 86_400_000_000
+    now = now_us()
+    month, hour = period_at(PeriodKind.MONTH, now), period_at(PeriodKind.HOUR, now)
+    for user in ("ann", "bob"):
+        system.set_budget(Budget(user_id=user, version=1, monthly_budget=1000 * USD))
+    records = [
+        system.emit(user, USD // 5, hour.start_us - back * day) for back in range(38, 0, -1) for user in ("ann", "bob")
+    ]
+    records.append(system.emit("bob", 1, hour.start_us))
+    assert system.producer.flush(10) == 0
+    worker = system.start()
+    system.await_totals(expected_totals(records))
+    assert system.read(system.settings.topics.alerts) == []
+
+    system.emit("ann", 4 * USD, hour.start_us)
+    system.emit("ann", 4 * USD, hour.start_us)
+    spent = sum(one["amount"] for one in records if one["user_id"] == "bob" and one["occurred_at"] in month)
+    # Less than what is left of today, which is expected to cost as much as the days before: on the last one too.
+    system.set_budget(
+        Budget(user_id="bob", version=2, monthly_budget=spent + USD // 10, alert_thresholds=(Decimal(100),))
+    )
+    system.wait_until(lambda: len(system.read(system.settings.topics.alerts)) == 2, 30, "both alerts")
+    assert system.stop(worker) == 0
+    alerts = [decode_alert(message.value()) for message in system.read(system.settings.topics.alerts)]
+    anomaly, forecast = sorted(alerts, key=lambda alert: alert["kind"])
+    assert (anomaly["kind"], anomaly["state"], anomaly["scope"]) == ("ANOMALY", "ALARM", "service:openai")
+    assert (anomaly["user_id"], anomaly["actual"]) == ("ann", 4 * USD)
+    assert USD // 5 < anomaly["limit"] < USD
+    assert (forecast["kind"], forecast["user_id"]) == ("FORECAST_EXCEEDED", "bob")
+    assert (forecast["actual"], forecast["limit"], forecast["budget_version"]) == (spent, spent + USD // 10, 2)

@@ -21,7 +21,13 @@ CLOUDEVENTS_TYPE_PREFIX: Final = "costledger.v1.alert."
 
 
 class AlertKind(StrEnum):
-    """What an alert is about. Nothing raises `ANOMALY` and `FORECAST_EXCEEDED` yet: the names are reserved."""
+    """What an alert is about.
+
+    BUDGET_THRESHOLD: the month has reached a share of the budget. HOURLY_SPIKE: an hour passed the hourly limit, or
+    several times the user's usual hour. ANOMALY: a service cost more in an hour than the user's own history of it
+    makes usual. FORECAST_EXCEEDED: the month will exceed the budget if the days left are like the latest.
+    UNPRICED_USAGE: an event has no price.
+    """
 
     BUDGET_THRESHOLD = "BUDGET_THRESHOLD"
     HOURLY_SPIKE = "HOURLY_SPIKE"

@@ -34,6 +34,12 @@ def rules_of(settings: Settings) -> Rules:
         usual_factor=settings.spike_usual_factor,
         usual_hours_min=settings.spike_usual_hours_min,
         usual_least=to_picodollars(settings.spike_usual_least_usd, "spike_usual_least_usd"),
+        anomaly_deviations=settings.anomaly_deviations,
+        anomaly_least_percent=settings.anomaly_least_percent,
+        anomaly_least=to_picodollars(settings.anomaly_least_usd, "anomaly_least_usd"),
+        anomaly_weeks_min=settings.anomaly_weeks_min,
+        anomaly_slot_weeks_min=settings.anomaly_slot_weeks_min,
+        forecast_days_min=settings.forecast_days_min,
         recent_events_max=settings.stream_recent_events_max,
     )
 

@@ -178,10 +178,12 @@ def test_a_late_event_before_a_spike_does_not_end_it() -> None:
     assert spikes(partition) == []
 
 
-def test_the_end_of_a_spike_is_told_once_across_restarts() -> None:
-    """Neither the alarm nor its end is told again by a new process."""
+@pytest.mark.parametrize("high_hours", [1, 3])
+def test_the_end_of_a_spike_is_told_once_across_restarts(high_hours: int) -> None:
+    """Neither the alarm nor its end is told again by a new process, however many hours it went on."""
     broker, partition = Broker(), PartitionTotals(RULES)
-    for number, (hour, usd) in enumerate([(0, 25), (20, 1), (30, 1), (31, 1)]):
+    high = [(hour, 25) for hour in range(high_hours)]
+    for number, (hour, usd) in enumerate([*high, (20, 1), (30, 1), (31, 1)]):
         spend(partition, (hour, usd * USD), first=number)
         broker.write(partition)
         partition = broker.recovered()

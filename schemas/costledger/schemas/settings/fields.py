@@ -153,6 +153,23 @@ class Settings(ApiFields, DeliveryFields, BaseSettings):
     spike_usual_hours_min: int = Field(24, ge=1, le=960, description="hours with cost that make a usual hour")
     spike_usual_least_usd: Decimal = Field(Decimal(1), ge=0, description="an hour below this is no relative spike, USD")
 
+    anomaly_deviations: int = Field(
+        8, ge=1, le=1000, description="a service's hour is an anomaly above the usual amount and so many deviations"
+    )
+    anomaly_least_percent: int = Field(
+        30, ge=0, le=10_000, description="a deviation is at least so many percent of the usual amount"
+    )
+    anomaly_least_usd: Decimal = Field(Decimal("0.02"), ge=0, description="a deviation is at least so much, USD")
+    anomaly_weeks_min: int = Field(
+        1, ge=1, le=6, description="whole weeks of history without which nothing is an anomaly; at most 5 are known"
+    )
+    anomaly_slot_weeks_min: int = Field(
+        3, ge=1, le=6, description="weeks of history from which on each hour of the week has a usual amount of its own"
+    )
+    forecast_days_min: int = Field(
+        3, ge=1, le=14, description="full days of history without which no forecast of the month is made"
+    )
+
     # Plans and enforcement
     plan_file: Path | None = Field(None, description="TOML file with processing plans by tier, over the shipped ones")
     plan_shares: tuple[tuple[Decimal, str], ...] = Field(

@@ -51,6 +51,11 @@ class Calendar:
         day = self.days.get(self.buckets(hour_key).day.label)
         return None if day is None else day.hours.get(hour_key)
 
+    def is_held(self, day_label: str) -> bool:
+        """Whether a day has events with an amount."""
+        day = self.days.get(day_label)
+        return day is not None and bool(day.hours)
+
     def hour_before(self, hour_key: int) -> int:
         """The key of the hour that ends where this one begins: where a zone changes its offset, not always 60 minutes."""
         return self.buckets(hour_key - 1).hour_key
@@ -62,7 +67,10 @@ class Calendar:
 
     def week_before(self, hour_key: int) -> list[int]:
         """The totals of the hours in the seven days before an hour."""
-        return [hour.total for key, hour in self.hours() if hour_key - _WEEK_QUARTERS <= key < hour_key]
+        start = hour_key - _WEEK_QUARTERS
+        first, last = self.buckets(start).day.label, self.buckets(hour_key).day.label
+        week = (day.hours for label, day in self.days.items() if first <= label <= last)
+        return [hour.total for hours in week for key, hour in hours.items() if start <= key < hour_key]
 
     def forget_before(self, instant_us: int) -> None:
         """Drop the days and months that ended before the instant (Unix microseconds)."""

@@ -5,6 +5,8 @@ zero). It is told once; a new budget version tells it again only at a higher amo
 Spike: an hour is a spike when its total is *more than* the user's hourly limit, or at least so many times
 the user's usual hour. A spike goes on through the hours that follow as long as they stay at or above the
 clearing level, and is told once.
+Anomaly: as a spike, for one service in an hour that is *more than* its limit from the user's own history.
+Forecast: the month's projected total is *more than* the budget; told once, while the budget is not reached.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from costledger.schemas.budgets import THRESHOLD_PERCENT_LIMIT, Budget
 from costledger.schemas.money import usd_text
 from costledger.schemas.periods import Period
 from costledger.streams.domain.rules import Rules
-from costledger.streams.domain.totals import OVER_LIMIT, MonthTotals, Operation
+from costledger.streams.domain.totals import OVER_LIMIT, MonthTotals, Operation, ServiceBaseline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -155,4 +157,67 @@ def unpriced_alert(user_id: str, day: Period, operation: Operation, cause: Cause
         raised_at=cause.received_at,
         late=cause.received_at >= day.end_us,
         message=f"{user_id} uses {service}/{name}, for which no price is known: it is in no total until it is priced.",
+    )
+
+
+def anomaly_alert(
+    user_id: str, hour: Period, service: str, spent: int, baseline: ServiceBaseline, cause: Cause
+) -> CostAlert:
+    """The alert that says that a service costs unusually much in an hour."""
+    usual, limit = usd_text(baseline.usual), usd_text(baseline.limit)
+    return CostAlert(
+        kind=AlertKind.ANOMALY,
+        state=AlertState.ALARM,
+        severity=Severity.WARNING,
+        user_id=user_id,
+        scope=f"service:{service}",
+        period_start=hour.start_us,
+        period_end=hour.end_us,
+        actual=spent,
+        limit=baseline.limit,
+        occurred_at=cause.occurred_at,
+        raised_at=cause.received_at,
+        late=cause.received_at >= hour.end_us,
+        message=f"{user_id} has spent {usd_text(spent)} USD on {service} in the hour {hour.label}: usual are {usual} USD, "
+        f"and more than {limit} USD is unusual for this user.",
+    )
+
+
+def anomaly_over(user_id: str, hour: Period, service: str, spent: int, cause: Cause) -> CostAlert:
+    """The alert that says that the anomaly of a service in an earlier hour is over."""
+    return CostAlert(
+        kind=AlertKind.ANOMALY,
+        state=AlertState.OK,
+        severity=Severity.INFO,
+        user_id=user_id,
+        scope=f"service:{service}",
+        period_start=hour.start_us,
+        period_end=hour.end_us,
+        actual=spent,
+        occurred_at=cause.occurred_at,
+        raised_at=cause.received_at,
+        message=f"What {user_id} spends on {service} is usual again after the hour {hour.label}.",
+    )
+
+
+def forecast_alert(
+    user_id: str, month: Period, total: int, projected: int, budget: int, version: int, cause: Cause
+) -> CostAlert:
+    """The alert that says that the month will exceed the budget if it goes on like this."""
+    return CostAlert(
+        kind=AlertKind.FORECAST_EXCEEDED,
+        state=AlertState.ALARM,
+        severity=Severity.WARNING,
+        user_id=user_id,
+        scope=TOTAL_SCOPE,
+        period_start=month.start_us,
+        period_end=month.end_us,
+        actual=total,
+        limit=budget,
+        budget_version=version,
+        occurred_at=cause.occurred_at,
+        raised_at=cause.received_at,
+        message=f"{user_id} has spent {usd_text(total)} USD in {month.label} and will come to about "
+        f"{usd_text(projected)} USD by its end, if the days left are like the latest: more than the budget "
+        f"({usd_text(budget)} USD).",
     )

@@ -26,5 +26,17 @@ class Rules:
     usual_hours_min: int = 24
     #: … and the hour comes to at least this.
     usual_least: int = PICODOLLARS_PER_USD
+    #: A service's hour is an anomaly when it comes to more than its usual amount and so many deviations …
+    anomaly_deviations: int = 8
+    #: … of which one is at least this share of the usual amount in percent …
+    anomaly_least_percent: int = 30
+    #: … and at least this amount;
+    anomaly_least: int = PICODOLLARS_PER_USD // 50
+    #: where fewer whole weeks of history are known, nothing is usual …
+    anomaly_weeks_min: int = 1
+    #: … and where fewer than this are, the hours of the week are not told apart.
+    anomaly_slot_weeks_min: int = 3
+    #: So many full days of history make a forecast of the month.
+    forecast_days_min: int = 3
     #: How many of the latest events of a partition are remembered by id, to recognise repeats.
     recent_events_max: int = 20_000

@@ -66,12 +66,17 @@ class SpikeWatch:
                 continue
             del self._open[flag]
             hour = self._calendar.hour(spike_key)
-            if hour is None or hour.flags & (flag << END_TOLD_SHIFT):
-                continue
-            buckets = self._calendar.buckets(spike_key)
-            hour.mark(flag << END_TOLD_SHIFT)
-            self._calendar.changed_days.add(buckets.day.label)
-            yield decisions.spike_over(budget, buckets.hour, hour.total, flag, self._rules, cause)
+            self._mark_end(flag)
+            if hour is not None:
+                period = self._calendar.buckets(spike_key).hour
+                yield decisions.spike_over(budget, period, hour.total, flag, self._rules, cause)
+
+    def _mark_end(self, flag: int) -> None:
+        """Note in every hour of the spike that its end is told: a recovery finds none that is open."""
+        for key, hour in self._calendar.hours():
+            if hour.flags & flag and not hour.flags & (flag << END_TOLD_SHIFT):
+                hour.mark(flag << END_TOLD_SHIFT)
+                self._calendar.changed_days.add(self._calendar.buckets(key).day.label)
 
     def _least(self, hour: HourTotals, limits: BudgetLimits) -> list[tuple[int, int]]:
         """(flag, least total that breaks the rule) of the rules that this hour can break."""

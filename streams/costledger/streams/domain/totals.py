@@ -8,6 +8,7 @@ writing a day again costs one hour, not twenty-four.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
@@ -28,19 +29,78 @@ TOLD_MAX: Final = 16 * THRESHOLDS_MAX
 OVER_LIMIT: Final = 1
 OVER_USUAL: Final = 2
 END_TOLD_SHIFT: Final = 2
+#: Flag of an hour in which a service was anomalous.
+HAS_ANOMALY: Final = 16
+
+_NO_SERVICE: Final[bytes] = msgpack.packb({})
+
+
+@dataclass(slots=True)
+class ServiceBaseline:
+    """What an hour remembers of a service: its usual amount and its limit (1e-12 USD) as they were at its first event."""
+
+    usual: int
+    limit: int
+    #: Whether the service passed its limit in this hour, and whether it was told that this is over.
+    is_anomalous: bool = False
+    is_end_told: bool = False
+
+
+#: The services of an hour in the order in which they were met; None: too little history to call anything usual.
+Baselines = dict[str, ServiceBaseline | None]
 
 
 class HourTotals:
-    """The totals of one hour. `usual` is the user's usual hour when this one began (None: too little history)."""
+    """The totals of one hour. `usual` is the user's usual hour when this one began (None: too little history).
 
-    __slots__ = ("_stored", "amounts", "flags", "total", "usual")
+    The baselines of its services are kept packed: an hour lives for weeks, and they are seldom looked at after it.
+    """
 
-    def __init__(self, amounts: Amounts | None = None, flags: int = 0, usual: int | None = None) -> None:
+    __slots__ = ("_baselines", "_stored", "amounts", "flags", "total", "usual")
+
+    def __init__(
+        self,
+        amounts: Amounts | None = None,
+        flags: int = 0,
+        usual: int | None = None,
+        baselines: bytes | None = _NO_SERVICE,
+    ) -> None:
         self.amounts: Amounts = {} if amounts is None else amounts
         self.total = sum(self.amounts.values())
         self.flags = flags
         self.usual = usual
+        self._baselines = baselines
         self._stored: bytes | None = None
+
+    @property
+    def baselines(self) -> Baselines:
+        """A copy of the baselines; to be put back with `set_baselines`."""
+        if self._baselines is None:
+            # Stored by a release that knew no anomalies: what was met then has no baseline.
+            return dict.fromkeys(service for service, _ in self.amounts)
+        return {
+            service: None if row is None else ServiceBaseline(int(row[0]), int(row[1]), row[2], row[3])
+            for service, row in msgpack.unpackb(self._baselines).items()
+        }
+
+    def set_baselines(self, baselines: Baselines) -> None:
+        """Replace the baselines."""
+        rows = {
+            service: None
+            if one is None
+            else (_number(one.usual), _number(one.limit), one.is_anomalous, one.is_end_told)
+            for service, one in baselines.items()
+        }
+        self._baselines = _packed(rows)
+        self._stored = None
+
+    def spent_on(self, service: str) -> int:
+        """The total of one service."""
+        total = 0
+        for operation, amount in self.amounts.items():
+            if operation[0] == service:
+                total += amount
+        return total
 
     def add(self, added: Mapping[Operation, int]) -> None:
         """Add amounts by (service, operation)."""
@@ -55,10 +115,17 @@ class HourTotals:
 
     def merge(self, other: HourTotals) -> None:
         """Take in another hour that turned out to be the same one."""
+        baselines, others = self.baselines, other.baselines
         self.add(other.amounts)
         self.flags |= other.flags
         if self.usual is None:
             self.usual = other.usual
+        for service, taken in others.items():
+            held = baselines.setdefault(service, taken)
+            if held is not None and taken is not None:
+                held.is_anomalous |= taken.is_anomalous
+                held.is_end_told |= taken.is_end_told
+        self.set_baselines(baselines)
 
     def touch(self) -> None:
         """Count the hour as changed, though its totals are not."""
@@ -72,14 +139,15 @@ class HourTotals:
     def stored(self) -> bytes:
         """The stored form."""
         if self._stored is None:
-            self._stored = msgpack.packb([_amount_rows(self.amounts), self.flags, _number(self.usual)])
+            row = [_amount_rows(self.amounts), self.flags, _number(self.usual)]
+            self._stored = _packed(row if self._baselines is None else [*row, self._baselines])
         return self._stored
 
     @classmethod
     def of_stored(cls, data: bytes) -> HourTotals:
         """The hour that `stored` wrote."""
-        rows, flags, usual = msgpack.unpackb(data)
-        hour = cls(_amounts(rows), flags, None if usual is None else int(usual))
+        rows, flags, usual, *more = msgpack.unpackb(data)
+        hour = cls(_amounts(rows), flags, None if usual is None else int(usual), more[0] if more else None)
         hour._stored = data
         return hour
 
@@ -133,9 +201,10 @@ class MonthTotals:
 
     `told` has for each threshold (percent) the highest amount at which it was told. `version` and
     `thresholds` are the budget last in force while the month was open: late events are held against it.
+    `forecast` is the highest budget that the projection was seen to pass (-1: none).
     """
 
-    __slots__ = ("amounts", "thresholds", "told", "total", "version")
+    __slots__ = ("amounts", "forecast", "thresholds", "told", "total", "version")
 
     def __init__(self) -> None:
         self.amounts: Amounts = {}
@@ -143,6 +212,7 @@ class MonthTotals:
         self.told: dict[Decimal, int] = {}
         self.version = 0
         self.thresholds: tuple[tuple[Decimal, int], ...] = ()
+        self.forecast = -1
 
     def add(self, added: Mapping[Operation, int]) -> None:
         """Add amounts by (service, operation)."""
@@ -164,13 +234,14 @@ class MonthTotals:
         """The stored form."""
         told = {str(percent): _number(amount) for percent, amount in self.told.items()}
         thresholds = [(str(percent), _number(amount)) for percent, amount in self.thresholds]
-        return _packed([_amount_rows(self.amounts), told, self.version, thresholds])
+        return _packed([_amount_rows(self.amounts), told, self.version, thresholds, _number(self.forecast)])
 
     @classmethod
     def of_stored(cls, data: bytes) -> MonthTotals:
         """The month that `stored` wrote."""
         month = cls()
-        rows, told, month.version, thresholds = msgpack.unpackb(data)
+        rows, told, month.version, thresholds, *more = msgpack.unpackb(data)
+        month.forecast = int(more[0]) if more else -1
         month.amounts = _amounts(rows)
         month.total = sum(month.amounts.values())
         month.told = {Decimal(percent): int(amount) for percent, amount in told.items()}

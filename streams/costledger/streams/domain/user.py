@@ -13,12 +13,14 @@ from costledger.schemas.alerts import CostAlert
 from costledger.schemas.budgets import Budget
 from costledger.schemas.periods import Period, PeriodKind
 from costledger.streams.domain import decisions
+from costledger.streams.domain.anomalies import AnomalyWatch, is_unmet
 from costledger.streams.domain.buckets import Buckets
 from costledger.streams.domain.calendar import Calendar
 from costledger.streams.domain.decisions import Cause
+from costledger.streams.domain.forecasts import ForecastWatch, is_untold
 from costledger.streams.domain.rules import Rules
 from costledger.streams.domain.spikes import SpikeWatch
-from costledger.streams.domain.totals import Amounts, HourTotals, MonthTotals, Operation
+from costledger.streams.domain.totals import Amounts, Baselines, HourTotals, MonthTotals, Operation
 
 _UNLIMITED: Final = 1 << 200
 
@@ -40,22 +42,33 @@ class UserTotals:
         self.budget_offset = -1
         self._rules = rules
         self._spikes = SpikeWatch(self.calendar, rules)
+        self._anomalies = AnomalyWatch(user_id, self.calendar, rules)
+        self._forecasts = ForecastWatch(self.calendar, rules)
         self._pending: dict[int, Amounts] = {}
+        #: By quarter of what waits: the services of its hour whose limits are in `_room`.
+        self._met: dict[int, Baselines] = {}
         self._unsettled = 0
         self._room = _UNLIMITED
+        #: The day of all that waits, or None where it is of several.
+        self._pending_day: str | None = None
         self._set_budget(Budget(user_id=user_id))
 
     def add(self, quarter: int, operation: Operation, amount: int, cause: Cause) -> None:
         """Add one event's amount (1e-12 USD, any sign) in its quarter of an hour."""
         amounts = self._pending.get(quarter)
         if amounts is None:
-            amounts = self._open(quarter, cause)
-        amounts[operation] = amounts.get(operation, 0) + amount
+            amounts = self._gather(quarter, operation[0], cause)
+        before = amounts.get(operation)
+        if before is None:
+            if operation[0] not in self._met[quarter]:
+                amounts = self._gather(quarter, operation[0], cause)
+            before = 0
+        amounts[operation] = before + amount
         if amount > 0:
             # Only what was added counts: a credit in between may not hide that a limit was reached.
             self._unsettled += amount
-            if self._unsettled >= self._room:
-                self.settle(cause)
+        if self._unsettled >= self._room:
+            self.settle(cause)
 
     def add_unpriced(self, quarter: int, operation: Operation, cause: Cause) -> None:
         """Note an event without an amount: it is in no total, and told once a day."""
@@ -75,6 +88,8 @@ class UserTotals:
 
     def settle(self, cause: Cause) -> None:
         """Roll up what waits and take the decisions that it calls for. `cause` is the last event added."""
+        # What is told of anomalies and forecasts can only have come about where the room was used up.
+        is_due = self._unsettled >= self._room
         touched = set()
         for quarter, amounts in self._pending.items():
             buckets = self.calendar.buckets(quarter)
@@ -82,14 +97,20 @@ class UserTotals:
             self._month(buckets.month, cause).add(amounts)
             self.calendar.changed_days.add(buckets.day.label)
             self.calendar.changed_months.add(buckets.month.label)
+            self._forecasts.changed(buckets.day.label)
             touched.add(buckets)
         self._pending.clear()
+        self._met.clear()
         self._unsettled = 0
         self._room = _UNLIMITED
         # In order of time, so that a replay lists the alerts in the same order.
         for buckets in sorted(touched, key=lambda each: each.hour.start_us):
             self._decide_budget(buckets.month, cause)
             self.alerts.extend(self._spikes.decide(buckets, self.limits, self.budget, cause))
+            if is_due:
+                self.alerts.extend(self._anomalies.decide(buckets, cause))
+        if is_due:
+            self._decide_forecast(cause)
 
     def apply_budget(self, budget: Budget | None, offset: int, cause: Cause) -> None:
         """Put a budget in force (None: the default again) and evaluate it at once.
@@ -107,12 +128,13 @@ class UserTotals:
         self._set_budget(Budget(user_id=self.user_id) if budget is None else budget)
         if self.budget.time_zone != self.calendar.time_zone:
             self.calendar.move_to_zone(self.budget.time_zone)
-            self._spikes.take_back()
+            self.taken_back()
         for label in sorted(self.calendar.months):
             period = self.calendar.period(PeriodKind.MONTH, label)
             if cause.received_at < period.end_us:
                 self._month(period, cause)
                 self._decide_budget(period, cause)
+        self._decide_forecast(cause)
 
     def take_back(self, budget: Budget | None, budget_offset: int) -> None:
         """Before the periods of a recovery are put into the calendar: the stored budget."""
@@ -121,8 +143,10 @@ class UserTotals:
         self.calendar.time_zone = self.budget.time_zone
 
     def taken_back(self) -> None:
-        """After the periods of a recovery were put into the calendar."""
+        """After the periods of a recovery were put into the calendar, or have moved."""
         self._spikes.take_back()
+        self._anomalies.take_back()
+        self._forecasts.forget()
 
     @property
     def is_forgettable(self) -> bool:
@@ -139,26 +163,53 @@ class UserTotals:
         self.budget = budget
         self.limits = budget.limits(self._rules.defaults)
 
-    def _open(self, quarter: int, cause: Cause) -> Amounts:
-        """Begin to gather for a quarter: find how much may be added before a rule must be looked at."""
+    def _gather(self, quarter: int, service: str, cause: Cause) -> Amounts:
+        """Begin to gather for a quarter and service: find how much may be added before a rule must be looked at."""
+        amounts = self._pending.get(quarter)
+        if amounts is not None and not is_unmet(self._met[quarter], service):
+            return amounts
         buckets = self.calendar.buckets(quarter)
-        if self._pending and self.calendar.hour(buckets.hour_key) is None:
-            # A new hour looks back at the totals of the hours before it: they must be complete.
-            self.settle(cause)
         hour = self._hour(buckets, cause)
+        if is_unmet(self._anomalies.met(hour), service):
+            if self._pending and self._pending_day != buckets.day.label:
+                # What is usual is found in the totals of other days: they must be complete.
+                self.settle(cause)
+            self._anomalies.meet(hour, buckets, service, cause)
+        amounts = self._pending.get(quarter)
+        if amounts is None:
+            amounts = self._open(quarter, buckets, hour, cause)
+        self._met[quarter] = self._anomalies.met(hour)
+        self._room = min(self._room, *self._anomalies.rooms(hour), _UNLIMITED)
+        return amounts
+
+    def _open(self, quarter: int, buckets: Buckets, hour: HourTotals, cause: Cause) -> Amounts:
+        """Begin to gather for a quarter: the room that the rules of all services together leave."""
         self._room = min(self._room, *self._spikes.rooms(hour, self.limits), _UNLIMITED)
         month_room = decisions.room_in_month(self._month(buckets.month, cause))
         if month_room is not None:
             self._room = min(self._room, month_room)
+        self._pending_day = buckets.day.label if not self._pending or self._pending_day == buckets.day.label else None
         amounts = self._pending[quarter] = {}
+        outlook = self._forecasts.outlook(cause.received_at)
+        if outlook is not None:
+            room = self._forecasts.room(outlook, self.limits.monthly, self._pending_day)
+            if room is not None:
+                self._room = min(self._room, room)
         return amounts
 
     def _hour(self, buckets: Buckets, cause: Cause) -> HourTotals:
         day = self.calendar.day(buckets.day.label)
         hour = day.hours.get(buckets.hour_key)
         if hour is None:
+            if self._pending:
+                # A new hour looks back at the totals of the hours before it: they must be complete.
+                self.settle(cause)
+            if not day.hours:
+                self._anomalies.begin_day()
+            self._forecasts.changed(buckets.day.label)
             hour = day.hours[buckets.hour_key] = self._spikes.begin_hour(buckets.hour_key)
             self.alerts.extend(self._spikes.ends(buckets.hour_key, self.limits, self.budget, cause))
+            self.alerts.extend(self._anomalies.ends(buckets.hour_key, cause))
         return hour
 
     def _month(self, period: Period, cause: Cause) -> MonthTotals:
@@ -179,3 +230,21 @@ class UserTotals:
             month.tell(percent, amount)
             self.calendar.changed_months.add(period.label)
             self.alerts.append(decisions.budget_alert(self.user_id, period, month, percent, amount, cause))
+
+    def _decide_forecast(self, cause: Cause) -> None:
+        outlook = self._forecasts.outlook(cause.received_at)
+        budget = self.limits.monthly
+        if outlook is None:
+            return
+        month, projected = self._forecasts.month(outlook), self._forecasts.projected(outlook)
+        if projected <= budget or not is_untold(month, budget):
+            return
+        month.forecast = budget
+        self.calendar.changed_months.add(outlook.month.label)
+        # Who has reached the budget needs no forecast of it, now or later.
+        if month.total < budget:
+            self.alerts.append(
+                decisions.forecast_alert(
+                    self.user_id, outlook.month, month.total, projected, budget, self.budget.version, cause
+                )
+            )

@@ -1,0 +1,142 @@
+"""Anomalies of one user: a service that costs unusually much in an hour, whether that goes on, and when it is over.
+
+The baseline of a service in an hour is found once, at the service's first event in it, and stays with the hour:
+what comes later, in this hour or late in an earlier one, does not move it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from costledger.schemas.alerts import CostAlert
+from costledger.streams.domain import decisions
+from costledger.streams.domain.baselines import known_weeks, service_baseline
+from costledger.streams.domain.buckets import Buckets, quarter_of
+from costledger.streams.domain.calendar import Calendar
+from costledger.streams.domain.decisions import Cause
+from costledger.streams.domain.rules import Rules
+from costledger.streams.domain.totals import HAS_ANOMALY, Baselines, HourTotals
+
+#: Services of one hour that are watched, the first ones met.
+SERVICES_MAX: Final = 32
+
+
+class AnomalyWatch:
+    """Watches the services in the hours of one user's calendar against the user's own history."""
+
+    def __init__(self, user_id: str, calendar: Calendar, rules: Rules) -> None:
+        self._user_id = user_id
+        self._calendar = calendar
+        self._rules = rules
+        #: The latest anomalous hour of each service whose end was not told.
+        self._open: dict[str, int] = {}
+        #: The hour looked at last, with its baselines unpacked.
+        self._hour: HourTotals | None = None
+        self._baselines: Baselines = {}
+        #: The weeks of history of the day looked at last.
+        self._weeks_of: tuple[str, str] | None = None
+        self._weeks: list[tuple[str, ...]] = []
+
+    def take_back(self) -> None:
+        """After recovery, or when the hours have moved: find the anomalies whose end was not told."""
+        self._open.clear()
+        self._hour = None
+        self._weeks_of = None
+        for key, hour in self._calendar.hours():
+            if hour.flags & HAS_ANOMALY:
+                for service, found in hour.baselines.items():
+                    if found is not None and found.is_anomalous and not found.is_end_told:
+                        self._open[service] = max(self._open.get(service, 0), key)
+
+    def begin_day(self) -> None:
+        """A day is about to have its first hour: the weeks of history may be others."""
+        self._weeks_of = None
+
+    def met(self, hour: HourTotals) -> Baselines:
+        """The services met in the hour so far; `meet` adds to it as long as no other hour is asked about."""
+        if hour is not self._hour:
+            self._hour, self._baselines = hour, hour.baselines
+        return self._baselines
+
+    def meet(self, hour: HourTotals, buckets: Buckets, service: str, cause: Cause) -> None:
+        """A service's first event in an hour: find what is usual. Totals of other days must be complete."""
+        baselines = self.met(hour)
+        weeks = self._known_weeks(buckets.day.label, cause.received_at)
+        baselines[service] = service_baseline(self._calendar, weeks, buckets.hour.label[-2:], service, self._rules)
+        hour.set_baselines(baselines)
+
+    def rooms(self, hour: HourTotals) -> Iterator[int]:
+        """How much may be added before each service passes its limit, of those that have one and have not passed it."""
+        for service, found in self.met(hour).items():
+            if found is not None and not found.is_anomalous:
+                yield max(0, found.limit + 1 - hour.spent_on(service))
+
+    def decide(self, buckets: Buckets, cause: Cause) -> Iterator[CostAlert]:
+        """Mark the services that have passed their limits by now; the alerts of the anomalies that begin with it."""
+        hour = self._calendar.days[buckets.day.label].hours[buckets.hour_key]
+        baselines = self.met(hour)
+        for service, found in baselines.items():
+            if found is None or found.is_anomalous:
+                continue
+            spent = hour.spent_on(service)
+            if spent <= found.limit:
+                continue
+            if not self._goes_on(self._calendar.hour_before(buckets.hour_key), service):
+                yield decisions.anomaly_alert(self._user_id, buckets.hour, service, spent, found, cause)
+            found.is_anomalous = True
+            hour.set_baselines(baselines)
+            hour.mark(HAS_ANOMALY)
+            self._open[service] = max(self._open.get(service, 0), buckets.hour_key)
+
+    def ends(self, new_hour_key: int, cause: Cause) -> Iterator[CostAlert]:
+        """With the first event of a new hour: the alerts that say that the anomalies before it are over."""
+        before = self._calendar.hour_before(new_hour_key) if self._open else 0
+        for service, key in sorted(self._open.items()):
+            if key >= before or self._goes_on(before, service):
+                continue
+            del self._open[service]
+            hour = self._calendar.hour(key)
+            self._mark_end(service)
+            if hour is not None:
+                period = self._calendar.buckets(key).hour
+                yield decisions.anomaly_over(self._user_id, period, service, hour.spent_on(service), cause)
+
+    def _mark_end(self, service: str) -> None:
+        """Note in every hour of the anomaly that its end is told: a recovery finds none that is open."""
+        for key, hour in self._calendar.hours():
+            if not hour.flags & HAS_ANOMALY:
+                continue
+            baselines = self.met(hour)
+            found = baselines.get(service)
+            if found is not None and found.is_anomalous and not found.is_end_told:
+                found.is_end_told = True
+                hour.set_baselines(baselines)
+                self._calendar.changed_days.add(self._calendar.buckets(key).day.label)
+
+    def _goes_on(self, hour_key: int, service: str) -> bool:
+        """Whether the hour belongs to an anomaly: it is one, or follows one without coming halfway back to the usual."""
+        hour = self._calendar.hour(hour_key)
+        while hour is not None:
+            found = hour.baselines.get(service)
+            if found is None:
+                return False
+            if found.is_anomalous:
+                return True
+            if 2 * hour.spent_on(service) < found.usual + found.limit:
+                return False
+            hour_key = self._calendar.hour_before(hour_key)
+            hour = self._calendar.hour(hour_key)
+        return False
+
+    def _known_weeks(self, day: str, received_at_us: int) -> list[tuple[str, ...]]:
+        oldest = self._calendar.buckets(quarter_of(received_at_us - self._rules.horizon_us)).day.label
+        if self._weeks_of != (day, oldest):
+            self._weeks_of = (day, oldest)
+            self._weeks = known_weeks(self._calendar, day, oldest)
+        return self._weeks
+
+
+def is_unmet(met: Baselines, service: str) -> bool:
+    """Whether the service has no event in the hour yet, and is to be watched from its first one on."""
+    return service not in met and len(met) < SERVICES_MAX
