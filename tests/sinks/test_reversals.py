@@ -73,7 +73,11 @@ def test_the_sums_of_an_event_and_its_reversal_are_zero() -> None:
     for amount in (None, 5):
         event = make_event("ann", amount=amount)
         by_hour = hourly([event.to_record(), reversal_of(event).to_record()])
-        assert list(by_hour.values()) == list(daily(by_hour).values()) == [[0, 0, 0, 0, NO_MAXIMUM if amount is None else amount]]
+        assert (
+            list(by_hour.values())
+            == list(daily(by_hour).values())
+            == [[0, 0, 0, 0, NO_MAXIMUM if amount is None else amount]]
+        )
 
 
 def test_the_roll_ups_are_net(

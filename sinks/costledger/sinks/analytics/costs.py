@@ -33,7 +33,7 @@ class PeriodCosts:
 
     @property
     def by_operation(self) -> dict[str, int]:
-        """"service/operation" -> amount; added up where a slash in a name gives two the same one."""
+        """ "service/operation" -> amount; added up where a slash in a name gives two the same one."""
         amounts: dict[str, int] = {}
         for one in self.sums:
             name = f"{one.service}/{one.operation}"

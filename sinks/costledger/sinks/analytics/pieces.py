@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
 
 from costledger.schemas.periods import MICROSECONDS_PER_HOUR
 

@@ -44,9 +44,7 @@ class Sums:
         )
 
 
-def sums_of_intervals(
-    connection: Connection, user_id: str, intervals: Iterable[Interval | Period]
-) -> list[list[Sums]]:
+def sums_of_intervals(connection: Connection, user_id: str, intervals: Iterable[Interval | Period]) -> list[list[Sums]]:
     """For each interval the sums by service and operation, in that order; exact; without events an empty list.
 
     From the roll-ups; only where an interval begins or ends within a UTC hour are the entries of the rest of that hour
@@ -72,9 +70,7 @@ def amounts_of_days(connection: Connection, user_id: str, days: Sequence[Period]
     """
     pieces = cut((_hour_floor(day.start_us), _hour_floor(day.end_us)) for day in days)
     amounts = [0] * len(days)
-    for number, amount in connection.execute(
-        query("analytics_amounts"), {"user_id": user_id, **parameters(pieces)}
-    ):
+    for number, amount in connection.execute(query("analytics_amounts"), {"user_id": user_id, **parameters(pieces)}):
         amounts[number] = int(amount)
     return amounts
 
