@@ -5,7 +5,8 @@ SELECT p.number, e.service, e.operation, sum(e.events * p.weight)::bigint, sum(e
        trunc(sum(e.quantity * p.weight) * 1000000000), trunc(sum(e.amount * p.weight) * 1000000000000),
        trunc(max(e.max_amount) * 1000000000000)
 FROM unnest(%(firsts)s::timestamptz[], %(ends)s::timestamptz[], %(first_ids)s::uuid[], %(end_ids)s::uuid[],
-            %(numbers)s::integer[], %(weights)s::integer[]) AS p (first_at, end_at, first_id, end_id, number, weight)
+            %(numbers)s::integer[], %(weights)s::integer[], %(users)s::text[])
+    AS p (first_at, end_at, first_id, end_id, number, weight, user_id)
 CROSS JOIN LATERAL (
     SELECT service, operation, sum(CASE WHEN reverses_event_id IS NULL THEN 1 ELSE -1 END) AS events,
            coalesce(sum(CASE WHEN reverses_event_id IS NULL THEN 1 ELSE -1 END) FILTER (WHERE amount IS NULL), 0)
@@ -15,7 +16,7 @@ CROSS JOIN LATERAL (
     FROM ledger.entries
     WHERE event_id >= p.first_id AND event_id < p.end_id
       AND occurred_at >= p.first_at AND occurred_at < p.end_at
-      AND user_id = %(user_id)s
+      AND entries.user_id = p.user_id
     GROUP BY service, operation
 ) AS e
 GROUP BY p.number, e.service, e.operation
