@@ -17,7 +17,6 @@ import psycopg
 from costledger.schemas.topics import EVENTS
 
 FOLDER = Path(__file__).parent / "sql"
-MONTHS = 13
 USERS = 5_000
 PARTITIONS = 12
 CONNECTIONS = 2
