@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from tests.fixtures.fix_api import API_KEY, bearer
+from starlette.responses import StreamingResponse
+from tests.fixtures.fix_api import API_KEY, RunningApi, bearer
 from tests.fixtures.wait import wait_until
 
 from costledger.schemas.settings import Settings
@@ -114,6 +115,34 @@ def test_a_request_under_way_is_answered_before_the_end(
     log = api.log.read_text()
     assert '"path": "/api/billing/budget"' in log
     assert "Traceback" not in log
+
+
+def test_answers_that_last_are_told_to_end(
+    api_settings: Settings, start_server: Callable[[Settings], RunningApi]
+) -> None:
+    """A stream of events ends by itself when the process drains, instead of being cut off after some seconds."""
+    running = start_server(api_settings)
+    services = running.app.state.services
+    began_streaming = threading.Event()
+
+    def events() -> Iterator[bytes]:
+        yield b"first\n"
+        began_streaming.set()
+        services.stopping.wait(30)
+        yield b"last\n"
+
+    running.app.add_api_route("/stream", lambda: StreamingResponse(events()))
+    bodies: list[str] = []
+    thread = threading.Thread(
+        target=lambda: bodies.append(httpx.get(f"{running.url}/stream", trust_env=False, timeout=30).text)
+    )
+    thread.start()
+    assert began_streaming.wait(10)
+    began = time.monotonic()
+    running.server.stop()
+    thread.join(10)
+    assert bodies == ["first\nlast\n"]
+    assert time.monotonic() - began < 5
 
 
 def test_ctrl_c_ends_it_too(start: Callable[..., Process]) -> None:
