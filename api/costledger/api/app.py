@@ -14,12 +14,12 @@ from costledger.api.middleware.admission import Admitting
 from costledger.api.middleware.bodies import Receiving
 from costledger.api.middleware.observing import ApiMetrics, Observing
 from costledger.api.openapi import describe
-from costledger.api.routes import alert_routes, alerts, budget, health, reports
+from costledger.api.routes import alert_routes, alerts, analytics, budget, health, reports
 from costledger.api.services import Services
 from costledger.schemas.settings import Settings
 
 #: Every group of routes.
-ROUTERS = (health.router, budget.router, alert_routes.router, alerts.router, reports.router)
+ROUTERS = (health.router, budget.router, alert_routes.router, alerts.router, analytics.router, reports.router)
 
 
 def create_app(settings: Settings, registry: CollectorRegistry | None = None) -> FastAPI:
