@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from costledger.api import problems
-from costledger.api.routes import health
+from costledger.api.decisions import opened_desk
+from costledger.api.routes import decisions, estimates, health, prices
 from costledger.api.services import Services
 from costledger.schemas.settings import Settings
 
@@ -20,12 +21,13 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.services = Services.open(settings)
         try:
-            yield
+            with opened_desk(app, app.state.services):
+                yield
         finally:
             app.state.services.close()
 
     app = FastAPI(title="costledger", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     problems.register(app)
-    for router in (health.router,):
+    for router in (health.router, estimates.router, decisions.router, prices.router):
         app.include_router(router)
     return app

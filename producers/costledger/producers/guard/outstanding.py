@@ -114,6 +114,11 @@ class Outstanding:
         with self._lock:
             return self._by_key.get((user_id, key))
 
+    def kind_of(self, user_id: str, reservation_id: str) -> Kind | None:
+        """What an item of this process is; None where it has none of this id."""
+        item = self._items.get((user_id, reservation_id))
+        return None if item is None else item.kind
+
     def settle(
         self, user_id: str, reservation_id: str, amount: int, month: str, event_ids: Sequence[UUID]
     ) -> Item | None:
