@@ -56,15 +56,18 @@ def post_decision(principal: CurrentPrincipal, desk: CurrentDesk, body: Decision
 def post_settle(
     principal: CurrentPrincipal, desk: CurrentDesk, reservation_id: ReservationId, body: SettleRequest
 ) -> ReservationAnswer:
-    """The work was done: what is held becomes what it has cost. A repeat changes nothing, whatever its amount."""
+    """The work was done: what is held becomes what it has cost. A repeat changes nothing, whatever its amount.
+
+    Also after the hold has expired: what was spent counts, whoever has taken the money meanwhile.
+    """
     user_id = _acting_user(principal, body.user_id)
     standing = _standing(desk, user_id, reservation_id)
     if standing is Standing.RELEASED:
         raise Problem(HTTPStatus.CONFLICT, "reservation_released", "the reservation was released: it holds nothing")
-    if standing is Standing.HELD:
+    changed = standing is not Standing.SETTLED
+    if changed:
         desk.guard.settle(user_id, reservation_id, body.amount, body.event_ids)
         desk.confirmations.expect(user_id, body.event_ids)
-    changed = standing is Standing.HELD
     return ReservationAnswer(reservation_id=reservation_id, user_id=user_id, state="settled", changed=changed)
 
 
@@ -72,14 +75,14 @@ def post_settle(
 def post_release(
     principal: CurrentPrincipal, desk: CurrentDesk, reservation_id: ReservationId, body: ReleaseRequest | None = None
 ) -> ReservationAnswer:
-    """The work was not done: nothing is held any more. A repeat changes nothing."""
+    """The work was not done: nothing is held any more. A repeat changes nothing, nor does it once the hold expired."""
     user_id = _acting_user(principal, None if body is None else body.user_id)
     standing = _standing(desk, user_id, reservation_id)
     if standing is Standing.SETTLED:
         raise Problem(HTTPStatus.CONFLICT, "reservation_settled", "the reservation was settled: it cannot be released")
-    if standing is Standing.HELD:
-        desk.guard.release(user_id, reservation_id)
     changed = standing is Standing.HELD
+    if changed:
+        desk.guard.release(user_id, reservation_id)
     return ReservationAnswer(reservation_id=reservation_id, user_id=user_id, state="released", changed=changed)
 
 
@@ -110,7 +113,9 @@ def _standing(desk: Desk, user_id: str, reservation_id: str) -> Standing:
             headers={"Retry-After": str(_RETRY_AFTER_SECONDS)},
         ) from error
     if standing is Standing.UNKNOWN:
-        raise Problem.not_found("the user has no such reservation, or it has expired", "reservation_unknown")
+        raise Problem.not_found(
+            "the user has no such reservation, or it ended more than an hour ago", "reservation_unknown"
+        )
     return standing
 
 

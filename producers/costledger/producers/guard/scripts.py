@@ -44,12 +44,17 @@ class Status(StrEnum):
 
 
 class Standing(StrEnum):
-    """What has become of a reservation. `unknown`: never made for this user, expired, or ended long ago."""
+    """What has become of a reservation. `unknown`: never made for this user, or ended more than an hour ago."""
 
     HELD = "held"
     SETTLED = "settled"
     RELEASED = "released"
+    EXPIRED = "expired"
     UNKNOWN = "unknown"
+
+
+#: How a reservation ended, as `state.lua` notes it.
+_ENDED: Final = {"r": Standing.RELEASED, "x": Standing.EXPIRED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +178,7 @@ class Scripts:
         kind, amount = _texts([text])[0].split(" ")[:2]
         if kind == Kind.HELD:
             return Standing.HELD
-        return Standing.RELEASED if (kind, amount) == ("D", "r") else Standing.SETTLED
+        return _ENDED.get(amount, Standing.SETTLED)
 
     def epoch(self) -> Epoch:
         """Since when this Redis has been the one it is; begins it where it is new."""
