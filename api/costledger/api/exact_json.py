@@ -19,15 +19,22 @@ from fastapi.routing import APIRoute
 _EXPONENT_MAX: Final = 60
 
 
-def parse_exact(body: bytes | str) -> Any:
-    """A JSON document with exact numbers; `JSONDecodeError` for what is no JSON, NaN and Infinity among it."""
+def parse_exact(body: bytes) -> Any:
+    """A JSON document (RFC 8259: UTF-8) with exact numbers; `JSONDecodeError` for what is none.
+
+    NaN, Infinity and half a surrogate pair are among that: the last is no text that an answer could repeat.
+    """
     try:
-        return json.loads(body, parse_float=_number, parse_constant=_refuse_constant)
+        text = body.decode()
+        document = json.loads(text, parse_float=_number, parse_constant=_refuse_constant)
+        if "\\u" in text:
+            json.dumps(document, ensure_ascii=False, default=str).encode()
+        return document
     except json.JSONDecodeError:
         raise
     except RecursionError:
         raise json.JSONDecodeError("nested too deeply", "", 0) from None
-    except ValueError as error:  # bytes that are no Unicode; an integer of thousands of digits
+    except ValueError as error:  # no UTF-8, no Unicode, or an integer of thousands of digits
         raise json.JSONDecodeError(str(error), "", 0) from None
 
 

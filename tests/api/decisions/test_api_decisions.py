@@ -132,6 +132,20 @@ def test_a_reservation_is_released_once(caller: Caller) -> None:
     assert reserved_of(caller) == 0
 
 
+def test_a_hold_expires_although_the_api_lives(start_app: StartApp, make_settings: MakeSettings, user: str) -> None:
+    """Its money is free then; what the work has cost all the same counts, and a release changes nothing."""
+    settings = make_settings(guard_reservation_seconds=1)
+    caller = Caller(start_app(settings), settings, user)
+    first, second = (caller.decide(amount="0.5", reserve=True)["reservation_id"] for _ in range(2))
+    assert reserved_of(caller) == 1
+    wait_until(lambda: reserved_of(caller) == 0, 10, "the holds have expired")
+    late = caller.post(f"/api/reservations/{first}/settle", {"amount": "0.3"})
+    assert (late.status_code, late.json()["changed"]) == (200, True)
+    released = caller.post(f"/api/reservations/{second}/release")
+    assert (released.status_code, released.json()["changed"]) == (200, False)
+    assert reserved_of(caller) == Decimal("0.3")
+
+
 def test_a_key_names_one_reservation(caller: Caller) -> None:
     """The same key finds the first hold with its estimate; once that is settled, there is nothing left to run."""
     first = caller.decide(amount="0.5", reserve=True, key="job-7")
