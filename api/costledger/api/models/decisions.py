@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
 from costledger.api.models.estimates import TierName
+from costledger.api.models.fields import UserInput
 from costledger.api.models.money import UsdAmount
-from costledger.api.models.work import AnyWork, Name
+from costledger.api.models.work import AnyWork
 
 #: Events that one settlement may name.
 EVENT_IDS_MAX: Final = 1000
 KEY_CHARACTERS_MAX: Final = 1024
-
-UserId = Annotated[Name, Field(description="another user than the token's; needs the role operator")]
 
 
 class RequestModel(BaseModel):
@@ -73,19 +71,19 @@ class DecisionRequest(RequestModel):
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["work"]}, {"required": ["amount"]}]})
 
-    work: AnyWork | SkipJsonSchema[None] = None
-    amount: UsdAmount | SkipJsonSchema[None] = None
-    user_id: UserId | None = None
+    # None stands for a field that is not there; null is no work, and no amount.
+    work: AnyWork = Field(default=cast("Any", None))
+    amount: UsdAmount = Field(default=cast("Any", None))
+    user_id: UserInput | None = None
     tier: TierName | None = Field(None, description="default: the tier of the user's budget")
-    reserve: bool = Field(False, description="hold the estimate until it is settled, released or has expired")
+    reserve: StrictBool = Field(False, description="hold the estimate until it is settled, released or has expired")
     key: Annotated[str, StringConstraints(min_length=1, max_length=KEY_CHARACTERS_MAX)] | None = Field(
         None, description="names one attempt at the work: the same key gives the same reservation"
     )
 
     @model_validator(mode="after")
     def _one_of_work_and_amount(self) -> DecisionRequest:
-        given = self.model_fields_set & {"work", "amount"}
-        if len(given) != 1 or (self.work is None and self.amount is None):
+        if len(self.model_fields_set & {"work", "amount"}) != 1:
             raise ValueError("exactly one of the fields work and amount must be given")
         return self
 
@@ -114,7 +112,9 @@ class DecisionAnswer(AnswerModel):
     budget: str | None
     budget_version: int | None
     period: str | None = Field(description="the month, in the zone of the user's budget")
-    reservation_id: str | None = Field(description="null where nothing is held")
+    reservation_id: str | None = Field(
+        description="null where nothing is held; with `already_settled`, the one that was settled under the key"
+    )
     expires_at: datetime | None
     plan: LimitedPlanAnswer
     breakdown: EstimateAnswer | None = Field(description="null where the amount was the caller's own")
@@ -129,13 +129,13 @@ class SettleRequest(RequestModel):
         max_length=EVENT_IDS_MAX,
         description="the amount ends to be reserved when the totals have these events; without any, after an hour",
     )
-    user_id: UserId | None = None
+    user_id: UserInput | None = None
 
 
 class ReleaseRequest(RequestModel):
     """Whose reservation it is, where it is not the caller's."""
 
-    user_id: UserId | None = None
+    user_id: UserInput | None = None
 
 
 class ReservationAnswer(AnswerModel):

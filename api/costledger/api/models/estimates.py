@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from costledger.api.models.times import EventTime
+from costledger.api.models.fields import Instant
 from costledger.api.models.work import (
     ChatModel,
     CombinedModel,
@@ -24,7 +24,7 @@ class Circumstances(BaseModel):
     """Under whose plan, and at the prices of which time."""
 
     tier: TierName | None = Field(None, description="tier whose plan the work follows; without it no plan narrows it")
-    occurs_at: EventTime | None = Field(None, description="the prices of this time; default: now")
+    occurs_at: Instant | None = Field(None, description="the prices of this time; default: now")
 
 
 class ImageEstimate(ImageModel, Circumstances):

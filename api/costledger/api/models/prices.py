@@ -3,11 +3,40 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from costledger.api.models.decisions import AnswerModel
+from costledger.api.models.fields import Instant
+from costledger.api.models.work import Name
+from costledger.schemas.events import UNIT_CHARACTERS_MAX
+
+ROWS_MAX: Final = 1000
+ROWS_DEFAULT: Final = 200
+#: A place in the list in UTF-8, hexadecimal; whatever has this form is a place.
+CURSOR_PATTERN: Final = "^([0-9a-f]{2})*$"
+CURSOR_CHARACTERS_MAX: Final = 4096
+
+Unit = Annotated[str, StringConstraints(min_length=1, max_length=UNIT_CHARACTERS_MAX)]
+
+
+class PricesQuery(BaseModel):
+    """Which prices."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: Instant | None = Field(None, description="the prices in force then; default: now")
+    service: Name | None = None
+    operation: Name | None = None
+    model: Name | None = Field(
+        None, description="a language model: its prices are found also where no price file has them"
+    )
+    unit: Unit | None = None
+    limit: int = Field(ROWS_DEFAULT, ge=1, le=ROWS_MAX, description="prices in one answer")
+    cursor: str | None = Field(
+        None, pattern=CURSOR_PATTERN, max_length=CURSOR_CHARACTERS_MAX, description="next_cursor of the page before"
+    )
 
 
 class PriceAnswer(AnswerModel):

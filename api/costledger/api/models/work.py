@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from costledger.api.models.money import UnitQuantity
+from costledger.api.models.money import UnitQuantity, Whole
 from costledger.producers.optimiser.work import (
     ASSUMED_EMBEDDING,
     IMAGES_MAX,
@@ -31,16 +31,11 @@ PARTS_MAX: Final = 100
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=NAME_CHARACTERS_MAX)]
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=NAME_CHARACTERS_MAX - len(EMBEDDING_PREFIX))]
-Tokens = Annotated[int, Field(ge=0, le=TOKENS_MAX, description="tokens")]
-SizeBytes = Annotated[int, Field(ge=0, le=SIZE_BYTES_MAX, description="bytes in all")]
+Tokens = Annotated[Whole, Field(ge=0, le=TOKENS_MAX, description="tokens")]
+SizeBytes = Annotated[Whole, Field(ge=0, le=SIZE_BYTES_MAX, description="bytes in all")]
 
 
-def _plain_text(value: object) -> object:
-    """A number among metadata as text, as a tracker would write it."""
-    return str(value) if isinstance(value, (Decimal, int)) and not isinstance(value, bool) else value
-
-
-MetadataText = Annotated[str, BeforeValidator(_plain_text), StringConstraints(max_length=METADATA_BYTES_MAX)]
+MetadataText = Annotated[str, StringConstraints(max_length=METADATA_BYTES_MAX)]
 
 
 class WorkModel(BaseModel):
@@ -54,7 +49,7 @@ class ImageModel(WorkModel):
 
     kind: Literal["image"]
     size_bytes: SizeBytes = 0
-    images: int = Field(1, ge=0, le=IMAGES_MAX, description="number of images")
+    images: Whole = Field(1, ge=0, le=IMAGES_MAX, description="number of images")
 
     def work(self) -> Work:
         """What is estimated."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
+import structlog
 from fastapi import APIRouter, Path
 
-from costledger.api.auth import CurrentPrincipal, Principal, Role
+from costledger.api.auth import CurrentPrincipal, Principal
 from costledger.api.decisions import CurrentDesk
 from costledger.api.decisions.deciding import Asked, Decided, decide
 from costledger.api.decisions.desk import Desk
 from costledger.api.decisions.estimating import estimate_answer, limited_plan_answer
-from costledger.api.exact_json import ExactRoute
+from costledger.api.documents import ExactRoute
 from costledger.api.models.decisions import (
     DecisionAnswer,
     DecisionRequest,
@@ -28,15 +29,19 @@ from costledger.schemas.errors import Unavailable
 from costledger.schemas.money import usd_text
 from costledger.schemas.times import from_microseconds
 
-#: When a caller whose reservation nobody can find at the moment may ask again.
-_RETRY_AFTER_SECONDS: Final = 2
+_UNKNOWN_USER: Final[dict[int | str, dict[str, Any]]] = {404: {"description": "No user has such an id"}}
+_ENDED: Final[dict[int | str, dict[str, Any]]] = {
+    404: {"description": "The user has no such reservation"},
+    409: {"description": "The reservation has ended in the other way"},
+}
 
-router = APIRouter(route_class=ExactRoute)
+logger = structlog.get_logger(__name__)
+router = APIRouter(tags=["decisions"], route_class=ExactRoute)
 
 ReservationId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="reservation_id of a decision")]
 
 
-@router.post("/api/decisions")
+@router.post("/api/decisions", responses=_UNKNOWN_USER)
 def post_decision(principal: CurrentPrincipal, desk: CurrentDesk, body: DecisionRequest) -> DecisionAnswer:
     """Whether work may run: allow, warn or skip, and why. With `reserve`, its estimate is held in the same step."""
     user_id = _acting_user(principal, body.user_id)
@@ -52,7 +57,7 @@ def post_decision(principal: CurrentPrincipal, desk: CurrentDesk, body: Decision
     return _decision_answer(decide(desk.guard, desk.rules, asked, now), now)
 
 
-@router.post("/api/reservations/{reservation_id}/settle")
+@router.post("/api/reservations/{reservation_id}/settle", responses=_ENDED)
 def post_settle(
     principal: CurrentPrincipal, desk: CurrentDesk, reservation_id: ReservationId, body: SettleRequest
 ) -> ReservationAnswer:
@@ -71,7 +76,7 @@ def post_settle(
     return ReservationAnswer(reservation_id=reservation_id, user_id=user_id, state="settled", changed=changed)
 
 
-@router.post("/api/reservations/{reservation_id}/release")
+@router.post("/api/reservations/{reservation_id}/release", responses=_ENDED)
 def post_release(
     principal: CurrentPrincipal, desk: CurrentDesk, reservation_id: ReservationId, body: ReleaseRequest | None = None
 ) -> ReservationAnswer:
@@ -87,11 +92,11 @@ def post_release(
 
 
 def _acting_user(principal: Principal, user_id: str | None) -> str:
-    """The user on whose budget the request acts: the holder, or with the role operator another; else 403."""
-    if user_id is None or user_id == principal.user_id:
-        return principal.user_id
-    principal.require(Role.OPERATOR)
-    return user_id
+    """The user on whose budget the request acts; 404 for an id that no user can have."""
+    acting = principal.writable_user(user_id)
+    if not acting.isprintable() or not acting.strip():
+        raise Problem.not_found("no user has such an id", "unknown_user")
+    return acting
 
 
 def _tier(desk: Desk, user_id: str) -> str:
@@ -106,12 +111,8 @@ def _standing(desk: Desk, user_id: str, reservation_id: str) -> Standing:
     try:
         standing = desk.guard.standing(user_id, reservation_id)
     except Unavailable as error:
-        raise Problem(
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            "guard_unavailable",
-            f"the reservation cannot be looked up: {error}",
-            headers={"Retry-After": str(_RETRY_AFTER_SECONDS)},
-        ) from error
+        logger.warning("a reservation cannot be looked up", error=str(error))
+        raise Problem.unavailable("the reservation cannot be looked up at the moment", "guard_unavailable") from error
     if standing is Standing.UNKNOWN:
         raise Problem.not_found(
             "the user has no such reservation, or it ended more than an hour ago", "reservation_unknown"

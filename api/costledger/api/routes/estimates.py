@@ -10,11 +10,11 @@ from fastapi import APIRouter, Body
 from costledger.api.auth import CurrentPrincipal
 from costledger.api.decisions import CurrentDesk
 from costledger.api.decisions.estimating import estimate_answer
-from costledger.api.exact_json import ExactRoute
+from costledger.api.documents import ExactRoute
 from costledger.api.models.decisions import EstimateAnswer
 from costledger.api.models.estimates import EstimateRequest
 
-router = APIRouter(route_class=ExactRoute)
+router = APIRouter(tags=["decisions"], route_class=ExactRoute)
 
 
 @router.post("/api/estimates")

@@ -2,63 +2,46 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import json
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Query, Response
-from pydantic import StringConstraints
 
 from costledger.api.auth import CurrentPrincipal
 from costledger.api.decisions import CurrentDesk
 from costledger.api.decisions.price_list import PriceFilter, PriceKey
-from costledger.api.models.prices import PriceAnswer, PricesAnswer
-from costledger.api.models.times import EventTime
+from costledger.api.models.prices import PriceAnswer, PricesAnswer, PricesQuery
 from costledger.producers.prices import PriceRow
-from costledger.schemas.errors import InvalidValue
-from costledger.schemas.events import NAME_CHARACTERS_MAX, UNIT_CHARACTERS_MAX
 
-ROWS_MAX: Final = 1000
-ROWS_DEFAULT: Final = 200
-CURSOR_CHARACTERS_MAX: Final = 4096
 #: Prices change when somebody restarts the API with other files: a minute late does no harm.
 _CACHE: Final = "private, max-age=60"
+#: No name in a price book has it.
+_BETWEEN: Final = "\0"
+_ETAG: Final = {"ETag": {"description": "of this answer", "schema": {"type": "string"}}}
 
-router = APIRouter()
-
-Name = Annotated[str, StringConstraints(min_length=1, max_length=NAME_CHARACTERS_MAX)]
-Unit = Annotated[str, StringConstraints(min_length=1, max_length=UNIT_CHARACTERS_MAX)]
+router = APIRouter(tags=["prices"])
 
 
 @router.get(
     "/api/prices",
     response_model=PricesAnswer,
-    responses={304: {"description": "as the caller has it already (If-None-Match)"}},
+    responses={
+        200: {"headers": _ETAG},
+        304: {"description": "It is as `If-None-Match` says that the caller has it", "headers": _ETAG},
+    },
 )
-def get_prices(
+def read_prices(
     _principal: CurrentPrincipal,
     desk: CurrentDesk,
-    at: Annotated[EventTime | None, Query(description="RFC 3339; default: now")] = None,
-    service: Annotated[Name | None, Query()] = None,
-    operation: Annotated[Name | None, Query()] = None,
-    model: Annotated[
-        Name | None, Query(description="a language model: its prices are found also where no price file has them")
-    ] = None,
-    unit: Annotated[Unit | None, Query()] = None,
-    limit: Annotated[int, Query(ge=1, le=ROWS_MAX, description="prices in one answer")] = ROWS_DEFAULT,
-    cursor: Annotated[
-        str | None, Query(max_length=CURSOR_CHARACTERS_MAX, description="next_cursor of the page before")
-    ] = None,
-    if_none_match: Annotated[str | None, Header()] = None,
+    query: Annotated[PricesQuery, Query()],
+    if_none_match: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
     """The prices in force at a time; those held for review among them, and marked."""
-    instant = datetime.now(UTC) if at is None else at
-    asked = PriceFilter(service=service, operation=operation, model=model, unit=unit)
-    after = None if cursor is None else parse_cursor(cursor)
-    rows, last = desk.price_list.page(instant, asked, after, limit)
+    instant = datetime.now(UTC) if query.at is None else query.at
+    asked = PriceFilter(service=query.service, operation=query.operation, model=query.model, unit=query.unit)
+    after = None if query.cursor is None else parse_cursor(query.cursor)
+    rows, last = desk.price_list.page(instant, asked, after, query.limit)
     answer = PricesAnswer(
         day=instant.date(),
         version=desk.price_list.book.version,
@@ -75,19 +58,14 @@ def get_prices(
 
 
 def make_cursor(key: PriceKey) -> str:
-    """A key as opaque text that is safe in a query."""
-    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
+    """A key as text that is safe in a query."""
+    return _BETWEEN.join(key).encode().hex()
 
 
 def parse_cursor(text: str) -> PriceKey:
-    """The key in a cursor; `InvalidValue` for text that is none of ours."""
-    try:
-        parts = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
-    except (ValueError, binascii.Error, RecursionError):
-        parts = None
-    if not isinstance(parts, list) or len(parts) != len(PriceKey._fields) or not all(type(x) is str for x in parts):
-        raise InvalidValue("cursor", text, "next_cursor of another answer")
-    return PriceKey(*parts)
+    """The place that a cursor of the right form names; what it leaves out is the beginning."""
+    parts = bytes.fromhex(text.strip()).decode(errors="replace").split(_BETWEEN)
+    return PriceKey(*[*parts, "", "", "", ""][: len(PriceKey._fields)])
 
 
 def _names(if_none_match: str, etag: str) -> bool:
