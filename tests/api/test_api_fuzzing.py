@@ -27,6 +27,11 @@ BEYOND_SCHEMAS = ("/api/alerts/{alert_id}/snooze", "/api/estimates", "/api/decis
 ACCEPTED_STATUSES = ["2xx", "3xx", "401", "403", "404", "409", "429", "5xx"]
 
 
+#: Hypothesis takes the app's own threads, which draw random numbers (how long to wait), for a strategy's; and a document of a
+#: hundred parts is long to write out.
+pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
+
+
 @pytest.fixture
 def lifespans() -> Iterator[None]:
     """Ends the apps that schemathesis has started."""

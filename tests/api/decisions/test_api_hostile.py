@@ -67,6 +67,9 @@ EVIL: Final = (
     b'{"work":' * 10_000,
 )
 
+#: Hypothesis takes the app's own threads, which draw random numbers (how long to wait), for a strategy's.
+pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
+
 texts = st.one_of(
     st.text(max_size=20), st.sampled_from((*KINDS, *REAL)), st.decimals().map(str), st.uuids().map(str), st.datetimes().map(str)
 )  # fmt: skip
