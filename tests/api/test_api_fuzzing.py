@@ -20,7 +20,7 @@ from tests.fixtures.fix_api import make_token
 from costledger.api.app import create_app
 from costledger.schemas.settings import Settings
 
-EXAMPLES_MAX = 8
+EXAMPLES_MAX = 6
 #: What is well-formed and refused all the same, since no schema can say so: a time that is past to be snoozed until, more
 #: cached tokens than there are, an estimate beyond what one event may cost.
 BEYOND_SCHEMAS = ("/api/alerts/{alert_id}/snooze", "/api/estimates", "/api/decisions")

@@ -23,8 +23,6 @@ logger = structlog.get_logger(__name__)
 DRAIN_SECONDS_MAX: Final = 7
 KEEP_ALIVE_SECONDS: Final = 20
 BACKLOG_CONNECTIONS: Final = 512
-#: More connections at once are answered with 503.
-CONNECTIONS_MAX: Final = 1000
 
 
 class ApiServer:
@@ -57,7 +55,6 @@ class ApiServer:
                 proxy_headers=bool(proxies),
                 forwarded_allow_ips=[one.strip() for one in proxies.split(",")] if proxies else [],
                 backlog=BACKLOG_CONNECTIONS,
-                limit_concurrency=CONNECTIONS_MAX,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=DRAIN_SECONDS_MAX,
             )

@@ -35,6 +35,17 @@ _TEXT_LIMIT: Final = "text without NUL characters and without half a surrogate p
 _WITH_BODY: Final = frozenset({"DELETE", "PATCH", "POST", "PUT"})
 
 
+class _Number(Decimal):
+    """A JSON number with a point.
+
+    FastAPI validates with pydantic's `from_attributes`: an instance of a class that is not built in is taken for an
+    object with the fields of a model. A plain Decimal in place of an object would be a model with nothing set.
+    """
+
+
+_Number.__module__ = "builtins"
+
+
 class Receiving:
     """ASGI middleware."""
 
@@ -150,7 +161,7 @@ def check_address(scope: Scope) -> None:
 
 
 def _number(text: str) -> Decimal | float:
-    number = Decimal(text)
+    number = _Number(text)
     return number if not number or abs(number.adjusted()) <= EXPONENT_MAX else float(text)
 
 
