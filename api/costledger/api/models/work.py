@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
 from costledger.api.models.money import UnitQuantity, Whole
 from costledger.producers.optimiser.work import (
@@ -77,12 +77,13 @@ class ChatModel(WorkModel):
     cached_input_tokens: Tokens = Field(0, description="tokens; included in input_tokens")
     provider: Name = OPENAI
 
-    @model_validator(mode="after")
-    def _cached_is_part_of_input(self) -> ChatModel:
-        if self.cached_input_tokens > self.input_tokens:
-            limit = f"from 0 to input_tokens ({self.input_tokens})"
-            raise InvalidValue("cached_input_tokens", self.cached_input_tokens, limit)
-        return self
+    @field_validator("cached_input_tokens")
+    @classmethod
+    def _is_part_of_input(cls, cached: int, info: ValidationInfo) -> int:
+        whole = info.data.get("input_tokens")  # absent where it is wrong itself
+        if whole is not None and cached > whole:
+            raise InvalidValue("cached_input_tokens", cached, f"from 0 to input_tokens ({whole})")
+        return cached
 
     def work(self) -> Work:
         """What is estimated."""
