@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.fixtures.fix_redis import OwnRedis
+from tests.fixtures.wait import wait_until
 from tests.producers.guarding import USD, Clock, make_guard, now_us
 
 from costledger.producers.guard import RedisGuard, Standing
@@ -97,3 +98,20 @@ def test_a_guard_takes_the_settings_that_it_is_given(redis_url: str) -> None:
         assert guard.budget("ann").monthly_budget is None
         decision = guard.decide("ann", 3 * USD)
         assert (decision.verdict, decision.budget) == ("allow", 7 * USD)
+
+
+def test_one_user_cannot_take_all_the_room(start: Start, clock: Clock) -> None:
+    """With so many holds open, that user's next one is refused, and nobody else's; room is free once they end."""
+    guard = start(holds_of_user_max=3)
+    made = [guard.reserve("ann", 1, key=f"key-{i}") for i in range(3)]
+    assert guard.reserve("ann", 1).decision.code == "guard_unavailable"
+    assert guard.reserve("bob", 1).decision.may_run
+    assert guard.decide("ann", 1).may_run
+    guard.settle("ann", made[0].reservation_id or "", 1)
+    assert guard.reserve("ann", 1).decision.may_run
+    guard.release("ann", made[1].reservation_id or "")
+    assert guard.reserve("ann", 1).decision.may_run
+    assert not guard.reserve("ann", 1).decision.may_run
+    clock.advance(61)
+    guard.decide("ann", 1)
+    wait_until(lambda: guard.reserve("ann", 1).decision.may_run, 20, "expired holds make room")

@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 #: How long a decision waits for a connection to the ledger; then it is the setting's for outages.
 _LEDGER_WAIT_SECONDS: Final = 2.0
+#: Open reservations of one user in one API process, which has room for 20,000 of all users.
+HOLDS_OF_USER_MAX: Final = 1000
 _PREPARE_INTERVAL_SECONDS: Final = 0.25
 
 
@@ -59,6 +61,7 @@ class Desk:
             spend=ledger.month_to_date,
             # The holds are those of remote callers: they end by themselves, however long this process lives.
             renew=False,
+            holds_of_user_max=HOLDS_OF_USER_MAX,
             settings=settings,
         )
         confirmations = Confirmations(ledger.places, settings.guard_settled_hold_seconds)

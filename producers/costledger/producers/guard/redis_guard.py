@@ -67,9 +67,10 @@ class RedisGuard:
     `budgets` gives a user's own budget (None: the default of the tier), `spend` what the ledger has of a user in a
     period; either may raise, which counts as unavailable. Without `spend`, a total that Redis has lost and no live
     process remembers counts as 0 until the stream app has written it again. The other arguments default to the
-    settings (`guard_*`), those of `settings` where it is given. With `renew` false (for a server that reserves for others), a hold ends after
-    `reservation_seconds` also while this process lives. `clock_us` (Unix microseconds) says which month it is;
-    `redis_clock_us` replaces Redis's clock in tests.
+    settings (`guard_*`), those of `settings` where it is given. For a server that reserves for others: with `renew` false
+    a hold ends after `reservation_seconds` also while this process lives, and `holds_of_user_max` keeps one user from
+    taking all of the room. `clock_us` (Unix microseconds) says which month it is; `redis_clock_us` replaces Redis's
+    clock in tests.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class RedisGuard:
         budget_cache_seconds: float | None = None,
         timeout_seconds: float = 1.0,
         renew: bool = True,
+        holds_of_user_max: int | None = None,
         clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         redis_clock_us: Callable[[], int] | None = None,
         settings: Settings | None = None,
@@ -115,7 +117,7 @@ class RedisGuard:
             settled_hold_seconds=settings.guard_settled_hold_seconds,
             recovery_seconds=settings.guard_recovery_seconds,
         )
-        self._renew = renew
+        self._renew, self._holds_of_user_max = renew, holds_of_user_max
         self._clock_us, self._redis_clock_us = clock_us, redis_clock_us
         self._followed: WeakSet[Acknowledging] = WeakSet()
         self._closed = False
@@ -240,6 +242,7 @@ class RedisGuard:
         self._outstanding = Outstanding(
             partial(self._loud.tell, "guard_overflow", _OVERFLOW),
             partial(self._loud.tell, "guard_unclaimed", _UNCLAIMED),
+            holds_of_user_max=self._holds_of_user_max,
         )
         self._counts: Counter[str] = Counter()
         # Reentrant, as all locks here: a signal handler may come in while its own thread is inside.
@@ -272,7 +275,7 @@ class RedisGuard:
         reservation_id = uuid4().hex
         try:
             budget = self._budget(user_id)
-            if hold and not self._outstanding.has_room():
+            if hold and not self._outstanding.has_room(user_id):
                 raise Unavailable("this process holds too many reservations")
             question = self._question(user_id, budget, reservation_id, key, estimate, hold=hold)
             answer = self._asker.ask(question)
@@ -330,7 +333,7 @@ class RedisGuard:
         verdict = Verdict.ALLOW if self._allows_unasked else Verdict.SKIP
         self._loud.tell(code, f"{why}; the decision is {verdict} (COSTLEDGER_GUARD_WHEN_UNAVAILABLE)")
         decision = unfigured(verdict, code, f"Decided without the figures: {why}", estimate)
-        if verdict is Verdict.SKIP or not hold or not self._outstanding.has_room():
+        if verdict is Verdict.SKIP or not hold or not self._outstanding.has_room(user_id):
             return Reservation(user_id=user_id, reservation_id=None, decision=decision)
         held = self._outstanding.held_by_key(user_id, key) if key != NO_KEY else None
         if held is None:
