@@ -10,16 +10,27 @@ from prometheus_client import CollectorRegistry
 
 from costledger.api import handlers
 from costledger.api.auth import TokenVerifier
+from costledger.api.decisions import opened_desk
 from costledger.api.middleware.admission import Admitting
 from costledger.api.middleware.bodies import Receiving
 from costledger.api.middleware.observing import ApiMetrics, Observing
 from costledger.api.openapi import describe
-from costledger.api.routes import alert_routes, alerts, analytics, budget, health, reports
+from costledger.api.routes import alert_routes, alerts, analytics, budget, decisions, estimates, health, prices, reports
 from costledger.api.services import Services
 from costledger.schemas.settings import Settings
 
 #: Every group of routes.
-ROUTERS = (health.router, budget.router, alert_routes.router, alerts.router, analytics.router, reports.router)
+ROUTERS = (
+    health.router,
+    budget.router,
+    alert_routes.router,  # before the alerts, whose last route takes any name as an id
+    alerts.router,
+    analytics.router,
+    estimates.router,
+    decisions.router,
+    prices.router,
+    reports.router,
+)
 
 
 def create_app(settings: Settings, registry: CollectorRegistry | None = None) -> FastAPI:
@@ -33,7 +44,8 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.services = Services.open(settings, tokens)
         try:
-            yield
+            with opened_desk(app, app.state.services):
+                yield
         finally:
             app.state.services.close()
 

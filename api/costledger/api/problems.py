@@ -85,7 +85,10 @@ class Problem(Exception):
 
 def invalid_field(field: str, value: object, limit: str) -> dict[str, Any]:
     """One entry of a problem's `errors`: the value is shown as in a log, cut to a sensible length."""
+    return {"field": _sayable(field), "value": _sayable(value), "limit": limit}
+
+
+def _sayable(value: object) -> str:
+    """What JSON in UTF-8 cannot carry would turn the explanation into an error of its own."""
     text = value if isinstance(value, str) else shown(value)
-    # What JSON in UTF-8 cannot carry would turn the explanation into an error of its own.
-    printable = text if text.isprintable() and len(text) <= 120 else shown(value)
-    return {"field": field, "value": printable, "limit": limit}
+    return text if text.isprintable() and len(text) <= 120 else shown(value)

@@ -28,6 +28,9 @@ BODY_SECONDS_MAX: Final = 10.0
 JSON_PREFIX: Final = "/api/"
 QUERY_FIELDS_MAX: Final = 100
 DEPTH_MAX: Final = 32
+#: Beyond such powers of ten no field has a value. A number there stays the float that exact fields refuse: to write
+#: 1e999999999 out as a whole number takes all memory, and a model's `int` would do so.
+EXPONENT_MAX: Final = 60
 _TEXT_LIMIT: Final = "text without NUL characters and without half a surrogate pair"
 _WITH_BODY: Final = frozenset({"DELETE", "PATCH", "POST", "PUT"})
 
@@ -109,7 +112,7 @@ def parse_document(content_type: str, body: bytes) -> Any:
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "send Content-Type: application/json"
         )
     try:
-        document = json.loads(body, parse_float=_Number, parse_constant=_refuse_constant)
+        document = json.loads(body, parse_float=_number, parse_constant=_refuse_constant)
     except RecursionError:
         raise Problem(HTTPStatus.BAD_REQUEST, "malformed_json", f"nested more than {DEPTH_MAX} deep") from None
     except ValueError as error:  # also UTF-8 that is none, and integers of thousands of digits
@@ -155,6 +158,11 @@ def check_address(scope: Scope) -> None:
         errors.append(invalid_field("path", scope["path"], _TEXT_LIMIT))
     if errors:
         raise Problem.invalid_fields(errors)
+
+
+def _number(text: str) -> Decimal | float:
+    number = _Number(text)
+    return number if not number or abs(number.adjusted()) <= EXPONENT_MAX else float(text)
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -4,6 +4,7 @@ from costledger.producers.guard.asking import SpendSource
 from costledger.producers.guard.budgets import BudgetSource
 from costledger.producers.guard.decisions import BudgetGuard, Decision, Reservation, Shares, Verdict, decide
 from costledger.producers.guard.redis_guard import RedisGuard
+from costledger.producers.guard.scripts import Standing
 
 __all__ = [
     "BudgetGuard",
@@ -13,6 +14,7 @@ __all__ = [
     "Reservation",
     "Shares",
     "SpendSource",
+    "Standing",
     "Verdict",
     "decide",
 ]

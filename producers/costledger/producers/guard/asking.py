@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from costledger.producers.guard.connecting import RedisErrors
-from costledger.producers.guard.outstanding import Outstanding
+from costledger.producers.guard.outstanding import Kind, Outstanding
 from costledger.producers.guard.pause import Pause
-from costledger.producers.guard.scripts import Reserved, Scripts, Status, Times
+from costledger.producers.guard.scripts import Reserved, Scripts, Standing, Status, Times
 from costledger.schemas.errors import Unavailable
 from costledger.schemas.periods import Period
 
 #: What a user has spent in a period, from the ledger, in 1e-12 USD. May raise whatever its source raises.
 SpendSource = Callable[[str, Period], int]
 
+Answer = TypeVar("Answer")
+
+_ENDED_HERE: Final = {Kind.SETTLED: Standing.SETTLED, Kind.RELEASED: Standing.RELEASED}
 #: A state may be lost again while it is being begun.
 _ATTEMPTS_MAX: Final = 3
 
@@ -62,10 +65,26 @@ class Asker:
 
     def ask(self, question: Question) -> Reserved:
         """The answer to a question; raises `Unavailable`."""
+        return self._reach(lambda: self._ask(question))
+
+    def look(self, user_id: str, reservation_id: str) -> Standing:
+        """What has become of a reservation; raises `Unavailable` where only Redis knows."""
+        kind = self._outstanding.kind_of(user_id, reservation_id)
+        if kind in _ENDED_HERE:
+            return _ENDED_HERE[kind]
+        try:
+            found = self._reach(lambda: self._scripts.standing(user_id, reservation_id))
+        except Unavailable:
+            if kind is None:
+                raise
+            return Standing.HELD
+        return Standing.HELD if found is Standing.UNKNOWN and kind is Kind.HELD else found
+
+    def _reach(self, step: Callable[[], Answer]) -> Answer:
         if self._pause.is_on:
             raise Unavailable("Redis did not answer in time a moment ago")
         try:
-            return self._ask(question)
+            return step()
         except self._errors.silent as error:
             self._pause.begin()
             raise Unanswered(f"Redis did not answer in time: {error}") from error

@@ -6,7 +6,7 @@ No I/O; safe to share between threads. Everything is bounded.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -70,7 +70,7 @@ class Outstanding:
     """The items by reservation id, the acknowledgements they wait for, and the latest totals seen.
 
     `on_overflow` is called, with a lock held, for each settled item that had to make way, `on_unclaimed` for each
-    event that was expected and had to.
+    event that was expected and had to. A user may have `holds_of_user_max` holds here; None: as many as there is room for.
     """
 
     def __init__(
@@ -79,14 +79,17 @@ class Outstanding:
         on_unclaimed: Callable[[], None],
         items_max: int = ITEMS_MAX,
         clock: Callable[[], float] = time.monotonic,
+        holds_of_user_max: int | None = None,
     ) -> None:
         self._on_overflow = on_overflow
         self._items_max = items_max
+        self._holds_of_user_max = holds_of_user_max
         self._clock = clock
         # Reentrant: a signal handler that closes the tracker comes in here, while its own thread may be inside.
         self._lock = RLock()
         self._items: OrderedDict[tuple[str, str], Item] = OrderedDict()
         self._by_key: dict[tuple[str, str], Item] = {}
+        self._holds: Counter[str] = Counter()
         self._waiting: dict[UUID, Item] = {}
         self._acknowledged = Acknowledgements(on_unclaimed)
         self._seen: OrderedDict[str, Seen] = OrderedDict()
@@ -95,10 +98,11 @@ class Outstanding:
     def __len__(self) -> int:
         return len(self._items)
 
-    def has_room(self) -> bool:
-        """Whether one more hold may be made; settled amounts make way."""
+    def has_room(self, user_id: str) -> bool:
+        """Whether one more hold may be made for a user; settled amounts make way."""
         with self._lock:
-            return self._make_room()
+            most = self._holds_of_user_max
+            return (most is None or self._holds[user_id] < most) and self._make_room()
 
     def hold(self, item: Item) -> bool:
         """Remember a hold; False: it was settled here before."""
@@ -113,6 +117,11 @@ class Outstanding:
         """The hold of a key, if this process has it."""
         with self._lock:
             return self._by_key.get((user_id, key))
+
+    def kind_of(self, user_id: str, reservation_id: str) -> Kind | None:
+        """What an item of this process is; None where it has none of this id."""
+        item = self._items.get((user_id, reservation_id))
+        return None if item is None else item.kind
 
     def settle(
         self, user_id: str, reservation_id: str, amount: int, month: str, event_ids: Sequence[UUID]
@@ -244,7 +253,12 @@ class Outstanding:
 
     def _put(self, item: Item) -> None:
         item.since = self._clock()
+        before = self._items.get((item.user_id, item.reservation_id))
+        if before is not None:
+            self._discard(before)
         self._items[item.user_id, item.reservation_id] = item
+        if item.kind is Kind.HELD:
+            self._holds[item.user_id] += 1
         if item.key != NO_KEY and item.kind is Kind.HELD:
             self._by_key[item.user_id, item.key] = item
 
@@ -252,6 +266,10 @@ class Outstanding:
         # It may have been replaced under its id meanwhile: then that one stays.
         if self._items.get((item.user_id, item.reservation_id)) is item:
             del self._items[item.user_id, item.reservation_id]
+            if item.kind is Kind.HELD:
+                self._holds[item.user_id] -= 1
+                if not self._holds[item.user_id]:
+                    del self._holds[item.user_id]
         if self._by_key.get((item.user_id, item.key)) is item:
             del self._by_key[item.user_id, item.key]
         for event_id in item.awaited:

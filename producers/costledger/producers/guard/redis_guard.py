@@ -27,13 +27,13 @@ from costledger.producers.guard.decisions import Decision, Reservation, Shares, 
 from costledger.producers.guard.loud import Loud
 from costledger.producers.guard.outstanding import ANY_MONTH, NO_KEY, Item, Kind, Outstanding
 from costledger.producers.guard.pause import Pause
-from costledger.producers.guard.scripts import Reserved, Scripts, Status, Times
+from costledger.producers.guard.scripts import Reserved, Scripts, Standing, Status, Times
 from costledger.producers.guard.telling import Teller
 from costledger.schemas.budgets import Budget
 from costledger.schemas.errors import Unavailable
 from costledger.schemas.ids import event_id_milliseconds
 from costledger.schemas.periods import PeriodKind, period_at
-from costledger.schemas.settings import load_settings
+from costledger.schemas.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -67,9 +67,10 @@ class RedisGuard:
     `budgets` gives a user's own budget (None: the default of the tier), `spend` what the ledger has of a user in a
     period; either may raise, which counts as unavailable. Without `spend`, a total that Redis has lost and no live
     process remembers counts as 0 until the stream app has written it again. The other arguments default to the
-    settings (`guard_*`). With `renew` false (for a server that reserves for others), a hold ends after
-    `reservation_seconds` also while this process lives. `clock_us` (Unix microseconds) says which month it is;
-    `redis_clock_us` replaces Redis's clock in tests.
+    settings (`guard_*`), those of `settings` where it is given. For a server that reserves for others: with `renew` false
+    a hold ends after `reservation_seconds` also while this process lives, and `holds_of_user_max` keeps one user from
+    taking all of the room. `clock_us` (Unix microseconds) says which month it is; `redis_clock_us` replaces Redis's
+    clock in tests.
     """
 
     def __init__(
@@ -87,8 +88,10 @@ class RedisGuard:
         budget_cache_seconds: float | None = None,
         timeout_seconds: float = 1.0,
         renew: bool = True,
+        holds_of_user_max: int | None = None,
         clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         redis_clock_us: Callable[[], int] | None = None,
+        settings: Settings | None = None,
     ) -> None:
         given = {
             "guard_when_unavailable": when_unavailable,
@@ -99,7 +102,8 @@ class RedisGuard:
             "guard_recovery_seconds": recovery_seconds,
             "guard_budget_cache_seconds": budget_cache_seconds,
         }
-        settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+        given = {name: value for name, value in given.items() if value is not None}
+        settings = load_settings(**given) if settings is None else settings.model_copy(update=given)
         self._errors = redis_errors()
         self._redis = settings.redis_url.get_secret_value() if redis is None else redis
         self._timeout_seconds = timeout_seconds
@@ -113,7 +117,7 @@ class RedisGuard:
             settled_hold_seconds=settings.guard_settled_hold_seconds,
             recovery_seconds=settings.guard_recovery_seconds,
         )
-        self._renew = renew
+        self._renew, self._holds_of_user_max = renew, holds_of_user_max
         self._clock_us, self._redis_clock_us = clock_us, redis_clock_us
         self._followed: WeakSet[Acknowledging] = WeakSet()
         self._closed = False
@@ -171,6 +175,20 @@ class RedisGuard:
         if item is not None:
             self._teller.now(item)
 
+    def standing(self, user_id: str, reservation_id: str) -> Standing:
+        """What has become of a reservation, by Redis and by what this process has not told it yet.
+
+        `Unavailable` where Redis cannot be asked, and this process does not hold it; `InvalidValue` for a wrong id.
+        """
+        check_user(user_id)
+        check_id(reservation_id)
+        return self._asker.look(user_id, reservation_id)
+
+    def budget(self, user_id: str) -> Budget:
+        """The budget that the user's decisions are taken on now; `Unavailable` where it cannot be read."""
+        check_user(user_id)
+        return self._budget(user_id)
+
     def follow(self, tracker: Acknowledging) -> None:
         """Learn from a tracker which events Kafka has, so that settled amounts end as soon as the totals have them.
 
@@ -224,6 +242,7 @@ class RedisGuard:
         self._outstanding = Outstanding(
             partial(self._loud.tell, "guard_overflow", _OVERFLOW),
             partial(self._loud.tell, "guard_unclaimed", _UNCLAIMED),
+            holds_of_user_max=self._holds_of_user_max,
         )
         self._counts: Counter[str] = Counter()
         # Reentrant, as all locks here: a signal handler may come in while its own thread is inside.
@@ -256,7 +275,7 @@ class RedisGuard:
         reservation_id = uuid4().hex
         try:
             budget = self._budget(user_id)
-            if hold and not self._outstanding.has_room():
+            if hold and not self._outstanding.has_room(user_id):
                 raise Unavailable("this process holds too many reservations")
             question = self._question(user_id, budget, reservation_id, key, estimate, hold=hold)
             answer = self._asker.ask(question)
@@ -314,7 +333,7 @@ class RedisGuard:
         verdict = Verdict.ALLOW if self._allows_unasked else Verdict.SKIP
         self._loud.tell(code, f"{why}; the decision is {verdict} (COSTLEDGER_GUARD_WHEN_UNAVAILABLE)")
         decision = unfigured(verdict, code, f"Decided without the figures: {why}", estimate)
-        if verdict is Verdict.SKIP or not hold or not self._outstanding.has_room():
+        if verdict is Verdict.SKIP or not hold or not self._outstanding.has_room(user_id):
             return Reservation(user_id=user_id, reservation_id=None, decision=decision)
         held = self._outstanding.held_by_key(user_id, key) if key != NO_KEY else None
         if held is None:

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from costledger.producers.guard.outstanding import Item, Seen
+from costledger.producers.guard.outstanding import Item, Kind, Seen
 from costledger.schemas.redis_keys import GUARD_EPOCH_KEY, guard_keys
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ DONE_SECONDS: Final = 3600
 _KEPT_BEYOND_SECONDS: Final = 86_400
 _MICROSECONDS: Final = 1_000_000
 _UNSEEN: Final = ""
+#: Which of a user's keys has the reservations (`guard_keys`).
+_ITEMS: Final = 1
 
 
 class Status(StrEnum):
@@ -39,6 +41,20 @@ class Status(StrEnum):
     RECOVERING = "recovering"
     UNBASED = "unbased"
     UNKNOWN = "unknown"
+
+
+class Standing(StrEnum):
+    """What has become of a reservation. `unknown`: never made for this user, or ended more than an hour ago."""
+
+    HELD = "held"
+    SETTLED = "settled"
+    RELEASED = "released"
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"
+
+
+#: How a reservation ended, as `state.lua` notes it.
+_ENDED: Final = {"r": Standing.RELEASED, "x": Standing.EXPIRED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +112,7 @@ class Scripts:
     def __init__(self, redis: Redis, times: Times, now_us: Callable[[], int] | None = None) -> None:
         self._times = times
         self._now_us = now_us
+        self._redis = redis
         shared = _lua("money") + _lua("state")
         self._steps = {
             name: redis.register_script(shared + _lua(name)) for name in ("reserve", "apply", "open", "base")
@@ -152,6 +169,16 @@ class Scripts:
         kept = _microseconds(self._times.settled_hold_seconds)
         (done,) = self._run("base", user_id, month, seen, [generation, str(floor), kept, str(since_us)])
         return bool(done == "1")
+
+    def standing(self, user_id: str, reservation_id: str) -> Standing:
+        """What has become of a reservation; a hold that has expired is `held` until a step has cleared it away."""
+        text = self._redis.hget(guard_keys(user_id, "")[_ITEMS], reservation_id)
+        if text is None:
+            return Standing.UNKNOWN
+        kind, amount = _texts([text])[0].split(" ")[:2]
+        if kind == Kind.HELD:
+            return Standing.HELD
+        return _ENDED.get(amount, Standing.SETTLED)
 
     def epoch(self) -> Epoch:
         """Since when this Redis has been the one it is; begins it where it is new."""

@@ -7,7 +7,7 @@ local _, seen, seen_total, seen_offset = month_to_date()
 
 local function hold(id, amount, key, expires)
   local item = item_of(id)
-  if not item then
+  if not item or item.amount == 'x' then
     if expires > now then count(id, 'H', amount, '-', key, expires) end
   elseif item.kind == 'H' then
     redis.call('ZADD', EXPIRY, 'GT', number(expires), id)
@@ -31,8 +31,8 @@ end
 
 local function release(id)
   local item = item_of(id)
-  if item and item.kind ~= 'H' then return end
-  if item then uncount(id, item) end
+  if item and item.kind ~= 'H' and item.amount ~= 'x' then return end
+  if item and item.kind == 'H' then uncount(id, item) end
   finish(id, 'r', item and item.key or '-')
 end
 

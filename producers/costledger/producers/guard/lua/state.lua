@@ -2,7 +2,7 @@
 --
 -- guard    hash: generation, run_id, until, lost, sums (held, settled:<month>), base_*, seen_*, size, live
 -- items    hash: id -> 'H <estimate> - <key>' (held), 'S <actual> <month> <key>' (settled, not yet seen in the totals;
---          month '-': any) or 'D <s|r> - <key>' (done: settled or released); 'k:<key>' -> id
+--          month '-': any) or 'D <s|r|x> - <key>' (done: settled, released or expired); 'k:<key>' -> id
 -- expiry   sorted set: id of H and S -> when it ends by itself; done: id of D -> when it is forgotten
 -- offsets  sorted set, one a month: id of S -> offset of its last event
 local GUARD, ITEMS, EXPIRY, DONE, OFFSETS, TOTAL = unpack(KEYS)
@@ -114,7 +114,7 @@ local function sweep(offset)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', number(now), 'LIMIT', 0, SWEEP_MAX)) do
     local item = item_of(id)
     uncount(id, item)
-    if item.kind == 'S' then finish(id, 's', item.key) else forget(id, item) end
+    finish(id, item.kind == 'S' and 's' or 'x', item.key)
   end
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', OFFSETS, '-inf', number(offset), 'LIMIT', 0, SWEEP_MAX)) do
     local item = item_of(id)
