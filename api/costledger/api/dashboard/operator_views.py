@@ -1,0 +1,190 @@
+"""What the operators' page shows, by pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+from costledger.api.dashboard import formats
+from costledger.api.dashboard.formats import Money, money
+from costledger.schemas.budgets import DEFAULT_TIER, BudgetDefaults
+from costledger.schemas.money import to_usd
+from costledger.sinks.oversight import DeliveryCount, PartitionState, TierSpend, UserSpend
+
+Tone = Literal["good", "warning", "bad"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """One line of the system's health."""
+
+    name: str
+    tone: Tone
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserRow:
+    """A user in the list; `bar` is the share of the budget, 0 to 100, and `tone` how it stands."""
+
+    user_id: str
+    tier: str
+    total: Money
+    budget: Money
+    share: str
+    bar: float
+    tone: Literal["calm", "warning", "over"]
+    events: str
+    unpriced: int
+    open_alerts: int
+
+
+@dataclass(frozen=True, slots=True)
+class TierRow:
+    """A tier in the list; `bar` is its share of all costs, 0 to 100."""
+
+    name: str
+    users: str
+    total: Money
+    share: str
+    bar: float
+    events: str
+    average: Money
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionRow:
+    """A partition: how far the ledger is, and what is missing (None where Kafka does not say)."""
+
+    partition: int
+    watermark: int
+    end: int | None
+    lag: int | None
+    inserted: int
+    duplicates: int
+    quarantined: int
+    unexplained: int
+    moved: str
+
+
+def user_rows(users: Sequence[UserSpend], defaults: BudgetDefaults) -> tuple[UserRow, ...]:
+    """Users with the budget of their own or their tier's default."""
+    return tuple(_user(user, defaults) for user in users)
+
+
+def _user(user: UserSpend, defaults: BudgetDefaults) -> UserRow:
+    by_tier = defaults.monthly_by_tier
+    default = to_usd(by_tier.get(user.tier, by_tier[DEFAULT_TIER]))
+    budget = default if user.monthly_budget is None else user.monthly_budget
+    share = user.amount / budget * 100 if budget else None
+    warned_at = min(defaults.alert_thresholds)
+    over = user.amount > budget
+    return UserRow(
+        user.user_id,
+        user.tier,
+        money(user.amount),
+        money(budget),
+        "–" if share is None else formats.percent(share),
+        100.0 if share is None and over else _bar(share or Decimal(0)),
+        "over" if over else "warning" if share is not None and share >= warned_at else "calm",
+        formats.count(user.events),
+        user.unpriced,
+        user.open_alerts,
+    )
+
+
+def tier_rows(tiers: Sequence[TierSpend]) -> tuple[TierRow, ...]:
+    """Tiers with their share of all costs."""
+    whole = sum((max(tier.amount, Decimal(0)) for tier in tiers), Decimal(0))
+    return tuple(
+        TierRow(
+            tier.tier,
+            formats.count(tier.users),
+            money(tier.amount),
+            formats.percent(tier.amount / whole * 100) if whole else "0 %",
+            _bar(tier.amount / whole * 100) if whole else 0.0,
+            formats.count(tier.events),
+            money(tier.amount / tier.users if tier.users else Decimal(0)),
+        )
+        for tier in tiers
+    )
+
+
+def partition_rows(
+    states: Sequence[PartitionState], ranges: Mapping[int, tuple[int, int]] | None, now: datetime
+) -> tuple[PartitionRow, ...]:
+    """Every partition that the ledger or Kafka knows."""
+    by_number = {state.partition: state for state in states}
+    rows = []
+    for number in sorted(by_number.keys() | (ranges or {}).keys()):
+        state = by_number.get(number)
+        low, end = (ranges or {}).get(number, (0, None))
+        watermark = state.next_offset if state is not None else low
+        rows.append(
+            PartitionRow(
+                number,
+                watermark,
+                end,
+                None if end is None else max(0, end - max(watermark, low)),
+                state.inserted if state is not None else 0,
+                state.duplicates if state is not None else 0,
+                state.quarantined if state is not None else 0,
+                state.unexplained if state is not None else 0,
+                "never" if state is None else f"{formats.age((now - state.updated_at).total_seconds())} ago",
+            )
+        )
+    return tuple(rows)
+
+
+def signs(
+    partitions: Sequence[PartitionRow],
+    quarantined: Mapping[str, int],
+    deliveries: Sequence[DeliveryCount],
+    *,
+    kafka: bool,
+    redis: bool,
+) -> tuple[Sign, ...]:
+    """The state of each part in one line."""
+    found = [
+        Sign("Ledger", "good", "PostgreSQL answers"),
+        Sign("Real time", "good", "Redis answers") if redis else Sign("Real time", "bad", "Redis does not answer"),
+    ]
+    if kafka:
+        lag = sum(row.lag or 0 for row in partitions)
+        behind = f"{formats.count(lag)} {'event' if lag == 1 else 'events'} behind Kafka"
+        found.append(
+            Sign("Sink", "good" if lag == 0 else "warning", "has written all that Kafka has" if not lag else behind)
+        )
+    else:
+        found.append(Sign("Kafka", "bad", "does not answer: the lag is not known"))
+    unexplained = sum(abs(row.unexplained) for row in partitions)
+    found.append(
+        Sign("Completeness", "bad", f"{formats.count(unexplained)} offsets are not accounted for")
+        if unexplained
+        else Sign("Completeness", "good", "every offset is accounted for")
+    )
+    aside = sum(quarantined.values())
+    found.append(
+        Sign("Quarantine", "warning", f"{formats.count(aside)} waiting for a fix")
+        if aside
+        else Sign("Quarantine", "good", "empty")
+    )
+    found.append(_delivery_sign(deliveries))
+    return tuple(found)
+
+
+def _delivery_sign(deliveries: Sequence[DeliveryCount]) -> Sign:
+    dead = sum(one.deliveries for one in deliveries if one.state == "dead")
+    pending = sum(one.deliveries for one in deliveries if one.state == "pending")
+    if dead:
+        return Sign("Delivery", "bad", f"{formats.count(dead)} given up, {formats.count(pending)} pending")
+    if pending:
+        return Sign("Delivery", "warning", f"{formats.count(pending)} pending")
+    return Sign("Delivery", "good", "nothing is pending")
+
+
+def _bar(percent: Decimal) -> float:
+    return round(float(min(max(percent, Decimal(0)), Decimal(100))), 2)
