@@ -87,7 +87,9 @@ class Simulation:
                 offset += len(amounts)
                 if amounts:
                     hour = int(datetime.now(UTC).timestamp()) // 3600
-                    sums = {(USER, hour, "s", "o"): [len(amounts), 0, 10**9, sum(map(int, amounts))]}
+                    sums = {
+                        (USER, hour, "s", "o"): [len(amounts), 0, 10**9, sum(map(int, amounts)), max(map(int, amounts))]
+                    }
                     connection.execute(query("upsert_hourly"), as_arrays(sums))
 
 

@@ -139,10 +139,12 @@ class Ledger:
             count = "(CASE WHEN reverses_event_id IS NULL THEN 1 ELSE -1 END)"
             difference = self.all(f"""
                 WITH kept AS (SELECT user_id, service, operation, {column} AS period, events, unpriced, quantity,
-                                     amount FROM ledger.{table}),
+                                     amount, max_amount FROM ledger.{table}),
                      told AS (SELECT user_id, service, operation, {truncated} AS period, sum{count} AS events,
                                      sum({count} * (amount IS NULL)::int) AS unpriced, sum(quantity) AS quantity,
-                                     coalesce(sum(amount), 0) AS amount FROM ledger.entries GROUP BY 1, 2, 3, 4)
+                                     coalesce(sum(amount), 0) AS amount,
+                                     max(amount) FILTER (WHERE reverses_event_id IS NULL) AS max_amount
+                              FROM ledger.entries GROUP BY 1, 2, 3, 4)
                 (TABLE kept EXCEPT TABLE told) UNION ALL (TABLE told EXCEPT TABLE kept)""")
             assert difference == []
 

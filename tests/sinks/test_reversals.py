@@ -24,7 +24,7 @@ from costledger.sinks.database import connect
 from costledger.sinks.lag import behind, wait_until_written
 from costledger.sinks.migrations import migrate
 from costledger.sinks.reconcile import reconcile
-from costledger.sinks.totals import daily, hourly
+from costledger.sinks.totals import NO_MAXIMUM, daily, hourly
 
 HOUR_US = 3_600_000_000
 
@@ -69,11 +69,15 @@ def write(
 
 
 def test_the_sums_of_an_event_and_its_reversal_are_zero() -> None:
-    """In every column, priced or not, hourly and daily."""
+    """In every column, priced or not, hourly and daily; but what the largest amount was stays known."""
     for amount in (None, 5):
         event = make_event("ann", amount=amount)
         by_hour = hourly([event.to_record(), reversal_of(event).to_record()])
-        assert list(by_hour.values()) == list(daily(by_hour).values()) == [[0, 0, 0, 0]]
+        assert (
+            list(by_hour.values())
+            == list(daily(by_hour).values())
+            == [[0, 0, 0, 0, NO_MAXIMUM if amount is None else amount]]
+        )
 
 
 def test_the_roll_ups_are_net(

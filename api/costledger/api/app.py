@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from costledger.api import dashboard, problems
-from costledger.api.routes import health
+from costledger.api.routes import analytics, health
 from costledger.api.services import Services
 from costledger.schemas.settings import Settings
 
@@ -26,6 +26,6 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="costledger", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     problems.register(app)
-    for router in (health.router, *dashboard.routers):
+    for router in (health.router, analytics.router, *dashboard.routers):
         app.include_router(router)
     return app

@@ -1,7 +1,8 @@
 """Sums of events by user, service, operation and hour or day (UTC): pure, exact, sorted.
 
 A reversing entry takes back the event that it names: it counts as one event less, and as one unpriced event less
-where it has no amount. Its quantity and amount have their own signs.
+where it has no amount. Its quantity and amount have their own signs. The largest amount of one event is not taken back:
+from sums nobody could tell which one was the next.
 
 Sorted, because two transactions that update the same rows in different orders deadlock.
 """
@@ -16,11 +17,15 @@ from costledger.schemas.periods import MICROSECONDS_PER_HOUR
 
 #: user, number of the hour (or day) since 1970, service, operation
 Key = tuple[str, int, str, str]
-#: events, unpriced, quantity in 1e-9 units, amount in 1e-12 USD
+#: events, unpriced, quantity in 1e-9 units, amount in 1e-12 USD, largest amount of one event (or `NO_MAXIMUM`)
 Sums = list[int]
 Totals = dict[Key, Sums]
 
+#: Below every amount that an event can have: there was none.
+NO_MAXIMUM: Final = -(2**63)
+
 _HOURS_PER_DAY: Final = 24
+_MAXIMUM: Final = 4
 
 
 def hourly(records: Iterable[EventRecord]) -> Totals:
@@ -35,7 +40,7 @@ def hourly(records: Iterable[EventRecord]) -> Totals:
         )
         sums = totals.get(key)
         if sums is None:
-            totals[key] = sums = [0, 0, 0, 0]
+            totals[key] = sums = [0, 0, 0, 0, NO_MAXIMUM]
         count = 1 if record["reverses_event_id"] is None else -1
         sums[0] += count
         sums[2] += record["quantity"]
@@ -44,6 +49,8 @@ def hourly(records: Iterable[EventRecord]) -> Totals:
             sums[1] += count
         else:
             sums[3] += amount
+            if amount > sums[_MAXIMUM] and count > 0:
+                sums[_MAXIMUM] = amount
     return totals
 
 
@@ -56,8 +63,9 @@ def daily(by_hour: Totals) -> Totals:
         if known is None:
             totals[key] = list(sums)
         else:
-            for place, value in enumerate(sums):
-                known[place] += value
+            for place in range(_MAXIMUM):
+                known[place] += sums[place]
+            known[_MAXIMUM] = max(known[_MAXIMUM], sums[_MAXIMUM])
     return totals
 
 
@@ -76,8 +84,9 @@ def as_arrays(totals: Totals) -> dict[str, object]:
         "unpriced": _literal(sums[1] for _, sums in rows),
         "quantities": _literal(sums[2] for _, sums in rows),
         "amounts": _literal(sums[3] for _, sums in rows),
+        "maxima": _literal("NULL" if sums[_MAXIMUM] == NO_MAXIMUM else sums[_MAXIMUM] for _, sums in rows),
     }
 
 
-def _literal(numbers: Iterable[int]) -> str:
+def _literal(numbers: Iterable[int | str]) -> str:
     return "{" + ",".join(map(str, numbers)) + "}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Literal
 from urllib.parse import quote
@@ -76,8 +77,9 @@ def page_context(
     budget = sources.budget_of(services, user_id)
     defaults = services.settings.budget_defaults()
     limits = budget.limits(defaults)
-    this_month = sources.costs(services, user_id, "month", budget.time_zone)
-    history = this_month if period == "month" else sources.costs(services, user_id, period, budget.time_zone)
+    now = datetime.now(UTC)
+    this_month = sources.costs(services, user_id, "month", now)
+    history = this_month if period == "month" else sources.costs(services, user_id, period, now)
     own = user_id == session.principal.user_id
     return {
         **frame_context(session, "costs"),

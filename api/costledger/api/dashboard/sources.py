@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
-from typing import TypeVar
 from uuid import UUID
 
+from costledger.api.analytics.costs import costs_answer
 from costledger.api.dashboard.alert_views import ALERTS_SHOWN_MAX, Alert
-from costledger.api.models.analytics import CostsAnswer, Current, Detail, HistoryPeriod, PeriodName
+from costledger.api.models.analytics import CostsAnswer, PeriodName
 from costledger.api.services import Services
 from costledger.schemas.budgets import Budget
-from costledger.schemas.periods import PeriodKind, period_at, zone
-from costledger.schemas.times import from_microseconds, to_microseconds
+from costledger.schemas.money import to_usd
+from costledger.schemas.periods import PeriodKind, periods_between
+from costledger.schemas.times import to_microseconds
+from costledger.sinks.analytics import amounts_of_days
 from costledger.sinks.budgets import get_budget, save_budget
-from costledger.sinks.queries import query
-
-Result = TypeVar("Result")
 
 
 def budget_of(services: Services, user_id: str) -> Budget:
@@ -31,15 +30,18 @@ def set_budget(services: Services, budget: Budget, expected_version: int) -> Bud
         return save_budget(connection, budget, expected_version)
 
 
+def costs(services: Services, user_id: str, period: PeriodName, now: datetime) -> CostsAnswer:
+    """The costs of a user, in detail; all zero where nothing is known of them."""
+    with services.ledger() as connection:
+        return costs_answer(connection, services.redis, user_id, period, detailed=True, now=now)
+
+
 def month_days(services: Services, user_id: str, answer: CostsAnswer) -> list[Decimal]:
     """USD of each local day of the answer's running month until today."""
-    current, time_zone = answer.current, answer.time_zone
-    parameters = {"user_id": user_id, "start": current.start, "end": current.end, "time_zone": time_zone}
+    start, now = to_microseconds(answer.current.start), to_microseconds(answer.generated_at)
+    days = list(periods_between(PeriodKind.DAY, start, now + 1, answer.time_zone))
     with services.ledger() as connection:
-        rows: dict[date, Decimal] = dict(connection.execute(query("month_by_day"), parameters).fetchall())
-    day = current.start.astimezone(zone(time_zone)).date()
-    today = answer.generated_at.astimezone(zone(time_zone)).date()
-    return [rows.get(day + timedelta(days=index), Decimal(0)) for index in range((today - day).days + 1)]
+        return [to_usd(amount) for amount in amounts_of_days(connection, user_id, days)]
 
 
 def alerts(services: Services, user_id: str) -> list[Alert]:
@@ -73,68 +75,3 @@ def snooze(services: Services, user_id: str, alert_id: UUID, until: datetime) ->
                 (until, alert_id, user_id),
             ).rowcount
         )
-
-
-def costs(services: Services, user_id: str, period: PeriodName, time_zone: str) -> CostsAnswer:
-    """TEMPORARY."""
-    now = datetime.now(UTC)
-    kind = PeriodKind(period)
-    running = period_at(kind, to_microseconds(now), time_zone)
-    periods = [running]
-    for _ in range({"day": 6, "week": 3, "month": 11}[period]):
-        periods.insert(0, periods[0].previous())
-    history = []
-    with services.ledger() as connection:
-        for one in periods:
-            start, end = from_microseconds(one.start_us), from_microseconds(one.end_us)
-            rows = connection.execute(
-                "SELECT service, sum(amount) FROM ledger.hourly_totals WHERE user_id=%s AND hour>=%s AND hour<%s GROUP BY 1",
-                (user_id, start, end),
-            ).fetchall()
-            history.append(
-                HistoryPeriod(
-                    start=start,
-                    end=end,
-                    total=str(sum((row[1] for row in rows), Decimal(0))),
-                    by_service={row[0]: str(row[1]) for row in rows},
-                )
-            )
-        rows = connection.execute(
-            "SELECT service, operation, sum(events)::int, sum(amount), sum(quantity), sum(unpriced)::int "
-            "FROM ledger.hourly_totals WHERE user_id=%s AND hour>=%s GROUP BY 1, 2",
-            (user_id, history[-1].start),
-        ).fetchall()
-    detailed = [
-        Detail(
-            service=row[0],
-            operation=row[1],
-            count=row[2],
-            total=str(row[3]),
-            average=str(row[3] / row[2]),
-            maximum=None,
-            units=str(row[4]),
-            unpriced_events=row[5],
-        )
-        for row in rows
-    ]
-    return CostsAnswer(
-        user_id=user_id,
-        period=period,
-        currency="USD",
-        time_zone=time_zone,
-        generated_at=now,
-        current=Current(
-            start=history[-1].start,
-            end=history[-1].end,
-            total=history[-1].total,
-            by_service=history[-1].by_service,
-            by_operation={},
-            unpriced_events=sum(row[5] for row in rows),
-            trend_percent="12.5",
-        ),
-        history=history,
-        forecast=None,
-        recommendations=[],
-        efficiency_score=None,
-        detailed=detailed,
-    )

@@ -124,12 +124,12 @@ class ServiceView:
 
 def summary_view(answer: CostsAnswer, limits: BudgetLimits) -> SummaryView:
     """The summary of an answer for the month."""
-    total, budget = Decimal(answer.current.total), to_usd(limits.monthly)
+    total, budget = newest_total(answer), to_usd(limits.monthly)
     thresholds = tuple((percent, to_usd(amount)) for percent, amount in limits.thresholds)
     forecast = answer.forecast
     band = None if forecast is None else (Decimal(forecast.low), Decimal(forecast.high))
     standing, text = _standing(total, budget, thresholds)
-    trend = Decimal(answer.current.trend_percent)
+    trend = Decimal(answer.current.trend_to_date_percent)
     return SummaryView(
         month=_local(answer.current.start, answer.time_zone, "%B %Y"),
         total=money(total),
@@ -151,6 +151,15 @@ def summary_view(answer: CostsAnswer, limits: BudgetLimits) -> SummaryView:
         as_of=answer.generated_at,
         time_zone=answer.time_zone,
     )
+
+
+def newest_total(answer: CostsAnswer) -> Decimal:
+    """The running period's total in USD: that of real time where it is ahead of the ledger's.
+
+    Where Redis was lost it is behind until it is built again, and the ledger's stands.
+    """
+    total, live = Decimal(answer.current.total), answer.current.live_total
+    return total if live is None else max(total, Decimal(live))
 
 
 def forecast_view(answer: CostsAnswer, budget: Decimal) -> ForecastView | None:

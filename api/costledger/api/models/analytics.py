@@ -1,4 +1,7 @@
-"""The answer of `GET /api/analytics/costs`. Money is USD as decimal text, exact; times are RFC 3339 in UTC."""
+"""The answers of `/api/analytics/...`. Money is USD as decimal text, exact; times are RFC 3339 in UTC.
+
+Percentages are decimal text with two decimals.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,14 @@ class Current(Document):
     by_operation: dict[str, str] = Field(description="service/operation -> USD")
     unpriced_events: int = Field(description="events without a known price: in no total")
     trend_percent: str = Field(
-        description="change against the same share of the previous period; 0 where that had no cost"
+        description="change against the whole previous period, which a running one rarely reaches early; 0 where that had "
+        "no cost"
+    )
+    trend_to_date_percent: str = Field(
+        description="change against the previous period up to the same point; 0 where that had no cost by then"
+    )
+    live_total: str | None = Field(
+        description="the same total in real time, some tenths of a second ahead; null where there is none, as of weeks"
     )
 
 

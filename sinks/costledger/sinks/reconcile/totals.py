@@ -18,12 +18,12 @@ def compare_rollups(connection: Connection) -> list[Check]:
     daily = Check("hourly_daily", "daily totals against the sums of the hourly ones")
     for check, name, table in ((hourly, "compare_hourly", "hourly_totals"), (daily, "compare_daily", "daily_totals")):
         check.compared = _count(connection, table)
-        for user, service, operation, period, told_usd, kept_usd, told_events, kept_events in connection.execute(
-            query(name)
-        ):
+        for user, service, operation, period, told_usd, kept_usd, *others in connection.execute(query(name)):
+            told_events, kept_events, told_largest, kept_largest = others
+            largest = "" if told_largest == kept_largest else f", the largest {kept_largest} for {told_largest}"
             check.differs(
                 f"{user} {service} {operation} {period}: {kept_usd} USD of {kept_events} events "
-                f"for {told_usd} USD of {told_events}",
+                f"for {told_usd} USD of {told_events}{largest}",
                 int((kept_usd - told_usd) * PICODOLLARS_PER_USD),
             )
     return [hourly, daily]

@@ -1,0 +1,22 @@
+"""Read models over the roll-ups: see README.md."""
+
+from costledger.sinks.analytics.costs import Costs, PeriodCosts, average, read_costs
+from costledger.sinks.analytics.periods import HISTORY_PERIODS, days_until, history_periods, period_bounds
+from costledger.sinks.analytics.subjects import Subject, read_subject
+from costledger.sinks.analytics.totals import Sums, amounts_of_days, sums_of_intervals
+
+__all__ = [
+    "HISTORY_PERIODS",
+    "Costs",
+    "PeriodCosts",
+    "Subject",
+    "Sums",
+    "amounts_of_days",
+    "average",
+    "days_until",
+    "history_periods",
+    "period_bounds",
+    "read_costs",
+    "read_subject",
+    "sums_of_intervals",
+]
