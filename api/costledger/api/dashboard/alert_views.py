@@ -64,6 +64,22 @@ class RecommendationView:
     saving: Money
 
 
+@dataclass(frozen=True, slots=True)
+class EfficiencyView:
+    """The score as text, and as the length of a bar, 0 to 100."""
+
+    text: str
+    bar: float
+
+
+def efficiency_view(score: str | None) -> EfficiencyView | None:
+    """The score of an answer; None where there is none."""
+    if score is None:
+        return None
+    value = min(max(Decimal(score), Decimal(0)), Decimal(100))
+    return EfficiencyView(f"{value.quantize(Decimal(1))}", float(value))
+
+
 def alert_views(alerts: Sequence[Alert], now: datetime) -> tuple[AlertView, ...]:
     """Open alerts first, then what was acknowledged, silenced or is over; the newest first among each."""
     views = [_alert(alert, now) for alert in alerts]

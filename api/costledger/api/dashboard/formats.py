@@ -24,9 +24,9 @@ class Money:
     exact: str
 
 
-def money(amount: Decimal) -> Money:
-    """An amount of USD, as text for people and exact."""
-    return Money(usd(amount), exact_usd(amount))
+def money(amount: Decimal, *, fine: bool = False) -> Money:
+    """An amount of USD, as text for people and exact; `fine`: prices, of which fractions of a cent matter."""
+    return Money(usd_fine(amount) if fine else usd(amount), exact_usd(amount))
 
 
 def exact_usd(amount: Decimal) -> str:
@@ -47,6 +47,16 @@ def usd(amount: Decimal) -> str:
     else:
         text = f"{size.quantize(Decimal(1).scaleb(size.adjusted() - 1), ROUND_HALF_EVEN).normalize():f}"
     return f"{_sign(amount, text)}${text}"
+
+
+def usd_fine(amount: Decimal) -> str:
+    """USD with three digits that matter below a dollar."""
+    size = abs(amount)
+    if size >= 1 or size < _CENT:
+        return usd(amount)
+    rounded = size.quantize(Decimal(1).scaleb(size.adjusted() - 2), ROUND_HALF_EVEN).normalize()
+    text = f"{rounded:f}"
+    return f"{_sign(amount, text)}${text if rounded != rounded.quantize(_CENT) else f'{rounded:.2f}'}"
 
 
 def usd_axis(amount: Decimal) -> str:

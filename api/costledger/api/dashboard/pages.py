@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from costledger.api.auth import Role
 from costledger.api.dashboard import sources
-from costledger.api.dashboard.alert_views import SNOOZE_HOURS, alert_views, recommendation_views
+from costledger.api.dashboard.alert_views import SNOOZE_HOURS, alert_views, efficiency_view, recommendation_views
 from costledger.api.dashboard.budget_form import ZONES_OFFERED, BudgetForm, form_of, placeholders_of
 from costledger.api.dashboard.rendering import HEADERS, html
 from costledger.api.dashboard.routing import PageRoute
@@ -21,6 +21,7 @@ from costledger.api.dashboard.view_models import (
     PERIOD_NAMES,
     breakdown_view,
     costs_view,
+    has_costs,
     month_view,
     summary_view,
 )
@@ -93,6 +94,7 @@ def page_context(
         "breakdown": breakdown_view(this_month.detailed or ()),
         "alerts": alert_views(sources.alerts(services, user_id), this_month.generated_at),
         "snooze_hours": SNOOZE_HOURS,
+        "efficiency": efficiency_view(this_month.efficiency_score if has_costs(this_month) else None),
         "recommendations": recommendation_views(this_month.recommendations),
         "form": form if form is not None else form_of(budget, saved=saved),
         "placeholders": placeholders_of(budget, defaults),

@@ -68,7 +68,6 @@ class SummaryView:
     trend: str
     trend_text: str
     unpriced: int
-    efficiency: str | None
     as_of: datetime
     time_zone: str
 
@@ -147,7 +146,6 @@ def summary_view(answer: CostsAnswer, limits: BudgetLimits) -> SummaryView:
         trend=formats.percent(trend, signed=True),
         trend_text=_trend_text(trend),
         unpriced=answer.current.unpriced_events,
-        efficiency=answer.efficiency_score,
         as_of=answer.generated_at,
         time_zone=answer.time_zone,
     )
@@ -199,8 +197,13 @@ def costs_view(answer: CostsAnswer) -> CostsView:
         tuple(stacked_chart(columns, series, frame) for frame in (WIDE, NARROW)),
         rows,
         money(sum(totals, Decimal(0))),
-        empty=not any(amount for period in answer.history for amount in map(Decimal, period.by_service.values())),
+        empty=not has_costs(answer),
     )
+
+
+def has_costs(answer: CostsAnswer) -> bool:
+    """Whether anything was spent, or given back, in the answer's history."""
+    return any(Decimal(amount) for period in answer.history for amount in period.by_service.values())
 
 
 def month_view(answer: CostsAnswer, days: Sequence[Decimal], limits: BudgetLimits) -> MonthView:
@@ -257,8 +260,8 @@ def _operation(one: Detail, whole: Decimal) -> OperationView:
         bar=round(float(min(max(total / whole, Decimal(0)), Decimal(1)) * 100), 2) if whole else 0.0,
         count=formats.count(one.count),
         units=formats.quantity(Decimal(one.units)),
-        average=None if one.average is None else money(Decimal(one.average)),
-        maximum=None if one.maximum is None else money(Decimal(one.maximum)),
+        average=None if one.average is None else money(Decimal(one.average), fine=True),
+        maximum=None if one.maximum is None else money(Decimal(one.maximum), fine=True),
         unpriced=one.unpriced_events,
     )
 
@@ -283,7 +286,7 @@ def _left(total: Decimal, budget: Decimal) -> str:
 
 def _trend_text(trend: Decimal) -> str:
     if not trend:
-        return "as in the same part of last month, or nothing to compare with"
+        return "no change, or no costs then to compare with"
     return f"{'more' if trend > 0 else 'less'} than in the same part of last month"
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from costledger.api.dashboard.charts.scales import Frame, Plot, Scale, Tick, text_width, without_overlaps
 from costledger.api.dashboard.formats import plain_percent
 
-GAUGE_WIDE: Final = Frame("wide", 720, 52)
+GAUGE_WIDE: Final = Frame("wide", 1160, 52)
 GAUGE_NARROW: Final = Frame("narrow", 320, 52)
 _BAR_TOP: Final = 4.0
 _BAR_HEIGHT: Final = 20.0
