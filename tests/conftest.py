@@ -11,4 +11,5 @@ pytest_plugins = [
     "tests.fixtures.fix_kafka",
     "tests.fixtures.fix_postgres",
     "tests.fixtures.fix_redis",
+    "tests.fixtures.fix_api",
 ]

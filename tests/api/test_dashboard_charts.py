@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -61,7 +62,7 @@ def test_ticks_are_nice_and_hold_the_range(low: Decimal, high: Decimal) -> None:
     assert ticks[-1] >= max(high, 0)
     assert 0 in ticks
     assert 2 <= len(ticks) <= TICKS_MAX + 2
-    steps = {after - before for before, after in zip(ticks, ticks[1:], strict=False)}
+    steps = {after - before for before, after in pairwise(ticks)}
     assert len(steps) == 1
     (step,) = steps
     assert step.scaleb(-step.adjusted()).normalize() in {Decimal(1), Decimal(2), Decimal(5)}
@@ -98,7 +99,7 @@ def test_bars_lie_in_the_plot_and_add_up(columns: list[Column], frame: Frame) ->
         assert bar.y + bar.height <= chart.plot.bottom + 0.01
     for x in {bar.x for bar in chart.bars}:
         stack = sorted((bar for bar in chart.bars if bar.x == x), key=lambda bar: (bar.y, bar.height))
-        for upper, lower in zip(stack, stack[1:], strict=False):
+        for upper, lower in pairwise(stack):
             assert upper.y + upper.height <= lower.y + 0.02
     assert chart.plot.top <= chart.zero_y <= chart.plot.bottom
 
@@ -148,7 +149,7 @@ def test_labels_do_not_touch(marks: list[tuple[float, str]]) -> None:
     ticks = [Tick(position, text) for position, text in marks]
     kept = without_overlaps(ticks)
     assert not ticks or ticks[0] in kept
-    for one, other in zip(kept, kept[1:], strict=False):
+    for one, other in pairwise(kept):
         assert other.position - one.position >= (text_width(one.text) + text_width(other.text)) / 2
 
 

@@ -5,31 +5,28 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jwt
 import psycopg
 import pytest
 import redis
-import uvicorn
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from prometheus_client import CollectorRegistry
+from tests.fixtures.fix_api import API_KEY, NO_KAFKA, make_token
 from tests.fixtures.fix_postgres import PostgresServer
 from tests.fixtures.fix_redis import RedisServer
 from tests.fixtures.wait import wait_until
 
-from costledger.api.app import create_app
+from costledger.api.server import ApiServer
 from costledger.schemas.settings import Settings
 from costledger.sinks.migrations import migrate
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
-KEY = "a key of the browser tests, longer than 32 bytes"
-NO_KAFKA = "127.0.0.1:9"
 TIMEOUT_MS = 10_000
 ARGUMENTS = [
     "--no-sandbox",
@@ -63,13 +60,6 @@ def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
         launched.close()
 
 
-def make_token(user: str, *roles: str, seconds: int = 3600) -> str:
-    """A token as `costledger token` makes them."""
-    now = int(time.time())
-    claims = {"iss": "costledger", "aud": "costledger", "sub": user, "roles": list(roles), "iat": now - 10}
-    return jwt.encode({**claims, "exp": now + seconds}, KEY, "HS256")
-
-
 @dataclass
 class Dashboard:
     """A dashboard that runs: `url`, the ledger as a superuser in autocommit mode, and Redis."""
@@ -83,24 +73,21 @@ class Dashboard:
 @contextmanager
 def serving(settings: Settings) -> Iterator[str]:
     """The API on a free port, in a thread; its URL."""
-    config = uvicorn.Config(
-        create_app(settings), host="127.0.0.1", port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
+    server = ApiServer(settings.model_copy(update={"api_port": 0}), CollectorRegistry())
     thread = threading.Thread(target=server.run, name="dashboard", daemon=True)
     thread.start()
     try:
         wait_until(lambda: server.started, 20, "the dashboard listens")
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
+        yield server.url
     finally:
-        server.should_exit = True
+        server.stop()
         thread.join(15)
+        assert not thread.is_alive()
 
 
 def dashboard_settings(database_url: str, redis_url: str, **other: Any) -> Settings:
     """Settings of a dashboard of the tests."""
-    values = {"bootstrap_servers": NO_KAFKA, "api_token_key": KEY, "api_rate_limit": "100000/minute", **other}
+    values = {"bootstrap_servers": NO_KAFKA, "api_token_key": API_KEY, "api_rate_limit": "100000/minute", **other}
     values.setdefault("api_rate_limit_anonymous", "100000/minute")
     return Settings(_env_file=None, database_url=database_url, redis_url=redis_url, **values)
 

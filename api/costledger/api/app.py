@@ -1,4 +1,4 @@
-"""The application: routes, errors and the connections behind them."""
+"""The application: routes, errors, what every request passes through, and the connections behind them."""
 
 from __future__ import annotations
 
@@ -6,26 +6,54 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 
-from costledger.api import dashboard, problems
-from costledger.api.routes import analytics, health
+from costledger.api import dashboard, handlers
+from costledger.api.auth import TokenVerifier
+from costledger.api.middleware.admission import Admitting
+from costledger.api.middleware.bodies import Receiving
+from costledger.api.middleware.observing import ApiMetrics, Observing
+from costledger.api.openapi import describe
+from costledger.api.routes import alerts, analytics, budget, health
 from costledger.api.services import Services
 from costledger.schemas.settings import Settings
 
+#: Every group of routes.
+ROUTERS = (health.router, budget.router, alerts.router, analytics.router, *dashboard.routers)
 
-def create_app(settings: Settings) -> FastAPI:
-    """The app of these settings; it opens its connections when it starts, and closes them when it ends."""
+
+def create_app(settings: Settings, registry: CollectorRegistry | None = None) -> FastAPI:
+    """The app of these settings; it opens its connections when it starts, and closes them when it ends.
+
+    Metrics are registered in `registry`. `SettingsError` where nobody could log in.
+    """
+    tokens = TokenVerifier.from_settings(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.services = Services.open(settings)
+        app.state.services = Services.open(settings, tokens)
         try:
             yield
         finally:
             app.state.services.close()
 
-    app = FastAPI(title="costledger", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
-    problems.register(app)
-    for router in (health.router, analytics.router, *dashboard.routers):
+    app = FastAPI(
+        title="costledger",
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.registry = registry = registry or CollectorRegistry()
+    handlers.register(app)
+    for router in ROUTERS:
         app.include_router(router)
+    metrics = ApiMetrics(registry)
+    # The last one added is the outermost.
+    app.add_middleware(Receiving, bytes_max=settings.api_request_bytes_max)
+    app.add_middleware(Admitting, metrics=metrics)
+    app.add_middleware(Observing, metrics=metrics)
+    describe(app)
     return app

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final, Self
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from starlette.responses import JSONResponse
 
-from costledger.schemas.errors import InvalidValue
+from costledger.schemas.errors import InvalidValue, shown
 
 MEDIA_TYPE: Final = "application/problem+json"
+#: A dependency that is away may be back then, seconds.
+RETRY_AFTER_SECONDS: Final = 2
 
 
 class Problem(Exception):
@@ -24,7 +25,7 @@ class Problem(Exception):
         detail: str,
         *,
         errors: list[dict[str, Any]] | None = None,
-        headers: dict[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -36,7 +37,8 @@ class Problem(Exception):
     @classmethod
     def unauthorized(cls, detail: str, code: str = "token_missing") -> Self:
         """401."""
-        return cls(HTTPStatus.UNAUTHORIZED, code, detail, headers={"WWW-Authenticate": "Bearer"})
+        challenge = "Bearer" if code == "token_missing" else 'Bearer error="invalid_token"'
+        return cls(HTTPStatus.UNAUTHORIZED, code, detail, headers={"WWW-Authenticate": challenge})
 
     @classmethod
     def forbidden(cls, detail: str, code: str = "forbidden") -> Self:
@@ -51,11 +53,21 @@ class Problem(Exception):
     @classmethod
     def invalid(cls, error: InvalidValue) -> Self:
         """422 for a value out of bounds."""
-        named = {"field": error.field, "value": str(error.value), "limit": error.limit}
-        return cls(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_value", str(error), errors=[named])
+        return cls.invalid_fields([invalid_field(error.field, error.value, error.limit)])
 
-    def response(self) -> JSONResponse:
-        """The answer."""
+    @classmethod
+    def invalid_fields(cls, errors: list[dict[str, Any]]) -> Self:
+        """422 for these fields, each as `invalid_field` gives it."""
+        detail = "; ".join(f"{one['field']} is {one['value']}; it must be {one['limit']}" for one in errors)
+        return cls(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_value", detail, errors=errors)
+
+    @classmethod
+    def unavailable(cls, detail: str, code: str = "unavailable", retry_after: int = RETRY_AFTER_SECONDS) -> Self:
+        """503: something that this answer needs cannot be reached; try again after so many seconds."""
+        return cls(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, headers={"Retry-After": str(retry_after)})
+
+    def response(self, request_id: str | None = None) -> JSONResponse:
+        """The answer; `request_id` is where the log has more."""
         content: dict[str, Any] = {
             "type": "about:blank",
             "title": self.status.phrase,
@@ -65,31 +77,15 @@ class Problem(Exception):
         }
         if self.errors is not None:
             content["errors"] = self.errors
-        return JSONResponse(content, self.status.value, self.headers, media_type=MEDIA_TYPE)
+        if request_id is not None:
+            content["request_id"] = request_id
+        headers = None if self.headers is None else dict(self.headers)
+        return JSONResponse(content, self.status.value, headers, media_type=MEDIA_TYPE)
 
 
-def register(app: FastAPI) -> None:
-    """Have every error of the app answered as a problem."""
-    app.add_exception_handler(Problem, _problem)
-    app.add_exception_handler(InvalidValue, _invalid_value)
-    app.add_exception_handler(RequestValidationError, _invalid_request)
-
-
-async def _problem(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, Problem)  # noqa: S101 - what the handler is registered for
-    return error.response()
-
-
-async def _invalid_value(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, InvalidValue)  # noqa: S101 - what the handler is registered for
-    return Problem.invalid(error).response()
-
-
-async def _invalid_request(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - what the handler is registered for
-    errors = [
-        {"field": ".".join(str(part) for part in one["loc"][1:]), "value": str(one.get("input")), "limit": one["msg"]}
-        for one in error.errors()
-    ]
-    detail = "; ".join(f"{one['field']}: {one['limit']}" for one in errors)
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_value", detail, errors=errors).response()
+def invalid_field(field: str, value: object, limit: str) -> dict[str, Any]:
+    """One entry of a problem's `errors`: the value is shown as in a log, cut to a sensible length."""
+    text = value if isinstance(value, str) else shown(value)
+    # What JSON in UTF-8 cannot carry would turn the explanation into an error of its own.
+    printable = text if text.isprintable() and len(text) <= 120 else shown(value)
+    return {"field": field, "value": printable, "limit": limit}

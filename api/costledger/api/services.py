@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Self
 
 import psycopg
 import redis
 from fastapi import Depends, Request
 from psycopg_pool import ConnectionPool
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
+from costledger.api.auth.verifier import TokenVerifier
+from costledger.api.budget_courier import BudgetCourier
+from costledger.api.middleware.limits import RateLimiter
 from costledger.schemas.settings import Settings
 from costledger.sinks.database import Connection, prepare_session
+
+#: Requests that wait for a connection, for each that there is; more are told to come back.
+WAITING_PER_CONNECTION: Final = 8
+REDIS_CONNECTIONS_MAX: Final = 64
+#: A connection is given up after so long: what a server or a proxy leaked into it ends with it.
+CONNECTION_SECONDS_MAX: Final = 1800.0
+CLOSE_SECONDS_MAX: Final = 2.0
 
 
 @dataclass(slots=True)
@@ -23,41 +36,73 @@ class Services:
     settings: Settings
     pool: ConnectionPool[psycopg.Connection[tuple[Any, ...]]]
     redis: redis.Redis
+    tokens: TokenVerifier
+    limiter: RateLimiter
+    budgets: BudgetCourier
+    #: Set when the process drains: answers that last (event streams) end then.
+    stopping: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
-    def open(cls, settings: Settings) -> Self:
-        """Open what the settings name; connects when first used."""
-
-        def configure(connection: Connection) -> None:
-            prepare_session(connection, settings.api_timeout_seconds)
-
-        pool = ConnectionPool(
-            settings.database_url.get_secret_value(),
-            kwargs={"autocommit": True, "application_name": "costledger api"},
-            configure=configure,
-            min_size=1,
-            max_size=settings.api_database_connections_max,
-            timeout=settings.api_timeout_seconds,
-            open=True,
-        )
-        client = redis.Redis.from_url(
-            settings.redis_url.get_secret_value(),
-            decode_responses=True,
-            socket_timeout=settings.api_timeout_seconds,
-            socket_connect_timeout=settings.api_timeout_seconds,
-        )
-        return cls(settings, pool, client)
+    def open(cls, settings: Settings, tokens: TokenVerifier | None = None) -> Self:
+        """Open what the settings name; connects when first used. `SettingsError` where nobody could log in."""
+        tokens = tokens or TokenVerifier.from_settings(settings)
+        courier = BudgetCourier(settings)
+        courier.start()
+        return cls(settings, _pool(settings), _redis(settings), tokens, RateLimiter(settings), courier)
 
     def close(self) -> None:
         """Close the connections."""
-        self.pool.close()
+        self.stopping.set()
+        self.budgets.stop()
+        self.pool.close(CLOSE_SECONDS_MAX)
         self.redis.close()
+        self.limiter.close()
 
     @contextmanager
     def ledger(self) -> Iterator[Connection]:
-        """A connection to the ledger, in autocommit mode, as its writer, for the length of a block."""
+        """A connection to the ledger, in autocommit mode, as its writer, for the length of a block.
+
+        `psycopg.OperationalError` where there is none within the time of the settings.
+        """
         with self.pool.connection() as connection:
             yield connection
+
+
+def _pool(settings: Settings) -> ConnectionPool[psycopg.Connection[tuple[Any, ...]]]:
+    def configure(connection: Connection) -> None:
+        prepare_session(connection, settings.api_timeout_seconds)
+
+    return ConnectionPool(
+        settings.database_url.get_secret_value(),
+        kwargs={
+            "autocommit": True,
+            "application_name": "costledger api",
+            "connect_timeout": max(1, int(settings.api_timeout_seconds)),
+            "tcp_user_timeout": int(settings.api_timeout_seconds * 1000),
+        },
+        configure=configure,
+        # One that broke while it was idle is replaced before a route gets it.
+        check=ConnectionPool.check_connection,
+        min_size=1,
+        max_size=settings.api_database_connections_max,
+        max_waiting=WAITING_PER_CONNECTION * settings.api_database_connections_max,
+        max_lifetime=CONNECTION_SECONDS_MAX,
+        timeout=settings.api_timeout_seconds,
+        name="api",
+        open=True,
+    )
+
+
+def _redis(settings: Settings) -> redis.Redis:
+    return redis.Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        decode_responses=True,
+        max_connections=REDIS_CONNECTIONS_MAX,
+        socket_timeout=settings.api_timeout_seconds,
+        socket_connect_timeout=settings.api_timeout_seconds,
+        # Once more at once, for a connection that the server closed while it was idle; the caller decides beyond that.
+        retry=Retry(NoBackoff(), 1),
+    )
 
 
 def get_services(request: Request) -> Services:

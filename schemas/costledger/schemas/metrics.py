@@ -80,6 +80,25 @@ NOTIFIER_ALERTS: Final = Metric("costledger_notifier_alerts", "counter", "alerts
 NOTIFIER_REPEATED: Final = Metric("costledger_notifier_repeated_alerts", "counter", "alerts that were stored before")
 NOTIFIER_LAG: Final = Metric("costledger_notifier_lag_alerts", "gauge", "alerts not yet stored", ("partition",))
 
+# HTTP API
+API_REQUESTS: Final = Metric(
+    "costledger_api_requests", "counter", "requests answered, by the path of the route", ("method", "route", "status")
+)
+API_REQUEST_SECONDS: Final = Metric(
+    "costledger_api_request_seconds",
+    "histogram",
+    "one request, from its head to the end of the answer",
+    ("method", "route"),
+    buckets=_SECONDS,
+)
+API_IN_FLIGHT: Final = Metric("costledger_api_in_flight_requests", "gauge", "requests that are being answered")
+API_RATE_LIMITED: Final = Metric(
+    "costledger_api_rate_limited_requests", "counter", "requests refused: 429", ("caller",)
+)
+API_LIMITER_FAILURES: Final = Metric(
+    "costledger_api_unlimited_requests", "counter", "requests not counted because Redis could not be asked"
+)
+
 ALL: Final = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
 
 

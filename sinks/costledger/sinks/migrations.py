@@ -8,6 +8,7 @@ migration can be repeated.
 from __future__ import annotations
 
 import logging
+from functools import cache
 from importlib.resources import as_file, files
 from typing import Final
 from urllib.parse import urlencode
@@ -16,6 +17,7 @@ import psycopg
 import yoyo
 from psycopg.conninfo import conninfo_to_dict
 
+from costledger.sinks.database import Connection
 from costledger.sinks.locks import AdvisoryLock
 
 logger = logging.getLogger(__name__)
@@ -37,14 +39,23 @@ def migrate(database_url: str) -> list[str]:
 
 def pending_migrations(database_url: str) -> list[str]:
     """The names of the migrations that the database lacks, in order."""
-    with as_file(files(__package__) / "sql" / "migrations") as folder:
-        known = sorted(path.stem for path in folder.glob("*.sql"))
     with psycopg.connect(database_url, autocommit=True) as connection:
-        found = connection.execute("SELECT to_regclass('public._yoyo_migration') IS NOT NULL").fetchone()
-        if found is None or not found[0]:
-            return known
-        applied = {name for (name,) in connection.execute("SELECT migration_id FROM public._yoyo_migration")}
-    return [name for name in known if name not in applied]
+        return pending_on(connection)
+
+
+def pending_on(connection: Connection) -> list[str]:
+    """The same, over a connection of the migrating role or of `costledger_writer`."""
+    found = connection.execute("SELECT to_regclass('public._yoyo_migration') IS NOT NULL").fetchone()
+    if found is None or not found[0]:
+        return list(_known())
+    applied = {name for (name,) in connection.execute("SELECT migration_id FROM public._yoyo_migration")}
+    return [name for name in _known() if name not in applied]
+
+
+@cache
+def _known() -> tuple[str, ...]:
+    with as_file(files(__package__) / "sql" / "migrations") as folder:
+        return tuple(sorted(path.stem for path in folder.glob("*.sql")))
 
 
 def _apply(database_url: str) -> list[str]:

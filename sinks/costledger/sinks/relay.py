@@ -26,7 +26,8 @@ INTERVAL_SECONDS: Final = 1.0
 class Relay:
     """Runs `job(connection)` until stopped; the job returns how much it moved, and is called again at once if any.
 
-    `close` is called in the same thread at the end, for what the job keeps.
+    `close` is called in the same thread at the end, for what the job keeps. With `when_told` the job runs after
+    `tell`, and again after a failure, instead of once a second.
     """
 
     def __init__(
@@ -35,12 +36,16 @@ class Relay:
         connect: Callable[[], Connection],
         job: Callable[[Connection], int],
         close: Callable[[], None],
+        *,
+        when_told: bool = False,
     ) -> None:
         self._name = name
         self._connect = connect
         self._job = job
         self._close = close
+        self._when_told = when_told
         self._stopping = threading.Event()
+        self._told = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         #: Why the job fails at the moment, or None.
         self.trouble: str | None = None
@@ -49,17 +54,25 @@ class Relay:
         """Start the thread."""
         self._thread.start()
 
+    def tell(self) -> None:
+        """Have the job run now rather than later; returns at once."""
+        self._told.set()
+
     def stop(self, timeout_seconds: float) -> None:
         """Ask the thread to end and wait for it that long; what is in the outbox stays there."""
         self._stopping.set()
+        self._told.set()
         if self._thread.is_alive():
             self._thread.join(timeout_seconds)
 
     def _run(self) -> None:
         connection: Connection | None = None
         failures = 0
+        if self._when_told:
+            self._told.wait()
         while not self._stopping.is_set():
-            wait_seconds = INTERVAL_SECONDS
+            self._told.clear()
+            wait_seconds: float | None = None if self._when_told else INTERVAL_SECONDS
             try:
                 if connection is None or connection.closed or connection.broken:
                     connection = self._connect()
@@ -71,7 +84,9 @@ class Relay:
                 self.trouble = str(error).strip()
                 wait_seconds = max(INTERVAL_SECONDS, backoff_seconds(failures))
                 logger.error("%s failed, next attempt in %.1f s: %s", self._name, wait_seconds, self.trouble)  # noqa: TRY400 - a traceback a second would say nothing more
-            self._stopping.wait(wait_seconds)
+            # Asked to stop in between, the event is set: see `stop`.
+            if not self._stopping.is_set():
+                self._told.wait(wait_seconds)
         if connection is not None:
             connection.close()
         self._close()

@@ -2,7 +2,7 @@
 
 from costledger.api.dashboard import actions, assets, events, login, operations, pages
 
-#: Order matters nowhere: no two routes have the same path.
+#: The last one has a route for every other path.
 routers = (login.router, pages.router, actions.router, events.router, operations.router, assets.router)
 
 __all__ = ["routers"]

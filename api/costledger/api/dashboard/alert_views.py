@@ -11,10 +11,10 @@ from typing import Final, Literal
 from costledger.api.dashboard.formats import Money, money
 from costledger.api.models.analytics import Recommendation
 from costledger.schemas.alerts import AlertKind, AlertState
+from costledger.sinks.alert_book import AlertEntry
 
 #: Hours for which an alert can be silenced from the page.
 SNOOZE_HOURS: Final = (1, 8, 24)
-ALERTS_SHOWN_MAX: Final = 20
 _KINDS: Final[Mapping[str, str]] = {
     AlertKind.BUDGET_THRESHOLD: "Budget",
     AlertKind.HOURLY_SPIKE: "Hourly spike",
@@ -23,21 +23,6 @@ _KINDS: Final[Mapping[str, str]] = {
     AlertKind.UNPRICED_USAGE: "No price known",
 }
 Handling = Literal["open", "acknowledged", "snoozed", "over"]
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """An alert of the ledger, as far as the page needs it."""
-
-    alert_id: str
-    kind: str
-    state: str
-    severity: str
-    message: str
-    raised_at: datetime
-    late: bool
-    acknowledged_at: datetime | None
-    snoozed_until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +65,7 @@ def efficiency_view(score: str | None) -> EfficiencyView | None:
     return EfficiencyView(f"{value.quantize(Decimal(1))}", float(value))
 
 
-def alert_views(alerts: Sequence[Alert], now: datetime) -> tuple[AlertView, ...]:
+def alert_views(alerts: Sequence[AlertEntry], now: datetime) -> tuple[AlertView, ...]:
     """Open alerts first, then what was acknowledged, silenced or is over; the newest first among each."""
     views = [_alert(alert, now) for alert in alerts]
     views.sort(key=lambda view: (view.handling != "open", -view.raised_at.timestamp()))
@@ -95,7 +80,7 @@ def recommendation_views(recommendations: Sequence[Recommendation]) -> tuple[Rec
     )
 
 
-def _alert(alert: Alert, now: datetime) -> AlertView:
+def _alert(alert: AlertEntry, now: datetime) -> AlertView:
     handling: Handling = "open"
     handled_at = None
     if alert.acknowledged_at is not None:
@@ -106,7 +91,7 @@ def _alert(alert: Alert, now: datetime) -> AlertView:
         handling, handled_at = "snoozed", alert.snoozed_until
     tone = alert.severity.lower()
     return AlertView(
-        alert_id=alert.alert_id,
+        alert_id=str(alert.alert_id),
         kind=_KINDS.get(alert.kind, alert.kind),
         tone=tone if tone in {"info", "warning", "critical"} else "info",
         message=alert.message,

@@ -12,12 +12,12 @@ from costledger.api.dashboard.rendering import HEADERS, STATIC_TYPES, static_byt
 from costledger.api.dashboard.routing import PageRoute
 from costledger.api.problems import Problem
 
-router = APIRouter(prefix="/dashboard/static", route_class=PageRoute, include_in_schema=False)
+router = APIRouter(prefix="/dashboard", route_class=PageRoute, include_in_schema=False)
 
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 
 
-@router.get("/{name}")
+@router.get("/static/{name}")
 def static_file(request: Request, name: str, v: str = "") -> Response:
     """A file by name; for ever in the browser's cache where the address has its version."""
     if name not in STATIC_TYPES:
@@ -27,3 +27,9 @@ def static_file(request: Request, name: str, v: str = "") -> Response:
     if request.headers.get("if-none-match") == etag:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     return Response(static_bytes(name), headers=headers, media_type=STATIC_TYPES[name])
+
+
+@router.get("/{rest:path}")
+def nothing(rest: str) -> Response:
+    """Any other address below the dashboard's: the last route, for people who mistyped one."""
+    raise Problem.not_found(f"/dashboard/{rest} is no page of the dashboard.", code="not_found")

@@ -7,7 +7,6 @@ user whose hash changed is *settling* for a while, and their roll-ups are looked
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from typing import Final, Literal
 
 import psycopg
 import redis
+import structlog
 
 from costledger.api.services import Services
 from costledger.schemas.periods import PeriodKind, period_at
@@ -22,7 +22,7 @@ from costledger.schemas.redis_keys import totals_key
 from costledger.schemas.times import to_microseconds
 from costledger.sinks.queries import query
 
-logger = logging.getLogger(__name__)
+logger = structlog.get_logger(__name__)
 
 POLL_SECONDS: Final = 1.0
 CONNECTIONS_MAX: Final = 400
@@ -87,12 +87,15 @@ class LiveHub:
         self._settling: dict[str, int] = {}
         self._away = False
         self._task: asyncio.Task[None] | None = None
-        self._closed = False
 
     def subscribe(self, user_id: str) -> Subscription:
         """Begin to tell a page of this user; raises `TooManyPages`."""
         of_user = sum(one.user_id == user_id for one in self._subscriptions)
-        if self._closed or len(self._subscriptions) >= CONNECTIONS_MAX or of_user >= CONNECTIONS_OF_USER_MAX:
+        if (
+            self._services.stopping.is_set()
+            or len(self._subscriptions) >= CONNECTIONS_MAX
+            or of_user >= CONNECTIONS_OF_USER_MAX
+        ):
             raise TooManyPages
         subscription = Subscription(user_id)
         self._subscriptions.add(subscription)
@@ -104,19 +107,13 @@ class LiveHub:
         """The page is closed."""
         self._subscriptions.discard(subscription)
 
-    def close(self) -> None:
-        """End every stream: the process stops. To be called in the event loop."""
-        self._closed = True
-        for subscription in self._subscriptions:
-            subscription.tell("end")
-
     async def _poll(self) -> None:
         try:
-            while self._subscriptions and not self._closed:
+            while self._subscriptions and not self._services.stopping.is_set():
                 await self._look()
                 await asyncio.sleep(self._poll_seconds)
         finally:
-            # After a defect the pages connect again, and the next one begins anew.
+            # The process stops; or after a defect the pages connect again, and the next one begins anew.
             for subscription in self._subscriptions:
                 subscription.tell("end")
 
@@ -159,7 +156,7 @@ class LiveHub:
 
     def _say_away(self, asked: Sequence[Subscription], error: Exception) -> None:
         if not self._away:
-            logger.warning("live updates of the dashboard pause: %s", error)
+            logger.warning("live updates of the dashboard pause", error=str(error).strip())
         for subscription in asked:
             if subscription.ready or not self._away:
                 subscription.ready = False

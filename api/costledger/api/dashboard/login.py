@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
-from costledger.api.auth.tokens import InvalidToken, verify_token
+from costledger.api.auth.tokens import InvalidToken
 from costledger.api.dashboard.rendering import HEADERS, html
 from costledger.api.dashboard.routing import LOGIN, PageRoute
 from costledger.api.dashboard.session import (
@@ -19,6 +19,7 @@ from costledger.api.dashboard.session import (
     set_cookie,
 )
 from costledger.api.services import CurrentServices
+from costledger.schemas.errors import Unavailable
 
 router = APIRouter(prefix="/dashboard", route_class=PageRoute, include_in_schema=False)
 
@@ -63,9 +64,11 @@ def _token_error(services: CurrentServices, token: str) -> str | None:
     if len(token) > TOKEN_CHARACTERS_MAX:
         return f"The token has {len(token)} characters; a browser's cookie holds at most {TOKEN_CHARACTERS_MAX}."
     try:
-        verify_token(services.settings, token)
+        services.tokens.verify(token)
     except InvalidToken as error:
         if error.code == "token_expired":
             return "This token has expired. Ask for a new one."
         return "This token is not accepted. Check that all of it was copied."
+    except Unavailable:
+        return "The token cannot be checked at the moment: its issuer does not answer. Try again soon."
     return None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlencode
 
 import psycopg
 import redis
+import structlog
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -18,9 +18,9 @@ from starlette.responses import RedirectResponse, Response
 from costledger.api.dashboard.rendering import HEADERS, html
 from costledger.api.dashboard.session import SignInNeeded
 from costledger.api.problems import Problem
-from costledger.schemas.errors import InvalidValue
+from costledger.schemas.errors import InvalidValue, Unavailable
 
-logger = logging.getLogger(__name__)
+logger = structlog.get_logger(__name__)
 
 #: Our module sends this with every request, and gets fragments and plain statuses instead of pages and redirects.
 FRAGMENT_HEADER: Final = "x-fragment"
@@ -52,15 +52,15 @@ class PageRoute(APIRoute):
             except RequestValidationError as error:
                 named = "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
                 return error_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, named)
-            except (psycopg.OperationalError, redis.RedisError) as error:
-                logger.warning("the dashboard cannot read its figures: %s", error)
+            except (psycopg.OperationalError, redis.RedisError, Unavailable) as error:
+                logger.warning("a page cannot be made", path=request.url.path, error=str(error).strip())
                 return _unavailable(request)
 
         return answer
 
 
 def error_page(
-    request: Request, status: HTTPStatus, detail: str, headers: dict[str, str] | None = None, *, retry: bool = False
+    request: Request, status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None, *, retry: bool = False
 ) -> Response:
     """A page that says what is wrong, and what to do."""
     again = _path(request) if request.method == "GET" else "/dashboard"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass
+from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
@@ -17,12 +18,10 @@ from fastapi import Depends, Form, Request
 from starlette.responses import Response
 
 from costledger.api.auth import Principal
-from costledger.api.auth.tokens import InvalidToken, verify_token
+from costledger.api.auth.principal import PRINCIPAL_STATE
+from costledger.api.middleware.admission import PAGES, PAGES_COOKIE
 from costledger.api.problems import Problem
-from costledger.api.services import get_services
 
-COOKIE: Final = "costledger_session"
-COOKIE_PATH: Final = "/dashboard"
 #: Browsers keep cookies of up to 4096 bytes, name and attributes included.
 TOKEN_CHARACTERS_MAX: Final = 3800
 _CSRF_PURPOSE: Final = b"costledger dashboard form"
@@ -53,14 +52,16 @@ def csrf_token(token: str) -> str:
 
 def current_session(request: Request) -> Session:
     """The session of a request; `SignInNeeded` without one."""
-    token = request.cookies.get(COOKIE)
+    token = request.cookies.get(PAGES_COOKIE)
     if not token:
         raise SignInNeeded("required")
-    try:
-        claims = verify_token(get_services(request).settings, token)
-    except InvalidToken as error:
-        raise SignInNeeded("expired" if error.code == "token_expired" else "refused") from error
-    return Session(Principal(claims.user_id, claims.roles), csrf_token(token))
+    # The middleware has checked the token of the cookie, in a thread.
+    found = request.scope["state"][PRINCIPAL_STATE]
+    if isinstance(found, Principal):
+        return Session(found, csrf_token(token))
+    if found.status is HTTPStatus.UNAUTHORIZED:
+        raise SignInNeeded("expired" if found.code == "token_expired" else "refused")
+    raise found
 
 
 def check_origin(request: Request) -> None:
@@ -87,13 +88,13 @@ FormSession = Annotated[Session, Depends(form_session)]
 def set_cookie(request: Request, response: Response, token: str) -> None:
     """Keep the token in the browser until it is closed; over TLS alone, unless it is on this machine."""
     response.set_cookie(
-        COOKIE, token, path=COOKIE_PATH, httponly=True, samesite="strict", secure=not is_loopback(request.url.hostname)
+        PAGES_COOKIE, token, path=PAGES, httponly=True, samesite="strict", secure=not is_loopback(request.url.hostname)
     )
 
 
 def clear_cookie(response: Response) -> None:
     """Forget the token."""
-    response.delete_cookie(COOKIE, path=COOKIE_PATH, httponly=True, samesite="strict")
+    response.delete_cookie(PAGES_COOKIE, path=PAGES, httponly=True, samesite="strict")
 
 
 def is_loopback(host: str | None) -> bool:

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Final
 from uuid import UUID
 
+import structlog
+
 from costledger.api.analytics.costs import costs_answer
-from costledger.api.dashboard.alert_views import ALERTS_SHOWN_MAX, Alert
 from costledger.api.models.analytics import CostsAnswer, PeriodName
 from costledger.api.services import Services
 from costledger.schemas.budgets import Budget
 from costledger.schemas.money import to_usd
 from costledger.schemas.periods import PeriodKind, periods_between
 from costledger.schemas.times import to_microseconds
+from costledger.sinks.alert_book import (
+    AlertEntry,
+    AlertFilter,
+    acknowledge_alert,
+    get_alert,
+    list_alerts,
+    snooze_alert,
+)
 from costledger.sinks.analytics import amounts_of_days
 from costledger.sinks.budgets import get_budget, save_budget
+from costledger.sinks.database import Connection
+
+logger = structlog.get_logger(__name__)
+
+WAITING_MAX: Final = 20
+ACKNOWLEDGED_MAX: Final = 10
 
 
 def budget_of(services: Services, user_id: str) -> Budget:
@@ -25,9 +41,12 @@ def budget_of(services: Services, user_id: str) -> Budget:
 
 
 def set_budget(services: Services, budget: Budget, expected_version: int) -> Budget:
-    """Store a budget; `BudgetChanged` where it is no longer at that version."""
+    """Store a budget, for Kafka too; `BudgetChanged` where it is no longer at that version."""
     with services.ledger() as connection:
-        return save_budget(connection, budget, expected_version)
+        stored = save_budget(connection, budget, expected_version)
+    services.budgets.tell()
+    logger.info("budget changed", user=stored.user_id, by=stored.user_id, version=stored.version, over="dashboard")
+    return stored
 
 
 def costs(services: Services, user_id: str, period: PeriodName, now: datetime) -> CostsAnswer:
@@ -44,34 +63,30 @@ def month_days(services: Services, user_id: str, answer: CostsAnswer) -> list[De
         return [to_usd(amount) for amount in amounts_of_days(connection, user_id, days)]
 
 
-def alerts(services: Services, user_id: str) -> list[Alert]:
-    """TEMPORARY."""
+def alerts(services: Services, user_id: str) -> list[AlertEntry]:
+    """The newest alerts of a user: those that wait to be acknowledged, and fewer of the others."""
     with services.ledger() as connection:
-        rows = connection.execute(
-            "SELECT alert_id::text, kind, state, severity, message, raised_at, late, acknowledged_at, snoozed_until "
-            "FROM ledger.alerts WHERE user_id = %s ORDER BY raised_at DESC LIMIT %s",
-            (user_id, ALERTS_SHOWN_MAX),
-        ).fetchall()
-    return [Alert(*row) for row in rows]
+        return [
+            entry
+            for acknowledged, limit in ((False, WAITING_MAX), (True, ACKNOWLEDGED_MAX))
+            for entry in list_alerts(connection, AlertFilter(user_id=user_id, acknowledged=acknowledged), limit=limit)
+        ]
 
 
 def acknowledge(services: Services, user_id: str, alert_id: UUID) -> bool:
-    """TEMPORARY."""
+    """Acknowledge an alert of this user; False where there is none."""
     with services.ledger() as connection:
-        return bool(
-            connection.execute(
-                "UPDATE ledger.alerts SET acknowledged_at = now(), acknowledged_by = %s WHERE alert_id = %s AND user_id = %s",
-                (user_id, alert_id, user_id),
-            ).rowcount
+        return _has_alert(connection, user_id, alert_id) and (
+            acknowledge_alert(connection, alert_id, user_id) is not None
         )
 
 
 def snooze(services: Services, user_id: str, alert_id: UUID, until: datetime) -> bool:
-    """TEMPORARY."""
+    """Silence an alert of this user; False where there is none."""
     with services.ledger() as connection:
-        return bool(
-            connection.execute(
-                "UPDATE ledger.alerts SET snoozed_until = %s WHERE alert_id = %s AND user_id = %s",
-                (until, alert_id, user_id),
-            ).rowcount
-        )
+        return _has_alert(connection, user_id, alert_id) and snooze_alert(connection, alert_id, until) is not None
+
+
+def _has_alert(connection: Connection, user_id: str, alert_id: UUID) -> bool:
+    found = get_alert(connection, alert_id)
+    return found is not None and found.user_id == user_id

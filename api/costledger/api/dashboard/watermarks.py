@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping
 from threading import Lock
 from typing import Final
 
+import structlog
 from confluent_kafka import KafkaException
 
 from costledger.schemas.errors import Unavailable
 from costledger.schemas.settings import Settings
 from costledger.sinks.reconcile.topic import TopicReader
 
-logger = logging.getLogger(__name__)
+logger = structlog.get_logger(__name__)
 
 _KEPT_SECONDS: Final = 3.0
 _TIMEOUT_SECONDS: Final = 2.0
@@ -52,5 +52,5 @@ class Watermarks:
                 self._reader = TopicReader(self._settings, self._topic)
             return self._reader.ranges(_TIMEOUT_SECONDS)
         except (KafkaException, Unavailable) as error:
-            logger.warning("Kafka does not tell its watermarks: %s", error)
+            logger.warning("Kafka does not tell its watermarks", error=str(error))
             return None

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
+
+#: So many in a second, minute or hour.
+RATE_PATTERN: Final = r"^[1-9][0-9]{0,6}/(second|minute|hour)$"
 
 
 class ApiFields(BaseSettings):
@@ -26,11 +30,20 @@ class ApiFields(BaseSettings):
         None, description="where that issuer's keys are; default: from its discovery document"
     )
     oidc_roles_claim: str = Field("roles", min_length=1, max_length=128, description="claim that holds the roles")
+    api_trusted_proxies: str = Field(
+        "",
+        description="addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed, "
+        "separated by commas",
+    )
     api_rate_limit: str = Field(
-        "600/minute", description="requests of one user; more are answered with 429 (count/second, minute or hour)"
+        "600/minute",
+        pattern=RATE_PATTERN,
+        description="requests of one user; more are answered with 429 (count/second, minute or hour)",
     )
     api_rate_limit_anonymous: str = Field(
-        "60/minute", description="requests without a valid token from one address; more are answered with 429"
+        "60/minute",
+        pattern=RATE_PATTERN,
+        description="requests without a valid token from one address; more are answered with 429",
     )
     api_request_bytes_max: int = Field(65_536, ge=1024, le=2**24, description="bytes of a request's body")
     api_database_connections_max: int = Field(

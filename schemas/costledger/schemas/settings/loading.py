@@ -125,6 +125,8 @@ def _refuse_contradictions(settings: Settings) -> None:
         for name, value in (("SASL_USERNAME", settings.sasl_username), ("SASL_PASSWORD", settings.sasl_password)):
             if not value:
                 raise SettingsError(f"{PREFIX}{name} is missing: {settings.security_protocol} needs it")
+    if settings.oidc_issuer is not None and settings.oidc_audience is None:
+        raise SettingsError(f"{PREFIX}OIDC_AUDIENCE is missing: {PREFIX}OIDC_ISSUER needs it")
     stall, session = settings.stream_stall_timeout_seconds, settings.stream_session_timeout_seconds
     if stall <= session:
         raise SettingsError(

@@ -1,0 +1,12 @@
+-- What the HTTP API needs: pages of alerts, and to know whether the ledger is up to date.
+SET LOCAL ROLE costledger_owner;
+
+-- Pages go by (raised_at, alert_id), newest first: of one user, or of all of them.
+CREATE INDEX IF NOT EXISTS alerts_user_page ON ledger.alerts (user_id, raised_at DESC, alert_id DESC);
+CREATE INDEX IF NOT EXISTS alerts_page ON ledger.alerts (raised_at DESC, alert_id DESC);
+DROP INDEX IF EXISTS ledger.alerts_user;
+
+-- The list of migrations is of the role that migrates, not of the ledger's owner.
+RESET ROLE;
+GRANT USAGE ON SCHEMA public TO costledger_writer;
+GRANT SELECT ON public._yoyo_migration TO costledger_writer;
