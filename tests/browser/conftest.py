@@ -87,7 +87,13 @@ def serving(settings: Settings) -> Iterator[str]:
 
 def dashboard_settings(database_url: str, redis_url: str, **other: Any) -> Settings:
     """Settings of a dashboard of the tests."""
-    values = {"bootstrap_servers": NO_KAFKA, "api_token_key": API_KEY, "api_rate_limit": "100000/minute", **other}
+    values = {
+        "api_timeout_seconds": 1,
+        "bootstrap_servers": NO_KAFKA,
+        "api_token_key": API_KEY,
+        "api_rate_limit": "100000/minute",
+        **other,
+    }
     values.setdefault("api_rate_limit_anonymous", "100000/minute")
     return Settings(_env_file=None, database_url=database_url, redis_url=redis_url, **values)
 

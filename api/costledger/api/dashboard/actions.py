@@ -91,4 +91,4 @@ def _alerts(request: Request, services: Services, session: Session) -> Response:
 
 
 def _back(location: str) -> Response:
-    return RedirectResponse(location, HTTPStatus.SEE_OTHER, headers=dict(HEADERS))
+    return RedirectResponse(location, HTTPStatus.SEE_OTHER.value, headers=dict(HEADERS))

@@ -25,7 +25,7 @@ def static_file(request: Request, name: str, v: str = "") -> Response:
     etag = f'"{static_version(name)}"'
     headers = {**HEADERS, "ETag": etag, "Cache-Control": _FOR_EVER if v == static_version(name) else "no-cache"}
     if request.headers.get("if-none-match") == etag:
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+        return Response(status_code=HTTPStatus.NOT_MODIFIED.value, headers=headers)
     return Response(static_bytes(name), headers=headers, media_type=STATIC_TYPES[name])
 
 

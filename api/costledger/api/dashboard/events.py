@@ -45,7 +45,7 @@ async def events(request: Request, session: CurrentSession, user: str | None = N
         subscription = hub.subscribe(session.principal.readable_user(user))
     except TooManyPages:
         headers = {**HEADERS, "Retry-After": str(_RETRY_AFTER_SECONDS)}
-        return Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE, headers=headers)
+        return Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE.value, headers=headers)
     return _EventStream(hub, subscription)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -100,7 +101,8 @@ class LiveHub:
         subscription = Subscription(user_id)
         self._subscriptions.add(subscription)
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._poll(), name="dashboard live updates")
+            # In a context of its own: what it logs belongs to no request.
+            self._task = asyncio.create_task(self._poll(), name="dashboard live updates", context=Context())
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:

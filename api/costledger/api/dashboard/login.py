@@ -45,7 +45,7 @@ def sign_in(request: Request, services: CurrentServices, token: Annotated[str, F
     if error is not None:
         context = {"notice": None, "error": error}
         return html("login.html", context, HTTPStatus.UNPROCESSABLE_ENTITY.value)
-    response = RedirectResponse("/dashboard", HTTPStatus.SEE_OTHER, headers=dict(HEADERS))
+    response = RedirectResponse("/dashboard", HTTPStatus.SEE_OTHER.value, headers=dict(HEADERS))
     set_cookie(request, response, token)
     return response
 
@@ -53,7 +53,7 @@ def sign_in(request: Request, services: CurrentServices, token: Annotated[str, F
 @router.post("/logout")
 def sign_out(session: FormSession) -> Response:  # noqa: ARG001 - whose form it is was checked
     """Forget the token. The token itself stays valid until it expires."""
-    response = RedirectResponse(f"{LOGIN}?reason=signed_out", HTTPStatus.SEE_OTHER, headers=dict(HEADERS))
+    response = RedirectResponse(f"{LOGIN}?reason=signed_out", HTTPStatus.SEE_OTHER.value, headers=dict(HEADERS))
     clear_cookie(response)
     return response
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from asyncio import to_thread
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 import redis
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, FastAPI, Query, Request
 from starlette.responses import Response
 
 from costledger.api.auth import Role
@@ -30,7 +33,15 @@ from costledger.sinks.oversight import (
 )
 from costledger.sinks.quarantine import count_quarantined
 
-router = APIRouter(prefix="/dashboard/operator", route_class=PageRoute, include_in_schema=False)
+
+@asynccontextmanager
+async def _watermarks(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    if hasattr(app.state, "watermarks"):
+        await to_thread(app.state.watermarks.close)
+
+
+router = APIRouter(prefix="/dashboard/operator", route_class=PageRoute, include_in_schema=False, lifespan=_watermarks)
 
 USERS_ON_PAGE: Final = 25
 

@@ -48,7 +48,7 @@ def overview(
 @router.get("/")
 def with_slash() -> Response:
     """The page has one address."""
-    return RedirectResponse("/dashboard", HTTPStatus.PERMANENT_REDIRECT, headers=dict(HEADERS))
+    return RedirectResponse("/dashboard", HTTPStatus.PERMANENT_REDIRECT.value, headers=dict(HEADERS))
 
 
 @router.get("/fragments/{name}")

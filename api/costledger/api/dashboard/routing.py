@@ -88,12 +88,12 @@ def _unavailable(request: Request) -> Response:
 
 def _sign_in(request: Request, needed: SignInNeeded) -> Response:
     if wants_fragment(request):
-        return Response(status_code=HTTPStatus.UNAUTHORIZED, headers=dict(HEADERS))
+        return Response(status_code=HTTPStatus.UNAUTHORIZED.value, headers=dict(HEADERS))
     if needed.reason == "required" and request.method == "GET" and _from_elsewhere(request):
         # The cookie is not sent with a link on another site, such as a mail reader; it is with what this page loads.
         return html("arriving.html", {"path": _path(request)})
     query = urlencode({"reason": needed.reason})
-    return RedirectResponse(f"{LOGIN}?{query}", HTTPStatus.SEE_OTHER, headers=dict(HEADERS))
+    return RedirectResponse(f"{LOGIN}?{query}", HTTPStatus.SEE_OTHER.value, headers=dict(HEADERS))
 
 
 def _from_elsewhere(request: Request) -> bool:

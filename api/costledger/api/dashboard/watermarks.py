@@ -8,49 +8,72 @@ from threading import Lock
 from typing import Final
 
 import structlog
-from confluent_kafka import KafkaException
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from costledger.schemas.errors import Unavailable
 from costledger.schemas.settings import Settings
-from costledger.sinks.reconcile.topic import TopicReader
+from costledger.sinks.consuming import reader_config
 
 logger = structlog.get_logger(__name__)
 
-_KEPT_SECONDS: Final = 3.0
+Ranges = Mapping[int, tuple[int, int]]
+
 _TIMEOUT_SECONDS: Final = 2.0
+_KEPT_SECONDS: Final = 3.0
+#: Each failure takes the whole timeout: a page must not wait for it every time.
+_KEPT_AFTER_FAILURE_SECONDS: Final = 15.0
+#: Of librdkafka's levels: what goes wrong is raised, and logged here once.
+_LOG_CRITICAL: Final = 2
 
 
 class Watermarks:
-    """The low and high watermark of every partition of a topic, as they were at most three seconds ago."""
+    """The low and high watermark of every partition of a topic, as they were some seconds ago. Safe between threads."""
 
     def __init__(self, settings: Settings, topic: str) -> None:
-        self._settings = settings
+        self._config = {
+            **reader_config(settings, "costledger-dashboard", f"{settings.sink_group}-dashboard"),
+            "log_level": _LOG_CRITICAL,
+        }
         self._topic = topic
         self._lock = Lock()
-        self._reader: TopicReader | None = None
-        self._asked_at = -_KEPT_SECONDS
-        self._ranges: Mapping[int, tuple[int, int]] | None = None
+        self._consumer: Consumer | None = None
+        self._ask_at = 0.0
+        self._ranges: Ranges | None = None
 
-    def ranges(self) -> Mapping[int, tuple[int, int]] | None:
+    def ranges(self) -> Ranges | None:
         """The watermarks by partition; None where Kafka does not say."""
         with self._lock:
-            if time.monotonic() - self._asked_at >= _KEPT_SECONDS:
+            if time.monotonic() >= self._ask_at:
                 self._ranges = self._ask()
-                self._asked_at = time.monotonic()
+                kept = _KEPT_SECONDS if self._ranges is not None else _KEPT_AFTER_FAILURE_SECONDS
+                self._ask_at = time.monotonic() + kept
             return self._ranges
 
     def close(self) -> None:
         """Let the connection go."""
         with self._lock:
-            if self._reader is not None:
-                self._reader.close()
-            self._reader = None
+            self._close()
 
-    def _ask(self) -> Mapping[int, tuple[int, int]] | None:
+    def _ask(self) -> Ranges | None:
+        deadline = time.monotonic() + _TIMEOUT_SECONDS
         try:
-            if self._reader is None:
-                self._reader = TopicReader(self._settings, self._topic)
-            return self._reader.ranges(_TIMEOUT_SECONDS)
-        except (KafkaException, Unavailable) as error:
-            logger.warning("Kafka does not tell its watermarks", error=str(error))
+            if self._consumer is None:
+                self._consumer = Consumer(self._config)
+            found = self._consumer.list_topics(self._topic, timeout=_TIMEOUT_SECONDS).topics[self._topic]
+            if found.error is not None:
+                raise KafkaException(found.error)
+            return {
+                partition: self._consumer.get_watermark_offsets(
+                    TopicPartition(self._topic, partition), timeout=max(0.1, deadline - time.monotonic())
+                )
+                for partition in sorted(found.partitions)
+            }
+        except KafkaException as error:
+            logger.warning("Kafka does not tell its watermarks", topic=self._topic, error=str(error))
+            # Or it would try to connect in the background for as long as the process lives.
+            self._close()
             return None
+
+    def _close(self) -> None:
+        if self._consumer is not None:
+            self._consumer.close()
+        self._consumer = None

@@ -6,7 +6,7 @@ const trouble = document.getElementById("trouble");
 const REFRESH_GAP_MS = 1500;
 const REFRESH_ANYWAY_MS = 5 * 60 * 1000;
 const RECONNECT_MS = 15_000;
-const OPERATIONS_MS = 5000;
+const OPERATIONS_MS = 3000;
 const QUIET = { headers: { "X-Fragment": "1" }, credentials: "same-origin", redirect: "error" };
 
 class Failed extends Error {}
