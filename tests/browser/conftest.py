@@ -191,5 +191,6 @@ def visitor(browser: Browser, dashboard: Dashboard) -> Iterator[Visitor]:
 
 def screenshot(page: Page, name: str) -> None:
     """Keep a picture of the whole page, as an artefact to be looked at."""
+    page.evaluate("scrollTo(0, 0)")
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True, animations="disabled")

@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from costledger.api.dashboard import sources
 from costledger.api.dashboard.alert_views import SNOOZE_HOURS
 from costledger.api.dashboard.budget_form import BudgetForm, describe, form_of, parse_form
-from costledger.api.dashboard.pages import page_context
+from costledger.api.dashboard.pages import Subject, alerts_context, budget_context, page_context
 from costledger.api.dashboard.rendering import HEADERS, html
 from costledger.api.dashboard.routing import PageRoute, wants_fragment
 from costledger.api.dashboard.session import FormSession, Session
@@ -41,18 +41,21 @@ def save_budget(
 ) -> Response:
     """Store the budget of who is signed in, unless it was changed since the form was shown."""
     form = BudgetForm(monthly_budget, alert_thresholds, time_zone, hourly_spike_limit, version)
-    current = sources.budget_of(services, session.principal.user_id)
-    parsed = parse_form(form, current, services.settings.threshold_percent_max)
+    subject = Subject.of(services, session)
+    parsed = parse_form(form, subject.budget, services.settings.threshold_percent_max)
     if isinstance(parsed, BudgetForm):
-        return _form_again(request, services, session, parsed, HTTPStatus.UNPROCESSABLE_ENTITY)
+        return _form_again(request, services, subject, parsed, HTTPStatus.UNPROCESSABLE_ENTITY)
     try:
         stored = sources.set_budget(services, parsed, version)
     except BudgetChanged as changed:
-        now = sources.budget_of(services, session.principal.user_id)
-        conflict = replace(form, version=changed.version, conflict=describe(now, services.settings.budget_defaults()))
-        return _form_again(request, services, session, conflict, HTTPStatus.CONFLICT)
+        now = Subject.of(services, session)
+        in_force = describe(now.budget, services.settings.budget_defaults())
+        conflict = replace(form, version=changed.version, conflict=in_force)
+        return _form_again(request, services, now, conflict, HTTPStatus.CONFLICT)
     if wants_fragment(request):
-        return _form_again(request, services, session, form_of(stored, saved=True), HTTPStatus.OK)
+        return _form_again(
+            request, services, replace(subject, budget=stored), form_of(stored, saved=True), HTTPStatus.OK
+        )
     return _back("/dashboard?saved=true#part-budget")
 
 
@@ -78,15 +81,16 @@ def snooze(
 
 
 def _form_again(
-    request: Request, services: Services, session: Session, form: BudgetForm, status: HTTPStatus
+    request: Request, services: Services, subject: Subject, form: BudgetForm, status: HTTPStatus
 ) -> Response:
-    template = "parts_budget.html" if wants_fragment(request) else "overview.html"
-    return html(template, page_context(services, session, form=form), status.value)
+    if wants_fragment(request):
+        return html("parts_budget.html", budget_context(services, subject, form), status.value)
+    return html("overview.html", page_context(services, subject, form=form), status.value)
 
 
 def _alerts(request: Request, services: Services, session: Session) -> Response:
     if wants_fragment(request):
-        return html("parts_alerts.html", page_context(services, session))
+        return html("parts_alerts.html", alerts_context(services, Subject.of(services, session)))
     return _back("/dashboard#part-alerts")
 
 

@@ -21,7 +21,7 @@ router = APIRouter(prefix="/dashboard", route_class=PageRoute, include_in_schema
 
 #: So that proxies do not take a quiet stream for a dead one.
 HEARTBEAT_SECONDS: Final = 15.0
-#: Then the browser connects anew, and its session is checked again.
+#: Then, or when the token ends, the browser connects anew, and its session is checked again.
 STREAM_SECONDS_MAX: Final = 600.0
 _RECONNECT_MS: Final = 2000
 _RETRY_AFTER_SECONDS: Final = 30
@@ -46,15 +46,18 @@ async def events(request: Request, session: CurrentSession, user: str | None = N
     except TooManyPages:
         headers = {**HEADERS, "Retry-After": str(_RETRY_AFTER_SECONDS)}
         return Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE.value, headers=headers)
-    return _EventStream(hub, subscription)
+    lifetime_seconds = STREAM_SECONDS_MAX
+    if session.principal.expires_at:
+        lifetime_seconds = min(lifetime_seconds, session.principal.expires_at - time.time())
+    return _EventStream(hub, subscription, lifetime_seconds)
 
 
 class _EventStream(StreamingResponse):
     """The stream of one page; however it ends, the hub no longer knows the page then."""
 
-    def __init__(self, hub: LiveHub, subscription: Subscription) -> None:
+    def __init__(self, hub: LiveHub, subscription: Subscription, lifetime_seconds: float) -> None:
         headers = {**HEADERS, "X-Accel-Buffering": "no"}
-        super().__init__(_stream(subscription), headers=headers, media_type="text/event-stream")
+        super().__init__(_stream(subscription, lifetime_seconds), headers=headers, media_type="text/event-stream")
         self._hub = hub
         self._subscription = subscription
 
@@ -66,8 +69,8 @@ class _EventStream(StreamingResponse):
             self._hub.unsubscribe(self._subscription)
 
 
-async def _stream(subscription: Subscription) -> AsyncIterator[str]:
-    ends_at = time.monotonic() + STREAM_SECONDS_MAX
+async def _stream(subscription: Subscription, lifetime_seconds: float) -> AsyncIterator[str]:
+    ends_at = time.monotonic() + lifetime_seconds
     yield f"retry: {_RECONNECT_MS}\n\n"
     while (left := ends_at - time.monotonic()) > 0:
         message = await subscription.next(min(left, HEARTBEAT_SECONDS))
