@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from tests.browser.conftest import Dashboard, Visitor, screenshot
 from tests.browser.ledger_data import Cost, add_alert, add_costs, history, say_in_real_time
+from tests.fixtures.fix_api import make_token
 
 from costledger.schemas.budgets import Budget
 from costledger.schemas.money import PICODOLLARS_PER_USD
@@ -86,6 +87,23 @@ def test_the_period_is_switched_without_a_reload(dashboard: Dashboard, visitor: 
     assert page.evaluate("window.stayed")
     assert page.url.endswith("period=month")
     page.reload()
+    expect(page.get_by_role("img", name=re.compile("last 12 months"))).to_be_visible()
+
+
+def test_a_slow_answer_does_not_undo_a_later_one(dashboard: Dashboard, visitor: Visitor) -> None:
+    """The parts of the last question stay, however late the answer to an earlier one comes."""
+    add_costs(dashboard.ledger, [Cost("hasty", NOW, Decimal("1.5"))])
+    page, _ = visitor.page()
+    held: list[Route] = []
+    page.route("**/fragments/costs?period=day", held.append)
+    visitor.sign_in(page, make_token("hasty"))
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    page.get_by_role("link", name="12 months").click()
+    expect(page.get_by_role("img", name=re.compile("last 12 months"))).to_be_visible()
+    with page.expect_response("**/fragments/costs?period=day"):
+        held.pop(0).continue_()
+    with page.expect_response("**/fragments/alerts*"):
+        pass
     expect(page.get_by_role("img", name=re.compile("last 12 months"))).to_be_visible()
 
 

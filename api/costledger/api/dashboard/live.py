@@ -55,7 +55,7 @@ class Subscription:
     """One open page, and what it has not been told yet: each message once, so there are never many."""
 
     user_id: str
-    ready: bool = False
+    standing: Literal["new", "live", "away"] = "new"
     _waiting: list[Message] = field(default_factory=list)
     _something: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -133,8 +133,8 @@ class LiveHub:
         for user, now in marks.items():
             self._compare(user, now)
         for subscription in asked:
-            if not subscription.ready:
-                subscription.ready = True
+            if subscription.standing != "live":
+                subscription.standing = "live"
                 subscription.tell("live")
 
     def _compare(self, user: str, now: Marks) -> None:
@@ -160,8 +160,8 @@ class LiveHub:
         if not self._away:
             logger.warning("live updates of the dashboard pause", error=str(error).strip())
         for subscription in asked:
-            if subscription.ready or not self._away:
-                subscription.ready = False
+            if subscription.standing != "away":
+                subscription.standing = "away"
                 subscription.tell("away")
         self._away = True
 

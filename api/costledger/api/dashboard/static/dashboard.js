@@ -69,6 +69,8 @@ function tell(text) {
 // ---- Refreshing
 
 const wanted = new Set();
+// Answers may overtake each other: only that of the latest question about a part is shown.
+const latest = {};
 let running = false;
 let retry = 0;
 
@@ -76,11 +78,19 @@ function total() {
   return document.querySelector("#part-summary .lead data");
 }
 
+function ticket(name) {
+  latest[name] = (latest[name] ?? 0) + 1;
+  return latest[name];
+}
+
 async function refresh(name) {
   const before = total()?.value;
+  const mine = ticket(name);
   const response = await ask(address(`/dashboard/fragments/${name}`, { period: page.dataset.period }));
   if (!response.ok) throw new Failed("The figures cannot be read at the moment. Trying again.");
-  swap(await response.text());
+  const html = await response.text();
+  if (latest[name] !== mine) return;
+  swap(html);
   const now = total();
   if (now && now.value !== before) {
     now.closest(".lead").classList.add("fresh");
@@ -193,7 +203,9 @@ document.addEventListener("submit", async (event) => {
   section.setAttribute("aria-busy", "true");
   try {
     const response = await ask(form.action, { method: "POST", body });
-    const found = swap(await response.text());
+    const html = await response.text();
+    ticket(part);
+    const found = swap(html);
     if (!found) throw new Failed("That did not work. Load the page again and try once more.");
     tell("");
     settle(part, response, pressed);
