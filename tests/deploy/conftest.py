@@ -92,7 +92,8 @@ class Up:
 
     def is_ready(self, name: str) -> bool:
         """Whether the worker says that it does its work."""
-        port = self.environment[f"COSTLEDGER_{name.upper()}_METRICS_PORT"]
+        setting = "API" if name == "api" else f"{name.upper()}_METRICS"
+        port = self.environment[f"COSTLEDGER_{setting}_PORT"]
         try:
             with DIRECT.open(f"http://127.0.0.1:{port}/readyz", timeout=5):
                 return True
@@ -116,7 +117,10 @@ def running_up(directory: Path, broker: str) -> Iterator[Up]:
             [*COMMAND, "up", "--data-dir", str(data_dir), "--env-file", str(env_file), "--broker", broker],
             # Free ports: another system on this machine may be taking the usual ones at this moment.
             env=clean_environment(
-                **{f"COSTLEDGER_{name}_METRICS_PORT": "0" for name in ("STREAM", "SINK", "NOTIFIER")}
+                **{
+                    f"COSTLEDGER_{name}_PORT": "0"
+                    for name in ("STREAM_METRICS", "SINK_METRICS", "NOTIFIER_METRICS", "API")
+                }
             ),
             cwd=directory,
             stdout=out,

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil  # type: ignore[import-untyped]  # ships no types
 import psycopg
 import pytest
@@ -16,7 +17,7 @@ from tests.deploy.conftest import COMMAND, Up, clean_environment
 from tests.fixtures.providers import apache_problem, apache_required
 from tests.fixtures.wait import wait_until
 
-WORKERS = ("stream", "sink", "notifier")
+WORKERS = ("stream", "sink", "notifier", "api")
 HEAL_SECONDS_MAX = 120.0
 HEADER = "TIMESTAMP,ContextTokens,GeneratedTokens\r\n"
 
@@ -98,6 +99,31 @@ def test_a_budget_reaches_the_stream(embedded_up: Up) -> None:
     assert embedded_up.cli.json("budget", "delete", "spender")["deleted"]
     assert embedded_up.cli.json("budget", "get", "spender")["version"] == 0
     assert embedded_up.cli.json("budget", "delete", "spender", code=1)["deleted"] is False
+
+
+def test_the_api_of_the_running_system(embedded_up: Up) -> None:
+    """The environment file has the API's address and key; a budget set over HTTP is the one that the stream enforces."""
+    environment = embedded_up.environment
+    key_file = Path(environment["COSTLEDGER_API_TOKEN_KEY_FILE"])
+    assert key_file.stat().st_mode & 0o777 == 0o600
+    token = embedded_up.cli.json("token", "--user", "web", "--role", "operator", "--hours", "0.5")["token"]
+
+    client = httpx.Client(
+        base_url=environment["COSTLEDGER_API_URL"], headers={"Authorization": f"Bearer {token}"}, trust_env=False
+    )
+    with client:
+        saved = client.put("/api/billing/budget", json={"monthly_budget": "2", "alert_thresholds": [50]}).json()
+        assert (saved["user_id"], saved["version"], saved["monthly_budget"]) == ("web", 1, "2.00")
+        emit = ("emit", "--user", "web", "--service", "own", "--operation", "work", "--unit", "hour")
+
+        def alerts() -> list[tuple[str, str]]:
+            # Event and budget reach the stream by ways of their own: one event may be judged by the default yet.
+            embedded_up.cli.json(*emit, "--quantity", "1", "--unit-price", "1.5")
+            return [(one["kind"], one["limit"]) for one in client.get("/api/alerts").json()["alerts"]]
+
+        # Half of 2 USD.
+        assert ("BUDGET_THRESHOLD", "1.00") in wait_until(alerts, 60, "the alert is told over HTTP")
+    assert embedded_up.cli.json("doctor")["ok"]
 
 
 def test_a_bad_event_is_in_quarantine_and_can_be_replayed(embedded_up: Up) -> None:

@@ -23,6 +23,7 @@ from costledger.schemas.settings import Settings
 
 COMMANDS = {
     *("budget delete", "budget get", "budget set", "demo", "doctor", "emit", "import focus", "import llm-trace"),
+    *("api", "token"),
     *("outbox create", "outbox relay", "outbox status"),
     *(
         "migrate",
@@ -91,6 +92,7 @@ def test_every_command_explains_itself(path: str, capsys: pytest.CaptureFixture[
         ("up", "--broker", "other"),
         ("demo", "--seconds", "0"),
         ("quarantine", "replay"),
+        *("api", "token"),
         *("outbox create", "outbox relay", "outbox status"),
         RERATE[:-1],
         (*RERATE, "some day"),

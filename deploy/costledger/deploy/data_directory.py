@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Final
 
 from costledger.schemas.errors import SettingsError
 
+_KEY_BYTES: Final = 48
 _PLAIN_VALUE: Final = re.compile(r"[A-Za-z0-9_.,:/@%+=?-]*")
 
 
@@ -56,6 +58,23 @@ def services_dir(data_dir: Path, *, durable: bool) -> Path:
     if embedded.exists():
         shutil.rmtree(embedded)
     return embedded
+
+
+def token_key_settings(data_dir: Path) -> dict[str, str]:
+    """The settings that name this directory's key for API tokens; made once, readable by the owner alone.
+
+    Tokens stay valid from one run to the next.
+    """
+    path = data_dir / "api-token.key"
+    if not path.exists():
+        new = path.with_name(f".{path.name}.{os.getpid()}")
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(_KEY_BYTES) + "\n")
+        new.replace(path)
+    if _PLAIN_VALUE.fullmatch(str(path)):
+        return {"COSTLEDGER_API_TOKEN_KEY_FILE": str(path)}
+    # A path that an environment file cannot carry; the key itself has no odd characters.
+    return {"COSTLEDGER_API_TOKEN_KEY": path.read_text().strip()}
 
 
 def write_env_file(path: Path, environment: Mapping[str, str]) -> None:

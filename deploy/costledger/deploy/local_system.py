@@ -8,17 +8,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from costledger.deploy.data_directory import services_dir
+from costledger.deploy.data_directory import services_dir, token_key_settings
 from costledger.deploy.failures import explain
 from costledger.deploy.stack import BrokerChoice, Stack, StackError
 from costledger.deploy.stack.ports import LOOPBACK, listen_on
 from costledger.deploy.stack.service import Service
 from costledger.deploy.supervisor import BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN, Report, Supervisor, WorkerSpec
+from costledger.deploy.worker_process import WorkerName, port_setting
 from costledger.schemas.errors import SettingsError, Unavailable
 from costledger.schemas.settings import PREFIX, Settings, load_settings
 
-#: In the order in which they are started.
-WORKERS: Final = ("stream", "sink", "notifier")
+#: What keeps the totals and the ledger; in the order in which they are started.
+LEDGER_WORKERS: Final[tuple[WorkerName, ...]] = ("stream", "sink", "notifier")
+#: What `up` starts beside them, for people. Another worker is added here, and nowhere else.
+PEOPLE_WORKERS: Final[tuple[WorkerName, ...]] = ("api",)
+WORKERS: Final = (*LEDGER_WORKERS, *PEOPLE_WORKERS)
 READY_TIMEOUT_SECONDS: Final = 60.0
 _TICK_SECONDS: Final = 0.1
 
@@ -26,7 +30,7 @@ _TICK_SECONDS: Final = 0.1
 class LocalSystem:
     """Everything below one directory. `start` returns when every worker is ready; then call `tick` often.
 
-    `before_workers` runs when the database and the topics are there, and no worker yet.
+    `before_workers` runs when the database and the topics are there, and no worker yet. `workers` are those to start.
     """
 
     def __init__(
@@ -35,8 +39,11 @@ class LocalSystem:
         broker: BrokerChoice,
         report: Report,
         before_workers: Callable[[Settings], None] | None = None,
+        workers: tuple[WorkerName, ...] = WORKERS,
     ) -> None:
         self._report = report
+        self._data_dir = data_dir
+        self._workers = workers
         self._before_workers = before_workers
         probe = Stack(data_dir, broker)
         self.durable = probe.broker_kind == "apache"
@@ -103,22 +110,28 @@ class LocalSystem:
             environment[f"{PREFIX}PARTITIONS"] = str(fixed)
         configured = load_settings()
         environment[f"{PREFIX}METRICS_HOST"] = LOOPBACK
-        for name in WORKERS:
-            self._listeners[name] = listener = listen_on(getattr(configured, f"{name}_metrics_port"))
-            environment[f"{PREFIX}{name.upper()}_METRICS_PORT"] = str(listener.getsockname()[1])
+        for name in self._workers:
+            setting = port_setting(name)
+            self._listeners[name] = listener = listen_on(getattr(configured, setting))
+            environment[f"{PREFIX}{setting.upper()}"] = str(listener.getsockname()[1])
+        if "api" in self._workers:
+            environment[f"{PREFIX}API_HOST"] = LOOPBACK
+            environment[f"{PREFIX}API_URL"] = f"http://{LOOPBACK}:{environment[f'{PREFIX}API_PORT']}"
+            if configured.api_token_key is None and configured.api_token_key_file is None:
+                environment |= token_key_settings(self._data_dir)
         return environment
 
     def _start_workers(self, settings: Settings) -> None:
         specs = [
             WorkerSpec(
                 name=name,
-                ready_url=f"http://{LOOPBACK}:{getattr(settings, f'{name}_metrics_port')}/readyz",
+                ready_url=f"http://{LOOPBACK}:{getattr(settings, port_setting(name))}/readyz",
                 log_path=self._logs / f"{name}.log",
                 listener=self._listeners[name],
             )
-            for name in WORKERS
+            for name in self._workers
         ]
-        self._report(f"starting {', '.join(WORKERS)}")
+        self._report(f"starting {', '.join(self._workers)}")
         self._supervisor = Supervisor(specs, self.environment, self._report)
         self._supervisor.start()
         deadline = time.monotonic() + READY_TIMEOUT_SECONDS

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from costledger.schemas.settings import Settings
 
-WorkerName = Literal["stream", "sink", "notifier"]
+WorkerName = Literal["stream", "sink", "notifier", "api"]
 
 
 class Worker(Protocol):
@@ -51,26 +51,13 @@ def run_worker(
     With `supervisor_pid` the process is killed when that parent is gone. `listener_fd` is a socket that the parent
     has opened for the metrics, so that their port stays ours while the worker is started again.
     """
-    if supervisor_pid is not None:
-        end_with_parent(supervisor_pid)
-    from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-
-    from costledger.deploy.logs import configure_logging
+    settings, registry = _prepare(supervisor_pid)
     from costledger.deploy.observe import ObserveServer
-    from costledger.schemas.registry import use_registry
-    from costledger.schemas.settings import load_settings
 
-    settings = load_settings()
-    configure_logging(settings)
-    use_registry(settings)
-    registry = CollectorRegistry()
-    for collector in (ProcessCollector, PlatformCollector, GCCollector):
-        collector(registry=registry)
     worker = build()(settings, registry)
     if not takes_signals:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: worker.stop())
-    port: int = getattr(settings, f"{name}_metrics_port")
+        _stop_on_signals(worker)
+    port: int = getattr(settings, port_setting(name))
     with ObserveServer(
         settings.metrics_host,
         port,
@@ -82,6 +69,48 @@ def run_worker(
     ):
         code = worker.run()
     raise typer.Exit(code)
+
+
+class BuildServer(Protocol):
+    """Makes a worker that serves on a socket from the settings."""
+
+    def __call__(self, settings: Settings, registry: CollectorRegistry, listener: socket.socket | None) -> Worker: ...
+
+
+def run_server(build: Callable[[], BuildServer], supervisor_pid: int | None, listener_fd: int | None) -> NoReturn:
+    """The same for a worker that is an HTTP server: its own port has its metrics and health beside what it serves."""
+    settings, registry = _prepare(supervisor_pid)
+    worker = build()(settings, registry, None if listener_fd is None else socket.socket(fileno=listener_fd))
+    _stop_on_signals(worker)
+    raise typer.Exit(worker.run())
+
+
+def port_setting(name: WorkerName) -> str:
+    """The setting with the port on which a worker is observed."""
+    return "api_port" if name == "api" else f"{name}_metrics_port"
+
+
+def _prepare(supervisor_pid: int | None) -> tuple[Settings, CollectorRegistry]:
+    if supervisor_pid is not None:
+        end_with_parent(supervisor_pid)
+    from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+    from costledger.deploy.logs import configure_logging
+    from costledger.schemas.registry import use_registry
+    from costledger.schemas.settings import load_settings
+
+    settings = load_settings()
+    configure_logging(settings)
+    use_registry(settings)
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    return settings, registry
+
+
+def _stop_on_signals(worker: Worker) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stop())
 
 
 def end_with_parent(parent_pid: int) -> None:

@@ -59,11 +59,11 @@ def _run(directory: Path, seconds: float, *, json: bool) -> DemoResult:
     from costledger.deploy.demo.run import run_demo
     from costledger.deploy.demo.scenario import set_budgets
     from costledger.deploy.demo.screen import LiveScreen, PlainScreen, Screen
-    from costledger.deploy.local_system import LocalSystem
+    from costledger.deploy.local_system import LEDGER_WORKERS, LocalSystem
     from costledger.deploy.signals import undisturbed
 
     screen: Screen = PlainScreen(say) if json else LiveScreen() if out().is_terminal else PlainScreen(print)
-    system = LocalSystem(directory, "embedded", say, before_workers=set_budgets)
+    system = LocalSystem(directory, "embedded", say, before_workers=set_budgets, workers=LEDGER_WORKERS)
     try:
         system.start()
         # What is read from the environment in this process shall find the demo's system, not the user's own.

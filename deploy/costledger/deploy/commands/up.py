@@ -47,7 +47,7 @@ def up(
         ),
     ] = "auto",
 ) -> None:
-    """Run the whole system on this machine: broker, PostgreSQL, Redis, stream worker, sink, notifier.
+    """Run the whole system on this machine: broker, PostgreSQL, Redis, stream worker, sink, notifier, API.
 
     Prints `ready` on stdout when all of it works. A worker that dies is started again after 0.5 to 30 seconds.
     SIGTERM and Ctrl-C drain and stop all of it. Logs: the directory `logs` in the data directory.
@@ -93,8 +93,10 @@ def _announce(system: LocalSystem, env_file: Path) -> None:
     stack = system.stack
     for name, service in stack.services.items():
         print(f"{name:<10} {service.address}")
+    print(f"{'api':<10} {system.environment['COSTLEDGER_API_URL']}")
     print(f"{'settings':<10} {env_file}")
     print(f"{'try':<10} COSTLEDGER_ENV_FILE={env_file} {program()} reconcile")
+    print(f"{'token':<10} COSTLEDGER_ENV_FILE={env_file} {program()} token --user ME --role operator")
     print(stack.durability)
     if not system.durable:
         print("With the embedded broker the ledger too begins empty at every start.")

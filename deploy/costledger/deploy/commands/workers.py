@@ -1,4 +1,4 @@
-"""`costledger stream`, `sink`, `notifier`: one process each, to be run by a supervisor or as containers."""
+"""`costledger stream`, `sink`, `notifier`, `api`: one process each, to be run by a supervisor or as containers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from costledger.deploy.worker_process import Build, run_worker
+from costledger.deploy.worker_process import Build, BuildServer, run_server, run_worker
 
 SupervisorOption = Annotated[
     int | None,
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Processes")(stream)
     app.command(rich_help_panel="Processes")(sink)
     app.command(rich_help_panel="Processes")(notifier)
+    app.command(rich_help_panel="Processes")(api)
 
 
 def stream(supervisor: SupervisorOption = None, listener: ListenerOption = None) -> None:
@@ -69,3 +70,19 @@ def notifier(supervisor: SupervisorOption = None, listener: ListenerOption = Non
         return Notifier
 
     run_worker("notifier", build, supervisor, listener)
+
+
+def api(supervisor: SupervisorOption = None, listener: ListenerOption = None) -> None:
+    """Serve costs, budgets and alerts over HTTP.
+
+    Needs a key for tokens (COSTLEDGER_API_TOKEN_KEY_FILE) or an OIDC issuer. Speaks plain HTTP, by default on loopback:
+    put a proxy with TLS before it. SIGTERM or Ctrl-C drain it within 10 seconds. Port 8080 (COSTLEDGER_API_PORT) has
+    metrics and health too. Exit code 0 drained, 1 anything unexpected.
+    """
+
+    def build() -> BuildServer:
+        from costledger.api.server import ApiServer
+
+        return ApiServer
+
+    run_server(build, supervisor, listener)
