@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from tests.bench.bench_api import ROUTE_COLUMNS, ApiBench, ApiResult
 from tests.bench.bench_sdk import PEER, SdkBench
 from tests.bench.bench_sink import SinkBench
 from tests.bench.bench_stream import StreamBench
@@ -34,17 +35,27 @@ def main(
     commit_interval_seconds: Annotated[
         float, typer.Option(min=0.01, max=10, help="How often stream apps commit, ours and the peers.")
     ] = 0.25,
+    ledger_events: Annotated[
+        int, typer.Option(min=0, help="Events of the large ledger that the API is read on; 0 leaves it out.")
+    ] = 20_000_000,
+    ledger_days: Annotated[int, typer.Option(min=1, max=3660, help="Days over which those events are.")] = 395,
+    api_only: Annotated[bool, typer.Option("--api-only", help="Measure nothing but the API.")] = False,
     seed: Annotated[int, typer.Option(help="Makes users, services and amounts.")] = 20_261_123,
     output: Annotated[Path, typer.Option(help="Where the JSON document goes.")] = ROOT / "build" / "bench.json",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure the stream worker, the sink and the SDK against their peers."""
+    """Measure the stream worker, the sink and the SDK against their peers, and the API on ledgers of two sizes."""
     workload = Workload(events, USERS, time.time_ns() // 1000, seed)
     say(f"load average at the start: {load_average()}")
     with tempfile.TemporaryDirectory(prefix="costledger-bench-") as name:
         folder = Path(name)
-        with Stack(folder / "services", broker="apache", on_progress=say) as stack:
-            results = measure(stack.environment(), folder, workload, runs, commit_interval_seconds)
+        with Stack(folder / "services", broker="embedded" if api_only else "apache", on_progress=say) as stack:
+            services = stack.environment()
+            results = [] if api_only else measure(services, folder, workload, runs, commit_interval_seconds)
+            if ledger_events:
+                say("api_p95 (ms)")
+                api = ApiBench(services, folder, events=ledger_events, days=ledger_days, runs=runs, seed=seed, say=say)
+                results.append(api.measure())
     say(f"load average at the end: {load_average()}")
     document = {result.name: result.entry() for result in results}
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -99,6 +110,9 @@ def print_results(results: list[Result]) -> None:
             figures = (f"{entry['value']:,}", peer, f"{entry['peers'][peer]:,}", f"{entry['ratio_to'][peer]:.2f}")
             rows.append((result.name, result.unit, *figures, pairs))
     print_table(("name", "unit", "ours", "peer", "peer's", "ratio", "pairs"), rows)
+    for result in results:
+        if isinstance(result, ApiResult):
+            print_table(ROUTE_COLUMNS, result.rows())
 
 
 def load_average() -> str:

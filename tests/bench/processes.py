@@ -25,6 +25,11 @@ class Program:
         self._process = process
         self._log_path = log_path
 
+    @property
+    def log_path(self) -> Path:
+        """Where its output goes."""
+        return self._log_path
+
     def check(self) -> None:
         """`ProgramFailed` when it has ended by itself."""
         if self._process.poll() is not None:

@@ -15,6 +15,7 @@ from psycopg_pool import ConnectionPool
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from costledger.api.analytics.remembered import Remembered
 from costledger.api.auth.verifier import TokenVerifier
 from costledger.api.budget_courier import BudgetCourier
 from costledger.api.middleware.limits import RateLimiter
@@ -39,6 +40,8 @@ class Services:
     tokens: TokenVerifier
     limiter: RateLimiter
     budgets: BudgetCourier
+    #: Answers over all users, ready to be sent.
+    overviews: Remembered[bytes]
     #: Set when the process drains: answers that last (event streams) end then.
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -48,7 +51,8 @@ class Services:
         tokens = tokens or TokenVerifier.from_settings(settings)
         courier = BudgetCourier(settings)
         courier.start()
-        return cls(settings, _pool(settings), _redis(settings), tokens, RateLimiter(settings), courier)
+        overviews = Remembered[bytes](settings.api_overview_seconds)
+        return cls(settings, _pool(settings), _redis(settings), tokens, RateLimiter(settings), courier, overviews)
 
     def close(self) -> None:
         """Close the connections."""

@@ -40,6 +40,11 @@ def event_id_milliseconds(event_id: UUID) -> int:
     return event_id.int >> 80
 
 
+def event_id_floor(instant_us: int) -> UUID:
+    """No UUIDv7 of this millisecond (of Unix microseconds) or later is below it, none earlier is above it."""
+    return UUID(int=instant_us // 1000 << 80)
+
+
 def derived_alert_id(*parts: str) -> UUID:
     """The id of an alert, derived from what it is about: the same decision always has the same id."""
     return uuid5(COSTLEDGER_NAMESPACE, "\x1f".join(parts))

@@ -26,7 +26,7 @@ from costledger.producers.savings import SAVINGS_SERVICE
 from costledger.schemas.money import from_nanounits, usd_text
 from costledger.schemas.periods import PeriodKind
 from costledger.schemas.times import from_microseconds, to_microseconds
-from costledger.sinks.analytics import Costs, PeriodCosts, Sums, average, read_costs, read_subject
+from costledger.sinks.analytics import Costs, PeriodCosts, Subject, Sums, average, read_costs, read_subject
 from costledger.sinks.analytics.snapshot import snapshot
 from costledger.sinks.database import Connection
 from costledger.sinks.usage import read_usage
@@ -54,9 +54,7 @@ def costs_answer(
     """
     kind, now_us = PeriodKind(period), to_microseconds(now, "now")
     with snapshot(connection):
-        subject = read_subject(connection, user_id)
-        if must_exist and not subject.known:
-            raise Problem.not_found(f"nothing is known of the user {user_id!r}", "unknown_user")
+        subject = _subject(connection, user_id, must_exist)
         costs = read_costs(connection, user_id, kind, subject.time_zone, now_us)
         forecast = read_forecast(connection, user_id, costs.current.period, now_us)
         day = from_microseconds(now_us).date()
@@ -75,6 +73,15 @@ def costs_answer(
         efficiency_score=None if advice.efficiency_score is None else f"{advice.efficiency_score:f}",
         detailed=[_detail(one) for one in paid_for(costs.current.sums)] if detailed else None,
     )
+
+
+def _subject(connection: Connection, user_id: str, must_exist: bool) -> Subject:
+    # No event and no budget is of a user whose id cannot be printed; PostgreSQL would refuse some of them.
+    if user_id.isprintable():
+        subject = read_subject(connection, user_id)
+        if subject.known or not must_exist:
+            return subject
+    raise Problem.not_found(f"nothing is known of the user {user_id!r}", "unknown_user")
 
 
 def paid_for(sums: list[Sums]) -> list[Sums]:

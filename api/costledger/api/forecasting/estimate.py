@@ -15,6 +15,8 @@ HISTORY_DAYS_MAX: Final = 120
 PERIOD_DAYS_MAX: Final = 92
 HOURS_PER_DAY: Final = 24
 INTERVAL_PERCENT: Final = 80
+#: So much of a day's spend comes evenly, whatever its hours were in the past.
+_EVENLY: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,9 @@ class Spending:
         hours = self.today_share * HOURS_PER_DAY
         whole = min(int(hours), HOURS_PER_DAY - 1)
         passed = sum(self.hour_shares[:whole]) + (hours - whole) * self.hour_shares[whole]
-        return min(passed / sum(self.hour_shares), 1.0)
+        usual = min(passed / sum(self.hour_shares), 1.0)
+        # An hour that never had spend may have some.
+        return (1 - _EVENLY) * usual + _EVENLY * self.today_share
 
 
 def _are_hour_shares(shares: Sequence[float]) -> bool:

@@ -1,62 +1,89 @@
-"""`/api/analytics/...`: what was spent, and what it will come to."""
+"""`/api/analytics/...`: what was spent, by whom, and what it will come to."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel
 
 from costledger.api.analytics.costs import costs_answer
-from costledger.api.auth.principal import CurrentPrincipal
-from costledger.api.models.analytics import CostsAnswer, Document, PeriodName
+from costledger.api.analytics.everybody import tiers_answer, users_answer
+from costledger.api.auth import CurrentPrincipal, Role
+from costledger.api.models.analytics import (
+    CostsAnswer,
+    CostsQuery,
+    TiersAnswer,
+    TiersQuery,
+    UsersAnswer,
+    UsersQuery,
+)
+from costledger.api.paging import link_to_next
 from costledger.api.services import CurrentServices
-from costledger.schemas.errors import InvalidValue
-from costledger.schemas.events import NAME_CHARACTERS_MAX
+from costledger.schemas.periods import PeriodKind
+from costledger.schemas.times import to_microseconds
+from costledger.sinks.analytics import period_bounds
 
 router = APIRouter(prefix="/api/analytics", tags=["analytics"])
 
-Period = Annotated[PeriodName, Query(description="the running day, week (ISO) or month, and its history")]
-UserId = Annotated[
-    str | None,
-    Query(
-        min_length=1,
-        max_length=NAME_CHARACTERS_MAX,
-        description="another user than the token's; needs the role analyst",
-    ),
-]
+_UNKNOWN_USER: Final[dict[int | str, dict[str, Any]]] = {404: {"description": "The user is not known"}}
+_LINK: Final = {"Link": {"description": '`rel="next"`, where there is another page', "schema": {"type": "string"}}}
 
 
-@router.get("/costs", response_model=CostsAnswer)
-def costs(
-    principal: CurrentPrincipal,
-    services: CurrentServices,
-    period: Period = "month",
-    detailed: Annotated[bool, Query(description="with every service and operation of the running period")] = False,
-    user_id: UserId = None,
+@router.get("/costs", response_model=CostsAnswer, responses=_UNKNOWN_USER)
+def read_costs(
+    principal: CurrentPrincipal, services: CurrentServices, query: Annotated[CostsQuery, Query()]
 ) -> Response:
     """Costs of a user: running period, history, forecast, recommendations; on request every operation."""
-    user = checked_user(principal.readable_user(user_id))
+    user_id = principal.readable_user(query.user_id)
     with services.ledger() as connection:
         answer = costs_answer(
             connection,
             services.redis,
-            user,
-            period,
-            detailed=detailed,
+            user_id,
+            query.period,
+            detailed=query.detailed,
             now=datetime.now(UTC),
-            must_exist=user != principal.user_id,
+            must_exist=user_id != principal.user_id,
         )
-    return json_response(answer)
+    return _json(answer)
 
 
-def checked_user(user_id: str) -> str:
-    """The id, if an event could have it; else `InvalidValue`: PostgreSQL knows no text with NUL."""
-    if not (user_id.isprintable() and user_id.strip()):
-        raise InvalidValue("user_id", user_id, "printable characters, not only blanks")
-    return user_id
+@router.get("/tiers", response_model=TiersAnswer)
+def read_tiers(
+    principal: CurrentPrincipal, services: CurrentServices, query: Annotated[TiersQuery, Query()]
+) -> Response:
+    """Cost by subscription tier, over all users: with the role analyst or operator. Remembered for some seconds."""
+    principal.require(Role.ANALYST)
+
+    def make() -> bytes:
+        with services.ledger() as connection:
+            return tiers_answer(connection, query.period, datetime.now(UTC)).model_dump_json().encode()
+
+    running = period_bounds(PeriodKind(query.period), to_microseconds(datetime.now(UTC)))
+    return _document(services.overviews.get(("tiers", running), make))
 
 
-def json_response(answer: Document) -> Response:
+@router.get("/users", response_model=UsersAnswer, responses={200: {"headers": _LINK}})
+def read_users(
+    principal: CurrentPrincipal, services: CurrentServices, request: Request, query: Annotated[UsersQuery, Query()]
+) -> Response:
+    """All users in the order of their ids, with month to date and budget: with the role analyst or operator."""
+    principal.require(Role.ANALYST)
+    defaults = services.settings.budget_defaults()
+    with services.ledger() as connection:
+        answer = users_answer(connection, query.cursor, query.limit, datetime.now(UTC), defaults)
+    response = _json(answer)
+    if answer.next_cursor is not None:
+        response.headers["Link"] = link_to_next(request, answer.next_cursor)
+    return response
+
+
+def _json(answer: BaseModel) -> Response:
     """A document as JSON; it was checked when it was made, and is not checked again."""
-    return Response(answer.model_dump_json(), media_type="application/json")
+    return _document(answer.model_dump_json().encode())
+
+
+def _document(content: bytes) -> Response:
+    return Response(content, media_type="application/json")

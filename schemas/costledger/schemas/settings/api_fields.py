@@ -49,4 +49,7 @@ class ApiFields(BaseSettings):
     api_database_connections_max: int = Field(
         8, ge=1, le=200, description="connections of one API process to PostgreSQL"
     )
+    api_overview_seconds: float = Field(
+        15, ge=0, le=3600, description="how long an API process remembers answers over all users; 0: it asks each time"
+    )
     api_timeout_seconds: float = Field(5, gt=0, le=60, description="longest statement of one request in PostgreSQL")

@@ -13,7 +13,10 @@ from costledger.sinks.database import Connection
 
 @dataclass(frozen=True, slots=True)
 class PeriodCosts:
-    """One period with its sums by service and operation; empty where nothing happened. Amounts in 1e-12 USD."""
+    """One period with its sums by service and operation; empty where nothing happened. Amounts in 1e-12 USD.
+
+    Only the running period's sums have maxima.
+    """
 
     period: Period
     sums: list[Sums]
@@ -82,7 +85,8 @@ def read_costs(connection: Connection, user_id: str, kind: PeriodKind, time_zone
     periods = history_periods(kind, now_us, time_zone)
     point = same_point_before(periods[-1], now_us)
     hours, begun = _split(point, periods[-2].end_us)
-    found = sums_of_intervals(connection, user_id, [*periods, hours, begun])
+    running = len(periods) - 1
+    found = sums_of_intervals(connection, user_id, [*periods, hours, begun], with_maximum=(running,))
     to_date, begun_hour = (sum(one.amount for one in sums) for sums in found[-2:])
     length_us = begun.end_us - begun.start_us
     share = Fraction(point.end_us - begun.start_us, length_us) if length_us else Fraction(0)

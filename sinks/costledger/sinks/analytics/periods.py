@@ -57,4 +57,4 @@ def _back_from(last: Period, count: int) -> list[Period]:
 
 def _check_kind(kind: PeriodKind) -> None:
     if kind not in HISTORY_PERIODS:
-        raise InvalidValue("period", kind, f"one of {', '.join(HISTORY_PERIODS)}")
+        raise InvalidValue("period", str(kind), f"one of {', '.join(HISTORY_PERIODS)}")
