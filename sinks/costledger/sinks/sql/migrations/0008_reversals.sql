@@ -91,6 +91,11 @@ COMMENT ON COLUMN analyst.costs_daily.unpriced IS 'number of events that have no
 COMMENT ON COLUMN analyst.completeness.unpriced IS 'entries that came without an amount, also those taken back since';
 
 -- Both entries of a correction are Corrections; the rest of the view is as it was.
+-- Where a later migration has added columns, its view stays: none can be taken away.
+DO $do$ BEGIN
+IF NOT EXISTS (SELECT FROM pg_attribute
+               WHERE attrelid = to_regclass('analyst.focus') AND attname = 'CommitmentDiscountId') THEN
+EXECUTE $view$
 CREATE OR REPLACE VIEW analyst.focus AS
 SELECT
     metadata ->> 'AvailabilityZone' AS "AvailabilityZone",
@@ -146,7 +151,10 @@ SELECT
     CASE WHEN amount IS NULL AND reverses_event_id IS NULL
              THEN NOT EXISTS (SELECT FROM ledger.entries AS r WHERE r.reverses_event_id = e.event_id)
          ELSE false END AS "x_Unpriced"
-FROM ledger.entries AS e;
+FROM ledger.entries AS e
+$view$;
+END IF;
+END $do$;
 
 COMMENT ON COLUMN analyst.focus."ChargeClass" IS 'Correction for an entry that takes another one back, and for one that takes its place';
 COMMENT ON COLUMN analyst.focus."x_Unpriced" IS 'true where no price is known yet';
