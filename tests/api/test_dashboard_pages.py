@@ -20,6 +20,7 @@ from costledger.schemas.budgets import Budget
 from costledger.schemas.settings import Settings
 from costledger.sinks.budgets import get_budget, save_budget
 from costledger.sinks.migrations import migrate
+from costledger.sinks.queries import query
 
 HOME = {"origin": "http://testserver"}
 FORM = {"version": "0", "monthly_budget": "7", "alert_thresholds": "", "time_zone": "UTC", "hourly_spike_limit": ""}
@@ -36,6 +37,7 @@ def settings(postgres: PostgresServer, redis_server: RedisServer) -> Settings:
         database_url=url,
         redis_url=redis_server.empty_database(),
         api_token_key=API_KEY,
+        api_timeout_seconds=1,
         api_rate_limit="100000/minute",
         api_rate_limit_anonymous="100000/minute",
     )
@@ -250,3 +252,23 @@ def test_exact_amounts_are_in_the_page(client: TestClient, ledger: Any) -> None:
     assert '<data value="1.234567890123" title="1.234567890123 USD">$1.23</data>' in page
     assert "1 without a price" in page
     assert Decimal("1.234567890123") == Decimal(re.findall(r'<data value="([^"]+)"', page)[0])
+
+
+def test_operators_get_a_list_though_sorting_takes_too_long(
+    client: TestClient, ledger: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With more totals than can be sorted in time the users come by name, and the page says why."""
+    save_budget(ledger, Budget(user_id="listed", monthly_budget=8 * 10**12))
+    signed_in(client, "op", "operator")
+    page = client.get("/dashboard/operator?order=name").text
+    assert ">listed</a>" in page
+    assert "too many costs to sort" not in page
+    # A statement that reads all costs, and takes longer than a request may.
+    slow = b"SELECT pg_sleep(60), %(since)s, %(until)s, %(after_amount)s, %(after_user)s, %(prefix)s, %(limit)s"
+    monkeypatch.setattr(
+        "costledger.sinks.oversight.query", lambda name: slow if name == "oversight_users" else query(name)
+    )
+    answer = client.get("/dashboard/operator")
+    assert answer.status_code == 200
+    assert "too many costs to sort" in answer.text
+    assert ">listed</a>" in answer.text

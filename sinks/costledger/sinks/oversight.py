@@ -1,4 +1,4 @@
-"""What operators look at: users and tiers by cost, how far the ledger is, what was put aside, what was delivered."""
+"""What operators look at: users by cost, how far the ledger is, what was put aside, what was delivered."""
 
 from __future__ import annotations
 
@@ -27,17 +27,6 @@ class UserSpend:
     unpriced: int
     monthly_budget: Decimal | None
     open_alerts: int
-
-
-@dataclass(frozen=True, slots=True)
-class TierSpend:
-    """A tier's costs in USD."""
-
-    tier: str
-    users: int
-    events: int
-    amount: Decimal
-    unpriced: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +66,8 @@ def users_by_spend(
 ) -> list[UserSpend]:
     """Users with costs on the UTC days from `since` to before `until`, the dearest first, at most `limit` (200).
 
-    Page with `after`, the amount and id of the last one seen; `prefix` keeps those whose id begins with it.
+    Page with `after`, the amount and id of the last one seen; `prefix` keeps those whose id begins with it. Reads every
+    daily total of those days: where they are millions it runs into the statement timeout (`QueryCanceled`).
     """
     parameters = {
         "since": since,
@@ -89,12 +79,6 @@ def users_by_spend(
     }
     with connection.cursor(row_factory=class_row(UserSpend)) as cursor:
         return cursor.execute(query("oversight_users"), parameters).fetchall()
-
-
-def spend_by_tier(connection: Connection, since: date, until: date) -> list[TierSpend]:
-    """Tiers by cost on the UTC days from `since` to before `until`."""
-    with connection.cursor(row_factory=class_row(TierSpend)) as cursor:
-        return cursor.execute(query("oversight_tiers"), {"since": since, "until": until}).fetchall()
 
 
 def partition_states(connection: Connection, topic: str) -> list[PartitionState]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
 from costledger.api.dashboard import formats
 from costledger.api.dashboard.formats import Money, money
+from costledger.api.models.analytics import TiersAnswer
 from costledger.schemas.budgets import DEFAULT_TIER, BudgetDefaults
 from costledger.schemas.money import to_usd
-from costledger.sinks.oversight import DeliveryCount, PartitionState, TierSpend, UserSpend
+from costledger.sinks.analytics import UserOverview
+from costledger.sinks.oversight import DeliveryCount, PartitionState, UserSpend
 
 Tone = Literal["good", "warning", "bad"]
 
@@ -37,9 +39,9 @@ class UserRow:
     share: str
     bar: float
     tone: Literal["calm", "warning", "over"]
-    events: str
-    unpriced: int
-    open_alerts: int
+    unpriced: int = 0
+    events: str = "–"
+    open_alerts: str = "–"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,6 @@ class TierRow:
     total: Money
     share: str
     bar: float
-    events: str
     average: Money
 
 
@@ -72,45 +73,52 @@ class PartitionRow:
 
 def user_rows(users: Sequence[UserSpend], defaults: BudgetDefaults) -> tuple[UserRow, ...]:
     """Users with the budget of their own or their tier's default."""
-    return tuple(_user(user, defaults) for user in users)
-
-
-def _user(user: UserSpend, defaults: BudgetDefaults) -> UserRow:
     by_tier = defaults.monthly_by_tier
-    default = to_usd(by_tier.get(user.tier, by_tier[DEFAULT_TIER]))
-    budget = default if user.monthly_budget is None else user.monthly_budget
-    share = user.amount / budget * 100 if budget else None
+    rows = []
+    for user in users:
+        budget = user.monthly_budget
+        if budget is None:
+            budget = to_usd(by_tier.get(user.tier, by_tier[DEFAULT_TIER]))
+        row = _user(user.user_id, user.tier, user.amount, budget, min(defaults.alert_thresholds))
+        events, open_alerts = formats.count(user.events), formats.count(user.open_alerts)
+        rows.append(replace(row, unpriced=user.unpriced, events=events, open_alerts=open_alerts))
+    return tuple(rows)
+
+
+def named_rows(users: Sequence[UserOverview], defaults: BudgetDefaults) -> tuple[UserRow, ...]:
+    """Users without the figures that only the list by cost has."""
     warned_at = min(defaults.alert_thresholds)
-    over = user.amount > budget
+    return tuple(
+        replace(
+            _user(user.user_id, user.tier, to_usd(user.month_to_date), to_usd(user.monthly_budget), warned_at),
+            unpriced=user.unpriced,
+        )
+        for user in users
+    )
+
+
+def _user(user_id: str, tier: str, amount: Decimal, budget: Decimal, warned_at: Decimal) -> UserRow:
+    share = amount / budget * 100 if budget else None
+    over = amount > budget
     return UserRow(
-        user.user_id,
-        user.tier,
-        money(user.amount),
+        user_id,
+        tier,
+        money(amount),
         money(budget),
         "–" if share is None else formats.percent(share),
         100.0 if share is None and over else _bar(share or Decimal(0)),
         "over" if over else "warning" if share is not None and share >= warned_at else "calm",
-        formats.count(user.events),
-        user.unpriced,
-        user.open_alerts,
     )
 
 
-def tier_rows(tiers: Sequence[TierSpend]) -> tuple[TierRow, ...]:
-    """Tiers with their share of all costs."""
-    whole = sum((max(tier.amount, Decimal(0)) for tier in tiers), Decimal(0))
-    return tuple(
-        TierRow(
-            tier.tier,
-            formats.count(tier.users),
-            money(tier.amount),
-            formats.percent(tier.amount / whole * 100) if whole else "0 %",
-            _bar(tier.amount / whole * 100) if whole else 0.0,
-            formats.count(tier.events),
-            money(tier.amount / tier.users if tier.users else Decimal(0)),
-        )
-        for tier in tiers
-    )
+def tier_rows(answer: TiersAnswer) -> tuple[TierRow, ...]:
+    """Tiers with their share of all costs, the dearest first."""
+    rows = []
+    for tier in answer.tiers:
+        share = Decimal(tier.share_percent or 0)
+        total, average = money(Decimal(tier.total)), money(Decimal(tier.average_per_user))
+        rows.append(TierRow(tier.tier, formats.count(tier.users), total, formats.percent(share), _bar(share), average))
+    return tuple(rows)
 
 
 def partition_rows(
