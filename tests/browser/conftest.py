@@ -168,6 +168,13 @@ class Visitor:
             page.goto(self.url + path)
         return page, watched
 
+    def current(self, user: str) -> Page:
+        """A user's page that has looked at everything once: what changes from now on, it must be told of."""
+        page, _ = self.page()
+        with page.expect_response("**/dashboard/fragments/alerts*"):
+            self.sign_in(page, make_token(user))
+        return page
+
     def sign_in(self, page: Page, token: str) -> None:
         """Paste a token into the form."""
         page.goto(f"{self.url}/dashboard/login")

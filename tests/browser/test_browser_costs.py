@@ -111,8 +111,7 @@ def test_a_new_cost_appears_without_a_reload(dashboard: Dashboard, visitor: Visi
     """Real time first, then the roll-ups: the figures follow both, and a screen reader is told."""
     add_costs(dashboard.ledger, [Cost("live-user", NOW, Decimal("1.25"))])
     say_in_real_time(dashboard.redis, "live-user", Decimal("1.25"), NOW)
-    page, _ = visitor.signed_in("live-user")
-    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    page = visitor.current("live-user")
     page.evaluate("window.stayed = true")
     say_in_real_time(dashboard.redis, "live-user", Decimal("3.75"), NOW)
     expect(page.locator("#part-summary .lead data").first).to_have_text("$3.75")
@@ -126,7 +125,7 @@ def test_alerts_are_acknowledged_and_snoozed(dashboard: Dashboard, visitor: Visi
     """Both without a reload; a new alert appears by itself, and all of it is in the ledger."""
     first = add_alert(dashboard.ledger, "alerted", 75, "75 % is spent")
     second = add_alert(dashboard.ledger, "alerted", 90, "90 % is spent")
-    page, _ = visitor.signed_in("alerted")
+    page = visitor.current("alerted")
     alerts = page.locator("#part-alerts")
     expect(alerts.locator(".pill")).to_have_text("2 open")
     alerts.locator(f"#ack-{first}").click()

@@ -170,7 +170,7 @@ def signs(
         found.append(Sign("Kafka", "bad", "does not answer: the lag is not known"))
     unexplained = sum(abs(row.unexplained) for row in partitions)
     found.append(
-        Sign("Completeness", "bad", f"{formats.count(unexplained)} offsets are not accounted for")
+        Sign("Completeness", "bad", f"{_counted(unexplained, 'offset')} not accounted for")
         if unexplained
         else Sign("Completeness", "good", "every offset is accounted for")
     )
@@ -182,6 +182,10 @@ def signs(
     )
     found.append(_delivery_sign(deliveries))
     return tuple(found)
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{formats.count(number)} {name} is" if number == 1 else f"{formats.count(number)} {name}s are"
 
 
 def _delivery_sign(deliveries: Sequence[DeliveryCount]) -> Sign:
