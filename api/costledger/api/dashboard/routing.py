@@ -30,7 +30,7 @@ _RETRY_SECONDS: Final = 5
 
 def wants_fragment(request: Request) -> bool:
     """Whether our module asks, rather than a person who follows a link."""
-    return FRAGMENT_HEADER in request.headers
+    return FRAGMENT_HEADER in request.headers or request.headers.get("accept") == "text/event-stream"
 
 
 class PageRoute(APIRoute):
