@@ -20,7 +20,7 @@ from tests.fixtures.fix_api import make_token
 from costledger.api.app import create_app
 from costledger.schemas.settings import Settings
 
-EXAMPLES_MAX = 8
+EXAMPLES_MAX = 6
 #: A time that is past is well-formed, and cannot be snoozed until: no schema can say so.
 SNOOZE = {"include-path": "/api/alerts/{alert_id}/snooze"}
 ACCEPTED_STATUSES = ["2xx", "3xx", "401", "403", "404", "409", "429", "5xx"]

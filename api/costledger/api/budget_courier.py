@@ -13,7 +13,7 @@ from costledger.sinks.delivery import Deliverer
 from costledger.sinks.relay import Relay
 
 #: What is under way is left to the notifier.
-STOP_SECONDS_MAX = 2.0
+STOP_SECONDS_MAX = 0.5
 
 
 class BudgetCourier:

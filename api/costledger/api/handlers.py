@@ -63,7 +63,7 @@ async def _invalid_value(request: Request, error: Exception) -> Response:
 async def _invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - what the handler is registered for
     found = error.errors()
-    errors = [invalid_field(_field(one["loc"]), one.get("input"), str(one["msg"])) for one in found[:ERRORS_NAMED_MAX]]
+    errors = [invalid_field(_field(one["loc"]), one.get("input"), _limit(one)) for one in found[:ERRORS_NAMED_MAX]]
     detail = "; ".join(f"{one['field']}: {one['limit']}" for one in errors)
     problem = Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_value", detail, errors=errors)
     return problem.response(request_id_of(request))

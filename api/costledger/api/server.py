@@ -23,8 +23,6 @@ logger = structlog.get_logger(__name__)
 DRAIN_SECONDS_MAX: Final = 7
 KEEP_ALIVE_SECONDS: Final = 20
 BACKLOG_CONNECTIONS: Final = 512
-#: More connections at once are answered with 503.
-CONNECTIONS_MAX: Final = 1000
 
 
 class ApiServer:
@@ -35,7 +33,7 @@ class ApiServer:
     """
 
     def __init__(self, settings: Settings, registry: CollectorRegistry, listener: socket.socket | None = None) -> None:
-        self._app = create_app(settings, registry)
+        self.app = create_app(settings, registry)
         self._listener = listener or listen(settings.api_host, settings.api_port)
         host, port = self._listener.getsockname()[:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -47,7 +45,7 @@ class ApiServer:
         proxies = settings.api_trusted_proxies
         self._server = _Server(
             uvicorn.Config(
-                self._app,
+                self.app,
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -57,7 +55,6 @@ class ApiServer:
                 proxy_headers=bool(proxies),
                 forwarded_allow_ips=[one.strip() for one in proxies.split(",")] if proxies else [],
                 backlog=BACKLOG_CONNECTIONS,
-                limit_concurrency=CONNECTIONS_MAX,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=DRAIN_SECONDS_MAX,
             )
@@ -82,7 +79,7 @@ class ApiServer:
 
     def stop(self) -> None:
         """Ask `run` to finish what it has and to return, within 10 s."""
-        services = getattr(self._app.state, "services", None)
+        services = getattr(self.app.state, "services", None)
         if isinstance(services, Services):
             services.stopping.set()
         self._server.should_exit = True
@@ -105,7 +102,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the process, which drains and ends with 0 instead of dying of the signal."""
+    """Leaves signals to the process: its `stop` tells the answers that last, which the library does not know of."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -32,6 +32,17 @@ _TEXT_LIMIT: Final = "text without NUL characters and without half a surrogate p
 _WITH_BODY: Final = frozenset({"DELETE", "PATCH", "POST", "PUT"})
 
 
+class _Number(Decimal):
+    """A JSON number with a point.
+
+    FastAPI validates with pydantic's `from_attributes`: an instance of a class that is not built in is taken for an
+    object with the fields of a model. A plain Decimal in place of an object would be a model with nothing set.
+    """
+
+
+_Number.__module__ = "builtins"
+
+
 class Receiving:
     """ASGI middleware."""
 
@@ -98,7 +109,7 @@ def parse_document(content_type: str, body: bytes) -> Any:
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "send Content-Type: application/json"
         )
     try:
-        document = json.loads(body, parse_float=Decimal, parse_constant=_refuse_constant)
+        document = json.loads(body, parse_float=_Number, parse_constant=_refuse_constant)
     except RecursionError:
         raise Problem(HTTPStatus.BAD_REQUEST, "malformed_json", f"nested more than {DEPTH_MAX} deep") from None
     except ValueError as error:  # also UTF-8 that is none, and integers of thousands of digits

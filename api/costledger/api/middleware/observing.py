@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from typing import Any, Final
+from http import HTTPStatus
+from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -38,6 +39,8 @@ _QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 UNMATCHED: Final = "unmatched"
 #: What a proxy logs for a client that did not wait for the answer; it is sent to nobody.
 _CLIENT_GONE: Final = 499
+#: More requests at once are told to come back: threads and connections would only queue them.
+REQUESTS_MAX: Final = 1000
 
 
 class ApiMetrics:
@@ -57,6 +60,7 @@ class Observing:
     def __init__(self, app: ASGIApp, metrics: ApiMetrics) -> None:
         self._app = app
         self._metrics = metrics
+        self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -79,16 +83,22 @@ class Observing:
             await send(message)
 
         began = time.perf_counter()
-        self._metrics.in_flight.inc()
+        self._in_flight += 1
+        self._metrics.in_flight.set(self._in_flight)
         try:
-            await self._app(scope, receive, send_observed)
+            if self._in_flight > REQUESTS_MAX:
+                busy = Problem.unavailable(f"more than {REQUESTS_MAX} requests at once", "too_busy")
+                await busy.response(request_id)(scope, receive, send_observed)
+            else:
+                await self._app(scope, receive, send_observed)
         except Exception:
             logger.exception("a defect: the request could not be answered", method=scope["method"], path=scope["path"])
             if started:
                 raise
             await _defect(request_id)(scope, receive, send_observed)
         finally:
-            self._metrics.in_flight.dec()
+            self._in_flight -= 1
+            self._metrics.in_flight.set(self._in_flight)
             self._tell(scope, status, time.perf_counter() - began)
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
@@ -129,9 +139,7 @@ def _complete(headers: MutableHeaders, request_id: str, scope: Scope) -> None:
         headers.setdefault("Strict-Transport-Security", f"max-age={_TLS_SECONDS}")
 
 
-def _defect(request_id: str) -> Any:
-    from http import HTTPStatus
-
+def _defect(request_id: str) -> ASGIApp:
     detail = f"something went wrong here, and is in the log under {request_id}"
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail).response(request_id)
 

@@ -8,9 +8,8 @@ from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
-from pydantic.json_schema import SkipJsonSchema
 
-from costledger.api.models.fields import Instant, UserInput, percent_of, usd_of
+from costledger.api.models.fields import Instant, UserInput, WholeInput, percent_of, usd_of
 from costledger.api.paging import CURSOR_PATTERN
 from costledger.schemas.alerts import AlertKind, AlertState, Severity
 from costledger.schemas.errors import InvalidValue
@@ -109,6 +108,11 @@ class AlertQuery(BaseModel):
     )
 
 
+def _not_given() -> datetime:
+    """Stands where there is no time; never taken for one: see `SnoozeRequest.end`. (null is no time either.)"""
+    return datetime.min.replace(tzinfo=UTC)
+
+
 class SnoozeRequest(BaseModel):
     """How long to be left in peace: one of the two."""
 
@@ -118,18 +122,17 @@ class SnoozeRequest(BaseModel):
         json_schema_extra={"minProperties": 1, "maxProperties": 1, "examples": [{"seconds": 3600}]},
     )
 
-    until: Instant | SkipJsonSchema[None] = Field(None, description="at most 30 days ahead")
-    seconds: Annotated[int, Field(ge=1, le=SNOOZE_SECONDS_MAX)] | SkipJsonSchema[None] = Field(
-        None, description="from now on; at most 30 days"
+    until: Instant = Field(default_factory=_not_given, description="at most 30 days ahead")
+    seconds: WholeInput = Field(
+        default_factory=int, ge=1, le=SNOOZE_SECONDS_MAX, description="from now on; at most 30 days"
     )
 
     def end(self, now: datetime) -> datetime:
         """When it is over; `InvalidValue` for a time that is past or too far ahead."""
-        if len(self.model_fields_set) != 1 or (self.until is None and self.seconds is None):
-            raise InvalidValue("until", self.until, "given, or seconds: one of the two")
-        if self.seconds is not None:
+        if len(self.model_fields_set) != 1:
+            raise InvalidValue("until", sorted(self.model_fields_set), "given, or seconds: one of the two")
+        if "seconds" in self.model_fields_set:
             return now + timedelta(seconds=self.seconds)
-        assert self.until is not None  # noqa: S101 - see above
         if not now < self.until <= now + timedelta(seconds=SNOOZE_SECONDS_MAX):
             limit = f"later than now ({now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}), and at most 30 days ahead"
             raise InvalidValue("until", self.until.isoformat(), limit)

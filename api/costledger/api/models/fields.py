@@ -18,6 +18,7 @@ from costledger.schemas.budgets import MONTHLY_BUDGET_MAX, THRESHOLD_PERCENT_MAX
 from costledger.schemas.errors import InvalidValue
 from costledger.schemas.events import NAME_CHARACTERS_MAX
 from costledger.schemas.money import PICODOLLARS_PER_USD, usd_text
+from costledger.schemas.periods import zone
 from costledger.schemas.times import parse_time
 
 #: RFC 3339, with an offset: a time without one is a guess.
@@ -53,6 +54,17 @@ Instant = Annotated[
     BeforeValidator(_instant),
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-23T09:00:00Z"]}),
 ]
+
+
+def _whole(value: object) -> object:
+    # Python takes true for 1.
+    if isinstance(value, bool):
+        raise InvalidValue("the value", value, "a whole number")
+    return value
+
+
+#: A whole number that a request gives.
+WholeInput = Annotated[int, BeforeValidator(_whole)]
 
 
 def _decimal(value: object) -> Decimal:
@@ -117,6 +129,11 @@ UserInput = Annotated[
 ]
 
 
+def _zone(name: str) -> str:
+    zone(name)
+    return name
+
+
 class _Zones:
     """The names of all time zones, for the document; read when that is made."""
 
@@ -125,4 +142,4 @@ class _Zones:
 
 
 #: The name of an IANA time zone.
-ZoneInput = Annotated[str, _Zones()]
+ZoneInput = Annotated[str, AfterValidator(_zone), _Zones()]
