@@ -75,6 +75,8 @@ class Services:
 def _pool(settings: Settings) -> ConnectionPool[psycopg.Connection[tuple[Any, ...]]]:
     def configure(connection: Connection) -> None:
         prepare_session(connection, settings.api_timeout_seconds)
+        # Compiling takes hundreds of milliseconds, and pays for statements of seconds; ours have pessimistic estimates.
+        connection.execute("SET jit = off")
 
     return ConnectionPool(
         settings.database_url.get_secret_value(),

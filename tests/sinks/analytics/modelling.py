@@ -83,14 +83,16 @@ def amount_of(events: Iterable[CostEvent]) -> int:
 
 def sums_of(events: Iterable[CostEvent]) -> dict[tuple[str, str], tuple[int, int, int, int, int | None]]:
     """(service, operation) -> events, unpriced, quantity, amount, largest; without those of which nothing is left."""
-    sums: dict[tuple[str, str], list[CostEvent]] = {}
+    grouped: dict[tuple[str, str], list[CostEvent]] = {}
     for event in events:
-        sums.setdefault((event.service, event.operation), []).append(event)
+        grouped.setdefault((event.service, event.operation), []).append(event)
     found = {}
-    for key, some in sums.items():
+    for key, some in grouped.items():
         signs = [1 if event.reverses_event_id is None else -1 for event in some]
         unpriced = sum(sign for sign, event in zip(signs, some, strict=True) if event.amount is None)
         priced = [event.amount for event in some if event.amount is not None and event.reverses_event_id is None]
         quantity = sum(event.quantity for event in some)
-        found[key] = (sum(signs), unpriced, quantity, amount_of(some), max(priced, default=None))
+        sums = (sum(signs), unpriced, quantity, amount_of(some), max(priced, default=None))
+        if any(sums[:4]) or priced:
+            found[key] = sums
     return found

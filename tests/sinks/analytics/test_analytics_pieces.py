@@ -53,8 +53,8 @@ def covered(pieces: Pieces, number: int) -> dict[int, int]:
 )
 def test_pieces_add_up_to_each_interval(intervals: list[tuple[int, int]]) -> None:
     """Every instant of an interval is counted once, every other instant not at all; whatever the way."""
-    bounds = [(start, start + length) for start, length in intervals]
-    for with_maximum in (range(0), range(len(bounds))):
+    bounds = tuple((start, start + length) for start, length in intervals)
+    for with_maximum in ((), tuple(range(len(bounds)))):
         pieces = cut(bounds, with_maximum)
         for number, (start, end) in enumerate(bounds):
             assert covered(pieces, number) == ({start: 1, end: -1} if start < end else {})
@@ -67,18 +67,18 @@ def test_pieces_add_up_to_each_interval(intervals: list[tuple[int, int]]) -> Non
 @given(st.lists(st.tuples(instants, st.integers(1, 400 * 24)), max_size=4))
 def test_what_begins_and_ends_on_the_hour_has_no_rest(intervals: list[tuple[int, int]]) -> None:
     """So the entries are not asked."""
-    bounds = [(start - start % HOUR, start - start % HOUR + hours * HOUR) for start, hours in intervals]
-    assert cut(bounds).rests == cut(bounds, range(9)).rests == []
+    bounds = tuple((start - start % HOUR, start - start % HOUR + hours * HOUR) for start, hours in intervals)
+    assert cut(bounds).rests == cut(bounds, tuple(range(9))).rests == []
 
 
 def test_a_zones_day_is_read_in_few_pieces() -> None:
     """A day in Vienna: one UTC day, an hour at either end; a day in UTC is one piece."""
     vienna = period_bounds(PeriodKind.DAY, us("2026-01-15T12:00"), "Europe/Vienna")
-    pieces = cut([(vienna.start_us, vienna.end_us)])
+    pieces = cut(((vienna.start_us, vienna.end_us),))
     assert [len(pieces.days), len(pieces.hours), pieces.effort] == [1, 2, 2]
     assert sorted(piece.weight for piece in pieces.hours) == [-1, 1]
     utc = period_bounds(PeriodKind.DAY, us("2026-01-15T12:00"))
-    assert cut([(utc.start_us, utc.end_us)]).effort == 0
+    assert cut(((utc.start_us, utc.end_us),)).effort == 0
 
 
 @pytest.mark.parametrize("kind", list(HISTORY_PERIODS))

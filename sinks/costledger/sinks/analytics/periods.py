@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from costledger.schemas.errors import InvalidValue
@@ -30,12 +31,12 @@ def period_bounds(kind: PeriodKind, now_us: int, time_zone: str = "UTC") -> Peri
 def history_periods(kind: PeriodKind, now_us: int, time_zone: str = "UTC") -> list[Period]:
     """7 days, 4 weeks or 12 months, oldest first, without gaps; the last is the running one."""
     _check_kind(kind)
-    return _back_from(period_at(kind, now_us, time_zone), HISTORY_PERIODS[kind])
+    return list(_back_from(period_at(kind, now_us, time_zone), HISTORY_PERIODS[kind]))
 
 
 def days_until(last: Period, days: int) -> list[Period]:
     """So many days of the period's zone, oldest first, the last one being `last` (a day)."""
-    return _back_from(last, days)
+    return list(_back_from(last, days))
 
 
 def same_point_before(running: Period, now_us: int) -> Interval:
@@ -48,11 +49,12 @@ def same_point_before(running: Period, now_us: int) -> Interval:
     return Interval(previous.start_us, min(previous.start_us + passed, previous.end_us))
 
 
-def _back_from(last: Period, count: int) -> list[Period]:
+@lru_cache(maxsize=1024)
+def _back_from(last: Period, count: int) -> tuple[Period, ...]:
     periods = [last]
     while len(periods) < count:
         periods.append(periods[-1].previous())
-    return periods[::-1]
+    return tuple(periods[::-1])
 
 
 def _check_kind(kind: PeriodKind) -> None:

@@ -11,6 +11,10 @@ from costledger.sinks.database import Connection
 @contextmanager
 def snapshot(connection: Connection) -> Iterator[None]:
     """A read-only transaction that sees the ledger as it is at its first statement. The connection is in autocommit."""
-    with connection.transaction():
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    try:
         yield
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.commit()

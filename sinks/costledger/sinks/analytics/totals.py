@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from costledger.schemas.events import ID_TIME_TOLERANCE_MILLISECONDS
 from costledger.schemas.ids import event_id_floor
-from costledger.schemas.periods import MICROSECONDS_PER_HOUR, Period
+from costledger.schemas.periods import Period
 from costledger.schemas.times import from_microseconds
 from costledger.sinks.analytics.periods import Interval
 from costledger.sinks.analytics.pieces import Piece, Pieces, cut
@@ -53,15 +53,15 @@ class Sums:
 
 
 def sums_of_intervals(
-    connection: Connection, user_id: str, intervals: Iterable[Interval | Period], with_maximum: Container[int] = ()
+    connection: Connection, user_id: str, intervals: Iterable[Interval | Period], with_maximum: Collection[int] = ()
 ) -> list[list[Sums]]:
     """For each interval the sums by service and operation, in that order; exact; without events an empty list.
 
     From the roll-ups; only where an interval begins or ends within a UTC hour are the entries of a part of that hour
     read as well, in a second statement. Maxima are of the intervals with those numbers (from 0) alone.
     """
-    bounds = [(one.start_us, one.end_us) for one in intervals]
-    pieces = cut(bounds, with_maximum)
+    bounds = tuple((one.start_us, one.end_us) for one in intervals)
+    pieces = cut(bounds, tuple(with_maximum))
     rows = connection.execute(query("analytics_totals"), {"user_id": user_id, **parameters(pieces)}).fetchall()
     if pieces.rests:
         users = [user_id] * len(pieces.rests)
@@ -72,18 +72,6 @@ def sums_of_intervals(
         known = found[number].get((sums.service, sums.operation))
         found[number][sums.service, sums.operation] = sums if known is None else known.plus(sums)
     return [[one[key] for key in sorted(one) if one[key].is_something] for one in found]
-
-
-def amounts_of_days(connection: Connection, user_id: str, days: Sequence[Period]) -> list[int]:
-    """What each day came to, in 1e-12 USD, from the roll-ups alone: for statistics.
-
-    Exact where the zone's days begin on a UTC hour; elsewhere an hour counts where it begins.
-    """
-    pieces = cut((_hour_floor(day.start_us), _hour_floor(day.end_us)) for day in days)
-    amounts = [0] * len(days)
-    for number, amount in connection.execute(query("analytics_amounts"), {"user_id": user_id, **parameters(pieces)}):
-        amounts[number] = int(amount)
-    return amounts
 
 
 def parameters(pieces: Pieces) -> dict[str, str]:
@@ -122,7 +110,3 @@ def _sums(values: list[Any], with_maximum: bool) -> Sums:
     service, operation, events, unpriced, quantity, amount, largest = values
     maximum = int(largest) if with_maximum and largest is not None else None
     return Sums(service, operation, events, unpriced, int(quantity), int(amount), maximum)
-
-
-def _hour_floor(instant_us: int) -> int:
-    return instant_us - instant_us % MICROSECONDS_PER_HOUR

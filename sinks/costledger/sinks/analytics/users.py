@@ -58,7 +58,7 @@ def users_overview(
 
 def _spent(connection: Connection, users: Sequence[str], months: Sequence[Period]) -> Mapping[int, tuple[int, int]]:
     """Amount and unpriced events by the number of the user."""
-    pieces = cut((month.start_us, month.end_us) for month in months)
+    pieces = cut(tuple((month.start_us, month.end_us) for month in months))
     found: dict[int, tuple[int, int]] = {}
     parameters: dict[str, Any] = {
         **columns("day_", pieces.days),
