@@ -8,7 +8,6 @@ import io
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -37,9 +36,9 @@ def database_url(postgres: PostgresServer) -> str:
 
 
 @pytest.fixture
-def export(tmp_path: Path, database_url: str) -> Iterator[Cli]:
+def export(tmp_path: Path, database_url: str) -> Cli:
     """The command line, with that ledger."""
-    yield Cli(tmp_path, COSTLEDGER_DATABASE_URL=database_url)
+    return Cli(tmp_path, COSTLEDGER_DATABASE_URL=database_url)
 
 
 def start(directory: Path, database_url: str, *arguments: str) -> subprocess.Popen[bytes]:

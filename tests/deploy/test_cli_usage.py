@@ -22,6 +22,7 @@ from costledger.deploy.failures import explain
 from costledger.schemas.settings import Settings
 
 COMMANDS = {
+    "export",
     *("budget delete", "budget get", "budget set", "demo", "doctor", "emit", "import focus", "import llm-trace"),
     *("api", "token"),
     *("outbox create", "outbox relay", "outbox status"),

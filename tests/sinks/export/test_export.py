@@ -123,7 +123,7 @@ def test_csv_rows_are_the_entries(ledger: Ledger, topic: Topic, settings: Settin
 
 def test_parquet_has_types(ledger: Ledger) -> None:
     """Amounts are decimal128(38, 12), times have a zone, and no row group is larger than it may be."""
-    insert_many(ledger.connection, 45_000)
+    insert_many(ledger.connection, 25_000)
     data, summary = exported(ledger.url, month(ExportFormat.PARQUET))
     file = pq.ParquetFile(io.BytesIO(data))
     types = {field.name: str(field.type) for field in file.schema_arrow}
@@ -131,11 +131,11 @@ def test_parquet_has_types(ledger: Ledger) -> None:
     assert types["quantity"] == "decimal128(38, 9)"
     assert types["occurred_at"] == "timestamp[us, tz=UTC]"
     sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
-    assert sizes == [20_000, 20_000, 5_000]
+    assert sizes == [10_000, 10_000, 5_000]
     amounts = file.read(["amount"])["amount"].to_pylist()
     assert sum(amount for amount in amounts if amount is not None) == summary.amount
     assert summary.amount == ledger.one("SELECT sum(amount) FROM ledger.hourly_totals")
-    assert amounts.count(None) == summary.unpriced == 900
+    assert amounts.count(None) == summary.unpriced == 500
 
 
 def test_the_period_is_half_open(ledger: Ledger) -> None:
@@ -192,13 +192,13 @@ def test_focus_leaves_out_what_has_no_price(
     assert json.loads(row["Tags"]) == {"request": "r-1"}
 
 
-@pytest.mark.parametrize("kind", ExportFormat)
-def test_an_empty_period_has_a_header(ledger: Ledger, kind: ExportFormat) -> None:
+def test_an_empty_period_has_a_header(ledger: Ledger) -> None:
     """Without entries there is still a file of that format."""
-    data, summary = exported(ledger.url, month(kind))
-    rows = pq.read_table(io.BytesIO(data)).num_rows if kind is ExportFormat.PARQUET else len(cells(data))
-    assert rows == summary.rows == 0
-    assert data
+    for kind in ExportFormat:
+        data, summary = exported(ledger.url, month(kind))
+        rows = pq.read_table(io.BytesIO(data)).num_rows if kind is ExportFormat.PARQUET else len(cells(data))
+        assert rows == summary.rows == 0
+        assert data
 
 
 def test_it_is_one_snapshot(ledger: Ledger) -> None:

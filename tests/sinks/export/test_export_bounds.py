@@ -7,7 +7,6 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -96,39 +95,37 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def restarting(own_postgres: OwnPostgres) -> Iterator[tuple[OwnPostgres, str]]:
+def restarting(own_postgres: OwnPostgres) -> tuple[OwnPostgres, str]:
     """A ledger in a PostgreSQL that may go down."""
     url = own_postgres.create_database()
     migrate(url)
     with psycopg.connect(url, autocommit=True) as connection:
         insert_many(connection, 4 * FEW)
-    yield own_postgres, url
-    if not own_postgres.alive():
-        own_postgres.start()
+    return own_postgres, url
 
 
-@pytest.mark.parametrize("kind", [ExportFormat.CSV, ExportFormat.PARQUET])
-def test_a_database_that_goes_down_leaves_no_half_file(
-    restarting: tuple[OwnPostgres, str], kind: ExportFormat, tmp_path: Path
-) -> None:
+def test_a_database_that_goes_down_leaves_no_half_file(restarting: tuple[OwnPostgres, str], tmp_path: Path) -> None:
     """The server ends in the middle: an error of PostgreSQL, and neither the file nor a part of it."""
     server, url = restarting
-    stopped = []
+    folder = tmp_path / "exports"
+    folder.mkdir()
+    for kind in (ExportFormat.CSV, ExportFormat.PARQUET):
+        stopped = []
 
-    def stop(rows: int, _of: int) -> None:
-        if not stopped:
-            stopped.append(rows)
-            server.stop(mode="immediate")
+        def stop(rows: int, _of: int, stopped: list[int] = stopped) -> None:
+            if not stopped:
+                stopped.append(rows)
+                server.stop(mode="immediate")
 
-    path = tmp_path / "costs"
-    with (
-        pytest.raises(psycopg.OperationalError),
-        file_output(path) as destination,
-        connect(url, "tests", 10) as connection,
-    ):
-        export_entries(connection, month(kind), destination, stop)
-    assert stopped
-    assert list(tmp_path.iterdir()) == []
+        with (
+            pytest.raises(psycopg.OperationalError),
+            file_output(folder / "costs") as destination,
+            connect(url, "tests", 10) as connection,
+        ):
+            export_entries(connection, month(kind), destination, stop)
+        assert stopped
+        assert list(folder.iterdir()) == []
+        server.start()
 
 
 def test_a_full_disk_is_an_error(ledgers: dict[int, str]) -> None:

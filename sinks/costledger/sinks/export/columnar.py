@@ -12,7 +12,7 @@ from costledger.sinks.export.request import Export
 from costledger.sinks.queries import query
 
 #: Rows that are fetched, converted and written together: what is in memory at a time.
-ROW_GROUP_ROWS: Final = 20_000
+ROW_GROUP_ROWS: Final = 10_000
 _DECIMAL_DIGITS: Final = 38
 _UNIT_PRICE: Final = 8
 
@@ -48,7 +48,6 @@ def write_parquet(
     connection: Connection, export: Export, destination: Destination, progress: Callable[[int], None]
 ) -> int:
     """Write the rows of the export; returns how many. Must be in a transaction (a server-side cursor)."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = parquet_schema()
@@ -60,10 +59,21 @@ def write_parquet(
         cursor.itersize = ROW_GROUP_ROWS
         cursor.execute(query("export_entries"), export.parameters())
         while group := cursor.fetchmany(ROW_GROUP_ROWS):
-            columns: list[Any] = [list(column) for column in zip(*group, strict=True)]
-            columns[_UNIT_PRICE] = [None if price is None else f"{price:f}" for price in columns[_UNIT_PRICE]]
-            arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-            writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=ROW_GROUP_ROWS)
             rows += len(group)
+            writer.write_table(_table(group, schema), row_group_size=ROW_GROUP_ROWS)
+            # Before the next group is fetched: two of them are never in memory together.
+            del group
             progress(rows)
     return rows
+
+
+def _table(group: list[tuple[Any, ...]], schema: Any) -> Any:
+    import pyarrow as pa
+
+    arrays = []
+    for number, field in enumerate(schema):
+        column = [row[number] for row in group]
+        if number == _UNIT_PRICE:
+            column = [None if price is None else f"{price:f}" for price in column]
+        arrays.append(pa.array(column, field.type))
+    return pa.Table.from_arrays(arrays, schema=schema)

@@ -10,6 +10,11 @@ $$;
 COMMENT ON FUNCTION ledger.cell IS
     'A text for a cell of a CSV file; where marked, what a spreadsheet would run as a formula gets an apostrophe in front.';
 
+-- They catch errors, which takes a subtransaction, and none can be begun in a parallel plan: a query of this view over a
+-- large ledger would fail. And without a value there is nothing to parse.
+ALTER FUNCTION analyst.time_or_null(text) STRICT PARALLEL UNSAFE;
+ALTER FUNCTION analyst.object_or_null(text) STRICT PARALLEL UNSAFE;
+
 -- As before, but: no SKU, price or pricing quantity of a tax; no SKU that is only the name of the category, which an
 -- import puts where a bill has none; commitment discounts of imported bills, at the end (a view can only be added to).
 CREATE OR REPLACE VIEW analyst.focus AS
