@@ -164,6 +164,7 @@ class Visitor:
         """A page of a user who has signed in by the form."""
         page, watched = self.page(**options)
         self.sign_in(page, make_token(user, *roles))
+        page.wait_for_url("**/dashboard")
         if path != "/dashboard":
             page.goto(self.url + path)
         return page, watched

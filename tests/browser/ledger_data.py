@@ -84,7 +84,8 @@ def history(user: str, now: datetime, days: int, seed: int, share: Decimal = Dec
                 events = max(1, int(usual * 2 * level))
                 amount = (price * events * share).quantize(Decimal(10) ** -12)
                 costs.append(Cost(user, at, amount, service, operation, events, Decimal(quantity * events)))
-    return costs
+    # Also in the first hours of a month there is something in it.
+    return [*costs, *(Cost(user, now, price, service, operation) for service, operation, _, _, price in WORKLOAD)]
 
 
 def say_in_real_time(client: redis.Redis, user: str, usd: Decimal, now: datetime, time_zone: str = "UTC") -> None:

@@ -121,6 +121,24 @@ def test_a_new_cost_appears_without_a_reload(dashboard: Dashboard, visitor: Visi
     assert page.evaluate("window.stayed")
 
 
+def test_an_update_takes_nothing_from_who_is_at_work(dashboard: Dashboard, visitor: Visitor) -> None:
+    """Focus, an opened table and a choice in a list stay as they are when their part of the page is made anew."""
+    add_costs(dashboard.ledger, [Cost("busy", NOW, Decimal("1.25"))])
+    alert = add_alert(dashboard.ledger, "busy", 75, "75 % is spent")
+    page = visitor.current("busy")
+    page.locator(f"#alert-{alert} select").select_option("24")
+    page.locator("#table-costs summary").focus()
+    page.keyboard.press("Enter")
+    add_alert(dashboard.ledger, "busy", 90, "90 % is spent")
+    say_in_real_time(dashboard.redis, "busy", Decimal("2.25"), NOW)
+    expect(page.locator("#part-summary .lead data").first).to_have_text("$2.25")
+    expect(page.locator("#part-alerts .pill")).to_have_text("2 open")
+    expect(page.locator("#table-costs summary")).to_be_focused()
+    expect(page.locator("#table-costs tbody tr")).to_have_count(7)
+    expect(page.locator("#table-costs tbody tr").first).to_be_visible()
+    expect(page.locator(f"#alert-{alert} select")).to_have_value("24")
+
+
 def test_alerts_are_acknowledged_and_snoozed(dashboard: Dashboard, visitor: Visitor) -> None:
     """Both without a reload; a new alert appears by itself, and all of it is in the ledger."""
     first = add_alert(dashboard.ledger, "alerted", 75, "75 % is spent")
@@ -192,7 +210,7 @@ def test_a_budget_changed_meanwhile_is_a_conflict(dashboard: Dashboard, visitor:
 
 def test_the_keyboard_is_enough(dashboard: Dashboard, visitor: Visitor) -> None:
     """Skip link, then Tab to the form, type, Enter: saved. Wherever the focus is, it is visible."""
-    page, _ = visitor.signed_in("typist")
+    page = visitor.current("typist")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")

@@ -34,14 +34,17 @@ function address(path, extra = {}) {
   return text ? `${path}?${text}` : path;
 }
 
-// ---- Putting an answer into the page
+// ---- Putting an answer into the page: whoever is at work there keeps focus, place and choices
+
+const FOCUSABLE = "a[href], button, input:not([type=hidden]), select, summary, [tabindex]";
 
 function swap(html) {
   const parts = new DOMParser().parseFromString(html, "text/html").querySelectorAll("section[id]");
   for (const part of parts) {
     const old = document.getElementById(part.id);
     if (!old) continue;
-    const focused = old.contains(document.activeElement) ? document.activeElement.id : "";
+    const focused = old.contains(document.activeElement) ? document.activeElement : null;
+    const place = [...old.querySelectorAll(FOCUSABLE)].indexOf(focused);
     for (const details of old.querySelectorAll("details[open][id]")) {
       part.querySelector(`#${CSS.escape(details.id)}`)?.setAttribute("open", "");
     }
@@ -51,7 +54,14 @@ function swap(html) {
     fresh.querySelectorAll(".scroll, .alerts").forEach((one, index) => {
       if (scrolled[index]) [one.scrollLeft, one.scrollTop] = scrolled[index];
     });
-    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+    for (const choice of old.querySelectorAll("form select")) {
+      const twin = [...fresh.querySelectorAll("form select")].find((one) => one.form.action === choice.form.action);
+      if (twin) twin.value = choice.value;
+    }
+    if (focused) {
+      const same = focused.id ? document.getElementById(focused.id) : fresh.querySelectorAll(FOCUSABLE)[place];
+      same?.focus({ preventScroll: true });
+    }
   }
   return parts.length;
 }
