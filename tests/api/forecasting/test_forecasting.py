@@ -167,6 +167,13 @@ def test_a_monthly_charge_is_expected_once() -> None:
     assert before.total == pytest.approx((7 * 5 + 300) * USD, rel=0.03)
 
 
+def test_a_monthly_charge_that_varies_is_no_credit() -> None:
+    """A charge smaller than the one before it does not let the forecast fall below what is spent."""
+    cost = lambda one: {9: 500.0, 10: 100.0, 11: 300.0}.get(one.month, 0.0) if one.day == 1 else 0.01  # noqa: E731
+    found = said(days(80, date(2026, 11, 5), cost), date(2026, 11, 5))
+    assert 300 * USD < found.low <= found.total <= found.high < 400 * USD
+
+
 def test_a_pause_is_likely_to_last() -> None:
     """After forty days without spend none is expected; that it may come again is in the interval."""
     today = date(2026, 11, 15)
@@ -185,6 +192,8 @@ def test_little_history_gives_a_wide_interval(known: int) -> None:
     assert little.history_days == known
     assert (little.high - little.low) > 3 * (much.high - much.low)
     assert little.low < 10 * (known + 11) * USD < little.high
+    if known <= 1:
+        assert little.high - little.low > 1.2 * 105 * USD
 
 
 def test_more_history_narrows_the_interval() -> None:

@@ -34,7 +34,8 @@ def insert_many(connection: psycopg.Connection[Any], rows: int) -> None:
                 || substr(md5(i::text), 4, 3) || '-' || substr(md5(i::text), 7, 12))::uuid,
                at, at, i, 0, i %% 1000 + 0.000000001, CASE WHEN i %% 50 > 0 THEN i * 0.000000000001 END, 0.25,
                'user-' || i %% 97, 'openai', 'tokens-' || i %% 3, 'USAGE', 'token', 'USD', 'tests', 'cost.events',
-               jsonb_build_object('model', 'm', 'note', repeat('x', i %% 40))
+               jsonb_strip_nulls(jsonb_build_object('model', 'm', 'note', repeat('x', i %% 40),
+                   'ChargePeriodEnd', CASE WHEN i %% 100 = 1 THEN '2026-04-01 00:00:00' END))
         FROM generate_series(1, %(rows)s) AS i
         CROSS JOIN LATERAL (SELECT timestamptz '2026-03-01 00:00:00+00' + (i %% 2678400) * interval '1 second') AS t (at)
         """,
