@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from costledger.api import handlers
+from costledger.api import dashboard, handlers
 from costledger.api.auth import TokenVerifier
 from costledger.api.decisions import opened_desk
 from costledger.api.middleware.admission import Admitting
@@ -30,6 +30,7 @@ ROUTERS = (
     decisions.router,
     prices.router,
     reports.router,
+    *dashboard.routers,  # the last of them answers every other path below /dashboard
 )
 
 
