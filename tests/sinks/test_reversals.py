@@ -269,6 +269,9 @@ def test_only_one_rates_again_at_a_time(ledger: Ledger) -> None:
                 pass
             keeping = alone(first)
             keeping.__enter__()
+            ((backend,),) = first.execute("SELECT pg_backend_pid()").fetchall()
+        # The server lets go of a session's locks a moment after its connection has closed.
+        wait_until(lambda: not ledger.all("SELECT FROM pg_stat_activity WHERE pid = %s", backend), 10, "its end")
         with alone(second):
             pass
 
