@@ -73,7 +73,7 @@ CREATE TABLE IF NOT EXISTS ledger.alert_deliveries (
     PRIMARY KEY (alert_id, channel, target)
 );
 CREATE INDEX IF NOT EXISTS alert_deliveries_due ON ledger.alert_deliveries (next_attempt_at) WHERE state = 'pending';
-COMMENT ON TABLE ledger.alert_deliveries IS 'Outbox of alerts to people: one row per alert, channel and target. Not written in this release.';
+COMMENT ON TABLE ledger.alert_deliveries IS 'Outbox of alerts to people: one row per alert, channel and target.';
 
 CREATE TABLE IF NOT EXISTS ledger.reports (
     kind         text NOT NULL,
@@ -83,7 +83,7 @@ CREATE TABLE IF NOT EXISTS ledger.reports (
     created_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (kind, period_start)
 );
-COMMENT ON TABLE ledger.reports IS 'Daily and weekly reports, one per kind and period. Not written in this release.';
+COMMENT ON TABLE ledger.reports IS 'Daily and weekly reports, one per kind and period.';
 
 CREATE TABLE IF NOT EXISTS ledger.prices (
     price_version text NOT NULL,
@@ -97,4 +97,4 @@ CREATE TABLE IF NOT EXISTS ledger.prices (
     recorded_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (price_version, service, operation, valid_from)
 );
-COMMENT ON TABLE ledger.prices IS 'Prices as they were in each version of the price book, USD per unit. Not written in this release.';
+COMMENT ON TABLE ledger.prices IS 'Prices as they were in each version of the price book, USD per unit.';

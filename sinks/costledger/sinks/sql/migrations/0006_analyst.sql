@@ -241,9 +241,9 @@ COMMENT ON COLUMN analyst.alerts.raised_at IS 'when the broker received that eve
 COMMENT ON COLUMN analyst.alerts.late IS 'true: the period was closed already';
 COMMENT ON COLUMN analyst.alerts.message IS 'one sentence';
 COMMENT ON COLUMN analyst.alerts.recorded_at IS 'when the ledger got the alert, UTC';
-COMMENT ON COLUMN analyst.alerts.acknowledged_at IS 'when somebody took note, UTC; not written in this release';
-COMMENT ON COLUMN analyst.alerts.acknowledged_by IS 'who took note; not written in this release';
-COMMENT ON COLUMN analyst.alerts.snoozed_until IS 'silent until then, UTC; not written in this release';
+COMMENT ON COLUMN analyst.alerts.acknowledged_at IS 'when somebody first took note, UTC';
+COMMENT ON COLUMN analyst.alerts.acknowledged_by IS 'who took note first';
+COMMENT ON COLUMN analyst.alerts.snoozed_until IS 'not delivered to people before then, UTC';
 
 COMMENT ON VIEW analyst.completeness IS 'How far the ledger is, by partition of the topic: everything below next_offset is accounted for.';
 COMMENT ON COLUMN analyst.completeness.topic IS 'Kafka topic';
