@@ -74,6 +74,8 @@ def test_reports_are_listed(api_client: TestClient, stored: dict[ReportKind, Sto
         ("weekly/2026-11-22", ANALYST, 404),
         ("hourly/2026-11-22", ANALYST, 422),
         ("daily/2026-02-30", ANALYST, 422),
+        ("daily/1763942400", ANALYST, 422),
+        ("daily/2026-11-22T00:00:00", ANALYST, 422),
         ("daily/1999-01-01", ANALYST, 404),
         ("daily/2026-11-22?format=pdf", ANALYST, 422),
         ("?limit=0", ANALYST, 422),

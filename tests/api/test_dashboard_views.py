@@ -208,9 +208,11 @@ def form(**fields: str) -> BudgetForm:
     ("fields", "field", "words"),
     [
         ({"monthly_budget": "-1"}, "monthly_budget", "from 0 to 10000 USD"),
-        ({"monthly_budget": "ten"}, "monthly_budget", "a decimal number"),
+        ({"monthly_budget": "ten"}, "monthly_budget", "plain digits"),
+        ({"monthly_budget": "1e3"}, "monthly_budget", "plain digits"),
+        ({"monthly_budget": "٥"}, "monthly_budget", "plain digits"),
         ({"monthly_budget": "0.0000000000001"}, "monthly_budget", "at most 12 decimals"),
-        ({"monthly_budget": "1e999999"}, "monthly_budget", "at most"),
+        ({"hourly_spike_limit": "1e999999"}, "hourly_spike_limit", "plain digits"),
         ({"alert_thresholds": "50, x"}, "alert_thresholds", "a decimal number"),
         ({"alert_thresholds": "101"}, "alert_thresholds", "from 0 to 100 percent"),
         ({"alert_thresholds": " , "}, "alert_thresholds", "1 to 16 percentages"),

@@ -239,7 +239,21 @@ def test_labels_that_are_none_are_refused(kind: PeriodKind, label: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "Mars/Olympus", "../../etc/passwd", "/etc/passwd", "Europe", "a\x00b", "x" * 5000, "\ud800"]
+    "name",
+    [
+        "localtime",
+        "Factory",
+        "right/UTC",
+        "posix/UTC",
+        "",
+        "Mars/Olympus",
+        "../../etc/passwd",
+        "/etc/passwd",
+        "Europe",
+        "a\x00b",
+        "x" * 5000,
+        "\ud800",
+    ],
 )
 def test_zones_that_are_none_are_refused(name: str) -> None:
     """Unknown names, paths and folders are refused as a wrong time zone."""

@@ -112,8 +112,12 @@ class LocalSystem:
         environment[f"{PREFIX}METRICS_HOST"] = LOOPBACK
         for name in self._workers:
             setting = port_setting(name)
-            self._listeners[name] = listener = listen_on(getattr(configured, setting))
-            environment[f"{PREFIX}{setting.upper()}"] = str(listener.getsockname()[1])
+            wanted = getattr(configured, setting)
+            self._listeners[name] = listener = listen_on(wanted)
+            port = listener.getsockname()[1]
+            environment[f"{PREFIX}{setting.upper()}"] = str(port)
+            if wanted not in (0, port):
+                self._report(f"port {wanted} is taken: {name} has {port} (COSTLEDGER_{setting.upper()})")
         if "api" in self._workers:
             environment[f"{PREFIX}API_HOST"] = LOOPBACK
             environment[f"{PREFIX}API_URL"] = f"http://{LOOPBACK}:{environment[f'{PREFIX}API_PORT']}"

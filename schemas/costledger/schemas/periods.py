@@ -22,6 +22,9 @@ from costledger.schemas.times import from_microseconds, to_microseconds
 
 MICROSECONDS_PER_HOUR: Final = 3_600_000_000
 
+#: In a zone directory, and no zones: whatever the machine is set to, and a placeholder.
+_ZONES_OF_A_MACHINE: Final = frozenset({"localtime", "posixrules", "Factory"})
+
 
 class PeriodKind(StrEnum):
     """The lengths of time for which totals are kept."""
@@ -55,9 +58,16 @@ class Period:
 
 
 @lru_cache(maxsize=1024)
+def is_portable_zone(name: str) -> bool:
+    """Whether a zone's name means the same on every machine, and counts no leap seconds."""
+    return name not in _ZONES_OF_A_MACHINE and not name.startswith(("posix/", "right/"))
+
+
 def zone(name: str) -> ZoneInfo:
-    """The IANA zone of this name; an unknown one raises `InvalidValue`."""
+    """The IANA zone of this name; an unknown one, or one of a single machine, raises `InvalidValue`."""
     try:
+        if not is_portable_zone(name):
+            raise ValueError
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise InvalidValue("time_zone", name, "the name of an IANA time zone, for example Europe/Berlin") from None

@@ -194,6 +194,15 @@ def test_focus_leaves_out_what_has_no_price(
     assert json.loads(row["Tags"]) == {"request": "r-1"}
 
 
+@pytest.mark.parametrize(("first", "last"), [(1900, 2100), (1970, 2999), (1, 9999)])
+def test_a_period_may_begin_before_all_events_and_end_after_them(ledger: Ledger, first: int, last: int) -> None:
+    """No UUIDv7 is of a time before 1970 or beyond 48 bits of milliseconds: every entry is between such times."""
+    insert_many(ledger.connection, 10)
+    whole = Export(ExportFormat.CSV, datetime(first, 1, 1, tzinfo=UTC), datetime(last, 1, 1, tzinfo=UTC))
+    _, summary = exported(ledger.url, whole)
+    assert summary.rows == 10
+
+
 def test_an_empty_period_has_a_header(ledger: Ledger) -> None:
     """Without entries there is still a file of that format."""
     for kind in ExportFormat:

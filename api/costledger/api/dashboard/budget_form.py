@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -15,6 +16,8 @@ from costledger.schemas.periods import zone
 
 Parsed = TypeVar("Parsed")
 
+#: As the API takes amounts: no exponent, no digits of other scripts.
+_PLAIN_DECIMAL: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 #: Offered while typing; any other IANA zone is taken too.
 ZONES_OFFERED: Final = (
     "UTC",
@@ -112,7 +115,10 @@ def parse_form(form: BudgetForm, current: Budget, percent_max: Decimal) -> Budge
 
 
 def _without_sign(text: str) -> str:
-    return text.removeprefix("$").removesuffix("USD").strip()
+    digits = text.removeprefix("$").removesuffix("USD").strip()
+    if not _PLAIN_DECIMAL.fullmatch(digits):
+        raise InvalidValue("amount", text, "plain digits, for example 25 or 12.50")
+    return digits
 
 
 def _percents(text: str) -> list[str]:

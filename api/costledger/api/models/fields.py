@@ -18,7 +18,7 @@ from costledger.schemas.budgets import MONTHLY_BUDGET_MAX, THRESHOLD_PERCENT_MAX
 from costledger.schemas.errors import InvalidValue
 from costledger.schemas.events import NAME_CHARACTERS_MAX
 from costledger.schemas.money import PICODOLLARS_PER_USD, usd_text
-from costledger.schemas.periods import zone
+from costledger.schemas.periods import is_portable_zone, zone
 from costledger.schemas.times import parse_time
 
 #: RFC 3339, with an offset: a time without one is a guess.
@@ -43,7 +43,7 @@ def percent_of(percent: Decimal) -> str:
 def _instant(value: object) -> datetime:
     if isinstance(value, datetime):
         return value
-    if isinstance(value, str) and _INSTANT.search(value):
+    if isinstance(value, str) and _INSTANT.fullmatch(value):
         return parse_time(value.strip().upper(), "the time")
     raise InvalidValue("the time", value, "an RFC 3339 time with its offset, for example 2026-11-23T09:00:00Z")
 
@@ -69,7 +69,7 @@ WholeInput = Annotated[int, BeforeValidator(_whole)]
 
 def _decimal(value: object) -> Decimal:
     """A JSON number, or decimal text as a person writes it: no sign, no exponent, no spaces."""
-    if isinstance(value, str) and not _DECIMAL_PATTERN.search(value):
+    if isinstance(value, str) and not _DECIMAL_PATTERN.fullmatch(value):
         raise InvalidValue("the value", value, "a number or decimal text such as 25.50")
     if isinstance(value, bool) or not isinstance(value, (str, int, Decimal)):
         raise InvalidValue("the value", value, "a number or decimal text such as 25.50")
@@ -138,7 +138,11 @@ class _Zones:
     """The names of all time zones, for the document; read when that is made."""
 
     def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "string", "enum": sorted(available_timezones()), "examples": ["Europe/Vienna"]}
+        return {
+            "type": "string",
+            "enum": sorted(filter(is_portable_zone, available_timezones())),
+            "examples": ["Europe/Vienna"],
+        }
 
 
 #: The name of an IANA time zone.

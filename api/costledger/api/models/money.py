@@ -31,7 +31,7 @@ _UNITS_LIMIT: Final = f"from 0 to {_UNITS_MAX} units with at most 9 decimals, as
 
 def _decimal(value: object, pattern: str, limit: str) -> Decimal | int:
     """A JSON number, or text as a person writes one: no sign, no exponent."""
-    if isinstance(value, str) and re.search(pattern, value):
+    if isinstance(value, str) and re.fullmatch(pattern, value):
         return Decimal(value.strip())
     if isinstance(value, (Decimal, int)) and not isinstance(value, bool) and value >= 0:
         return value

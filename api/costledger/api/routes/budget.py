@@ -26,7 +26,7 @@ logger = structlog.get_logger(__name__)
 router = APIRouter(prefix="/api/billing", tags=["budget"], route_class=ExactRoute)
 
 #: A change without If-Match is tried anew when another one comes between reading and writing.
-TRIES_MAX: Final = 5
+TRIES_MAX: Final = 32
 #: Told in words, not as a parameter of the document: a made-up tag is well-formed, and is refused all the same.
 Condition = Annotated[str | None, Header(include_in_schema=False)]
 _ETAG: Final = {"ETag": {"description": "the version, in quotes", "schema": {"type": "string"}}}
@@ -123,6 +123,8 @@ def _change(
             except BudgetChanged as error:
                 # Somebody was faster: the conditions are asked again, of what it is now.
                 version = error.version
+    if conditions == (None, None):
+        raise Problem.unavailable("the budget is being changed by many at once", "budget_busy")
     raise changed(version)
 
 

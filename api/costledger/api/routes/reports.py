@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from datetime import date
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query, Response
+from pydantic import BeforeValidator
 
 from costledger.api.auth import CurrentPrincipal, Role
 from costledger.api.models.reports import ReportAnswer, ReportListAnswer, ReportListQuery, ReportQuery
@@ -18,6 +20,7 @@ from costledger.sinks.reports.rendering import MEDIA_TYPES, render
 
 router = APIRouter(prefix="/api/reports", tags=["reports"])
 
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TEXT: Final = {"schema": {"type": "string"}}
 _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {"text/csv": _TEXT, "text/plain": _TEXT}},
@@ -37,12 +40,19 @@ def read_reports(
     return ReportListAnswer.model_validate({"reports": [asdict(one) for one in found]})
 
 
+def _plain_day(text: object) -> object:
+    """Dates as people write them alone: the library takes seconds since 1970 and times of a day too."""
+    if not isinstance(text, str) or not _DAY.fullmatch(text):
+        raise ValueError("a date as YYYY-MM-DD")
+    return text
+
+
 @router.get("/{kind}/{date}", response_model=ReportAnswer, responses=_RESPONSES)
 def read_report(
     principal: CurrentPrincipal,
     services: CurrentServices,
     kind: Literal["daily", "weekly"],
-    date: date,
+    date: Annotated[date, BeforeValidator(_plain_day)],
     query: Annotated[ReportQuery, Query()],
 ) -> Any:
     """A report: daily, of the day; weekly, of the seven days before the date. As it was made, in the jobs' time zone."""

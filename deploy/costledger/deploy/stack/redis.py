@@ -64,8 +64,8 @@ class RedisServer(ProcessService):
         return self.database_url(0)
 
     def database_url(self, number: int) -> str:
-        """`redis://` URL of one of the sixteen logical databases."""
-        return f"redis://:{self._password}@{self.address}/{number}"
+        """`redis://` URL of one of the sixteen logical databases; with the user's name, without which redis-cli 6 sends an empty one."""
+        return f"redis://default:{self._password}@{self.address}/{number}"
 
     def _prepare(self) -> None:
         password_file = self.data_dir / "password"

@@ -88,7 +88,7 @@ def budget_alert(
         occurred_at=cause.occurred_at,
         raised_at=cause.received_at,
         late=cause.received_at >= month.end_us,
-        message=f"{user_id} has spent {usd_text(totals.total)} USD in {month.label}: {shown} % of the budget ({limit}).",
+        message=f"{user_id} has spent {usd_text(totals.total)} USD in {month.label}; {shown} % of the budget is {limit}.",
     )
 
 
