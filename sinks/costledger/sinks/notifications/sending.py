@@ -59,7 +59,7 @@ def send(settings: Settings, endpoint: Endpoint, message: Message, now: datetime
             return post(settings, endpoint.target, endpoint.secret or "", message, now)
         if channel is Channel.EMAIL:
             return send_email(settings, endpoint.target, message, now)
-        return send_chat(settings, endpoint.target, message)
+        return send_chat(settings, channel, endpoint.target, message)
 
     try:
         return within(attempt_seconds_max(settings), f"send {channel}", attempt)
