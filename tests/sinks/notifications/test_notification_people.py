@@ -31,6 +31,7 @@ def sent_by(channel_name: str, target_text: str, what: Message | None = None, **
         channel = channel_name
         target = target_text
         secret = None
+        user_id = None
 
     values = {"delivery_timeout_http_seconds": 0.4, **settings}
     return send(Settings(**values), Endpoint(), what or message(), datetime.now(UTC))
