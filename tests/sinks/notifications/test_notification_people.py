@@ -31,6 +31,7 @@ def sent_by(channel_name: str, target_text: str, what: Message | None = None, **
         channel = channel_name
         target = target_text
         secret = None
+        user_id = None
 
     values = {"delivery_timeout_http_seconds": 0.4, **settings}
     return send(Settings(**values), Endpoint(), what or message(), datetime.now(UTC))
@@ -205,4 +206,25 @@ def test_a_long_digest_comes_in_several_messages(
 def test_a_target_that_is_not_understood() -> None:
     """What apprise makes nothing of is a failure like any other."""
     assert "not understood" in str(sent_by("slack", "https://hooks.slack.com/nothing").reason)
+    for host in ("a.powerplatform.attacker.example", "x.logic.azure.com:8443"):
+        url = f"https://{host}/workflows/f/triggers/manual/paths/invoke?sig=abc"
+        assert "not understood" in str(sent_by("teams", url).reason)
     assert "not understood" in str(sent_by("email", "mailto://").reason)
+
+
+@pytest.mark.parametrize("path", ["", "/powerautomate/automations/direct", "/powerautomate/automations/direct/cu/7"])
+def test_the_library_sends_to_the_workflow_that_was_given(path: str) -> None:
+    """What apprise makes of a checked URL: the same host, workflow, signature and version; TLS checked, no template."""
+    from costledger.sinks.notifications.people import _plugin
+    from costledger.sinks.notifications.targets import Channel, parse_target
+
+    url = (
+        f"https://x.logic.azure.com{path}/workflows/f-1/triggers/manual/paths/invoke"
+        "?api-version=2022-03-01-preview&sp=%2Ftriggers%2Fmanual%2Frun&sv=1.0&sig=KODu_eb-Wb&verify=no&template=/x"
+    )
+    plugin = _plugin(parse_target(Channel.TEAMS, url, operator=False, allow_private=False).text)
+    assert (plugin.host, plugin.port, plugin.workflow) == ("x.logic.azure.com", None, "f-1")
+    assert (plugin.signature, plugin.api_version) == ("KODu_eb-Wb", "2022-03-01-preview")
+    assert plugin.verify_certificate
+    assert not plugin.template
+    assert plugin.power_automate == bool(path)

@@ -14,6 +14,7 @@ from costledger.sinks.notifications.addresses import is_public
 from costledger.sinks.notifications.schedule import RetryPlan
 from costledger.sinks.notifications.targets import Channel, parse_target
 
+WORKFLOW = "/workflows/f0/triggers/manual/paths/invoke?sig=abc"
 SECRET = "TIiajkdnlazkcOXrIdevi7FQ"
 PLAN = RetryPlan(5, 3600, timedelta(hours=72))
 
@@ -27,6 +28,12 @@ PLAN = RetryPlan(5, 3600, timedelta(hours=72))
             "teams",
             f"https://prod-1.westeurope.logic.azure.com:443/workflows/f/triggers/manual/paths/invoke?sig={SECRET}",
             "https://prod-1.westeurope.logic.azure.com/…",
+        ),
+        (
+            "teams",
+            "https://default1.d0.environment.api.powerplatform.com/powerautomate/automations/direct/cu/3/workflows/f/"
+            f"triggers/manual/paths/invoke?api-version=1&sig={SECRET}",
+            "https://default1.d0.environment.api.powerplatform.com/…",
         ),
         ("webhook", f"https://Example.org:8443/in?key={SECRET}", "https://example.org:8443/…"),
         ("webhook", "https://8.8.8.8/", "https://8.8.8.8/…"),
@@ -52,7 +59,26 @@ def test_what_users_may_give(channel: str, text: str, shown: str) -> None:
         ("slack", "https://hooks.slack.com@evil.example/services/T/B/x"),
         ("slack", "http://hooks.slack.com/services/T/B/x"),
         ("slack", "slack://T1JJ3T3L2/A1BRTD4JD/x"),
+        ("slack", "https://hooks.slack.com/whatever"),
+        ("slack", "https://hooks.slack.com/services/T1JJ3T3L2/A1BRTD4JD"),
+        ("slack", "https://hooks.slack.com:8443/services/T1JJ3T3L2/A1BRTD4JD/x"),
+        ("slack", "https://hooks.slack.com./services/T1JJ3T3L2/A1BRTD4JD/x"),
+        ("slack", "https://hooks.slack.com/services/../T1JJ3T3L2/A1BRTD4JD/x"),
         ("teams", "https://evil.example/workflows/f"),
+        ("teams", f"https://a.powerplatform.attacker.example:8443{WORKFLOW}"),
+        ("teams", f"https://a.powerplatform.attacker.example{WORKFLOW}"),
+        ("teams", f"https://x.logic.azure.xyz{WORKFLOW}"),
+        ("teams", f"https://x.logic.azure.com.evil.example{WORKFLOW}"),
+        ("teams", f"https://xlogic.azure.com{WORKFLOW}"),
+        ("teams", f"https://logic.azure.com{WORKFLOW}"),
+        ("teams", f"https://x.logic.azure.com:8443{WORKFLOW}"),
+        ("teams", f"https://me@x.logic.azure.com{WORKFLOW}"),
+        ("teams", f"https://x.logic.azure.com@evil.example{WORKFLOW}"),
+        ("teams", f"http://x.logic.azure.com{WORKFLOW}"),
+        ("teams", "https://x.logic.azure.com/other?sig=abc"),
+        ("teams", "https://x.logic.azure.com/workflows/f/triggers/manual/paths/invoke"),
+        ("teams", f"https://x.logic.azure.com{WORKFLOW}&sig=again"),
+        ("teams", "https://x.logic.azure.com/workflows/f/triggers/manual/paths/invoke?sig=a%26verify%3Dno"),
         ("teams", "workflows://evil.example/f/s"),
         ("webhook", "http://example.org/"),
         ("webhook", "ftp://example.org/"),
@@ -81,6 +107,25 @@ def test_what_users_may_not_give(channel: str, text: str) -> None:
         parse_target(Channel(channel), text, operator=False, allow_private=False)
     assert error.value.field == "target"
     assert not text or text not in str(error.value)
+
+
+@pytest.mark.parametrize("operator", [True, False])
+@pytest.mark.parametrize(
+    "order",
+    [
+        *("verify=no", "template=http://127.0.0.1/", "template=file:///etc/hostname", "workflow=other", "pa=yes"),
+        *("signature=other", "%74emplate=file:///etc/hostname", ":key=value", "+X-Header=value", "image=yes"),
+    ],
+)
+def test_no_order_to_the_library_comes_in_by_a_url(order: str, operator: bool) -> None:
+    """Of a query only what the service asks for goes on, wherever the rest of it stands; of Slack's URL nothing does."""
+    query = f"api-version=2016-06-01&sp=%2Ftriggers%2Fmanual%2Frun&sv=1.0&sig={SECRET}"
+    url = "https://x.logic.azure.com:443/workflows/f/triggers/manual/paths/invoke?"
+    plain = "https://x.logic.azure.com/workflows/f/triggers/manual/paths/invoke?" + query
+    for text in (f"{url}{query}&{order}", f"{url}{order}&{query}", f"{url}{query}#{order}"):
+        assert parse_target(Channel.TEAMS, text, operator=operator, allow_private=True).text == plain
+    slack = f"https://hooks.slack.com/services/T1JJ3T3L2/B1BRTD4JD/{SECRET}"
+    assert parse_target(Channel.SLACK, f"{slack}?{order}", operator=operator, allow_private=True).text == slack
 
 
 @pytest.mark.parametrize(

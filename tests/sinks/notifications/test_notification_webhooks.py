@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
@@ -13,6 +14,7 @@ from uuid import uuid4
 
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
+from tests.fixtures.wait import wait_until
 from tests.sinks.notifications import receivers
 from tests.sinks.notifications.conftest import ALERT
 from tests.sinks.notifications.receivers import Behaviour, Receiver, answer
@@ -21,7 +23,7 @@ from costledger.schemas.settings import Settings
 from costledger.schemas.times import from_microseconds
 from costledger.sinks.notifications.alert import Alert
 from costledger.sinks.notifications.messages import Message, digest_of, message_of
-from costledger.sinks.notifications.outcome import Outcome
+from costledger.sinks.notifications.outcome import Lifeline, Outcome, within
 from costledger.sinks.notifications.sending import attempt_seconds_max, send
 from costledger.sinks.notifications.webhook import new_secret, post, retry_after_seconds
 
@@ -48,6 +50,7 @@ def sent_to(url: str, what: Message | None = None, settings: Settings = SETTINGS
         channel = "webhook"
         target = url
         secret = SECRET
+        user_id = None
 
     return send(settings, Endpoint(), what or message(), datetime.now(UTC))
 
@@ -114,6 +117,57 @@ def test_what_is_no_success_is_a_failure_with_its_reason(
     assert "\n" not in outcome.reason
     assert (outcome.retry_after_seconds, outcome.gone) == (retry_after_seconds, gone)
     assert [one.path for one in receiver.requests] == ["/hook"]
+
+
+def drip_body(handler: receivers.Handler) -> None:
+    """Refuse, and send a byte of the reason now and then, for ever."""
+    handler.wfile.write(b"HTTP/1.1 500 No\r\n\r\n")
+    while not handler.server.ending.wait(0.05):
+        handler.wfile.write(b"a")
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("behaviour", [receivers.drip, drip_body])
+def test_an_attempt_ends_with_its_deadline(
+    behaviour: Behaviour,
+    tls: bool,
+    receive: Callable[..., Receiver],
+    certificate: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A server that drips for ever holds the connection and its thread until the deadline, and no longer."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    from costledger.sinks.notifications import webhook
+
+    webhook._tls.cache_clear()
+    try:
+        receiver = receive(certificate if tls else None)
+        receiver.always = behaviour
+        before = set(threading.enumerate())
+        assert "no answer within 1.2 s" in str(sent_to(receiver.url).reason)
+        mine = [one for one in threading.enumerate() if one not in before and one.name == "send webhook"]
+        wait_until(lambda: not any(one.is_alive() for one in mine), 2, "the thread has ended")
+        assert len(receiver.requests) == 1
+    finally:
+        webhook._tls.cache_clear()
+
+
+def test_one_users_attempts_leave_room_for_others() -> None:
+    """What hangs and cannot be cut takes up its owner's places: other users' and operators' attempts go on."""
+    end = threading.Event()
+
+    def stuck(_: Lifeline) -> Outcome:
+        end.wait(30)
+        return Outcome()
+
+    try:
+        reasons = [str(within(0.01, "stuck", stuck, user_id="eve").reason) for _ in range(6)]
+        assert ["not attempted" in one for one in reasons] == [False] * 4 + [True] * 2
+        for other in ("alice", None):
+            assert within(5, "other", lambda _: Outcome(), user_id=other).delivered
+    finally:
+        end.set()
+    wait_until(lambda: within(5, "again", lambda _: Outcome(), user_id="eve").delivered, 5, "the places are free again")
 
 
 def test_the_first_answer_counts(receiver: Receiver) -> None:

@@ -20,8 +20,9 @@ from tests.fixtures.fix_postgres import OwnPostgres
 from tests.fixtures.wait import wait_until
 from tests.sinks.conftest import PARTITIONS, Ledger, Running, Topic, make_settings
 from tests.sinks.notifications.conftest import ALERT, Desk, many_alerts
-from tests.sinks.notifications.receivers import MailServer, Receiver, answer, hang
+from tests.sinks.notifications.receivers import MailServer, Receiver, answer, drip, hang
 
+from costledger.schemas.alerts import AlertKind
 from costledger.schemas.codec import encode_alert
 from costledger.schemas.settings import Settings
 from costledger.schemas.topics import TopicNames
@@ -161,6 +162,28 @@ def test_two_workers_send_each_once(
     wait_until(lambda: desk.states() == ["delivered"] * 80, 30, "all is delivered")
     assert {tuple(sorted(ids(one))) for one in receivers} == {tuple(sorted(str(one.alert_id) for one in alerts))}
     assert set(together) == {1}
+
+
+def test_a_user_whose_servers_hang_holds_up_nobody_else(
+    make_desk: Callable[..., Desk], receive: Callable[..., Receiver], start_delivery: StartWorker
+) -> None:
+    """Ten routes of one user to a server that drips take two workers, one after the other; an operator is told at once."""
+    desk = make_desk(delivery_timeout_http_seconds=1, jobs_concurrency=8)
+    slow, good, own = receive(), receive(), receive()
+    slow.always = drip
+    for n in range(10):
+        desk.route("webhook", f"{slow.url}/{n}")
+    start_delivery(desk.settings)
+    desk.store(ALERT)
+    wait_until(lambda: len(slow.requests) == 2, 20, "the places of the user are taken")
+    desk.route("webhook", own.url, kinds=["HOURLY_SPIKE"])
+    desk.route("webhook", good.url, user_id=None)
+    desk.store(replace(ALERT, kind=AlertKind.HOURLY_SPIKE))
+    wait_until(lambda: good.requests, 2, "the operator is told")
+    assert (len(slow.requests), own.requests) == (2, [])
+    wait_until(lambda: own.requests, 40, "the user's own good server has its turn")
+    claimed = "SELECT count(*) FROM ledger.alert_routes WHERE owner = 'user' AND claimed_until > now()"
+    assert desk.ledger.one(claimed) <= 2
 
 
 def test_a_failed_delivery_is_tried_again_by_itself(

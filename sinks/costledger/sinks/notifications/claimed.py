@@ -12,6 +12,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from costledger.sinks.database import Connection
+from costledger.sinks.locks import AdvisoryLock
 from costledger.sinks.notifications.alert import Alert
 from costledger.sinks.notifications.deliveries import DELIVER_TASK, wake_routes
 from costledger.sinks.notifications.messages import DIGEST_ALERTS_MAX, digest_id_of
@@ -19,6 +20,8 @@ from costledger.sinks.notifications.outcome import Outcome
 from costledger.sinks.notifications.schedule import RetryPlan
 from costledger.sinks.queries import query
 
+#: Routes of one user that are delivered to at once: users' servers that hang must leave workers to others.
+USER_CLAIMS_MAX: Final = 2
 _ALERT_FIELDS: Final = tuple(field.name for field in fields(Alert))
 
 
@@ -32,6 +35,7 @@ class Claim:
     target: str
     target_shown: str
     secret: str | None
+    user_id: str | None
 
     def __repr__(self) -> str:
         return f"Claim({self.channel} {self.target_shown})"
@@ -73,9 +77,19 @@ class FloodLimit:
 def claim_route(
     connection: Connection, route_id: UUID, token: UUID, now: datetime, lease_seconds: float
 ) -> Claim | None:
-    """The claim to a route; None where another worker has it, or the route is no longer used."""
-    parameters = {"route_id": route_id, "token": token, "now": now, "lease_seconds": lease_seconds}
-    row = connection.execute(query("claim_route"), parameters).fetchone()
+    """The claim to a route; None where another worker has it, its user has enough of them, or it is no longer used."""
+    parameters = {
+        "route_id": route_id,
+        "token": token,
+        "now": now,
+        "lease_seconds": lease_seconds,
+        "lock": AdvisoryLock.ALERT_ROUTES.value,
+        "claims_max": USER_CLAIMS_MAX,
+    }
+    with connection.transaction():
+        # Claims of one user one at a time: two together would not see each other.
+        connection.execute(query("lock_claims"), parameters)
+        row = connection.execute(query("claim_route"), parameters).fetchone()
     return None if row is None else Claim(token, *row)
 
 
@@ -161,6 +175,11 @@ def release(connection: Connection, claim: Claim) -> None:
         row = connection.execute(query("next_due"), parameters).fetchone()
         if row is not None and not row[1]:
             wake_routes(connection, [claim.route_id], row[0])
+        if claim.user_id is not None:
+            # Routes of the same user may have found no place; what wakes too few is made good by the sweep.
+            waiting = {**parameters, "user_id": claim.user_id, "limit": USER_CLAIMS_MAX}
+            found = connection.execute(query("user_routes_with_due"), waiting).fetchall()
+            wake_routes(connection, [one for (one,) in found])
 
 
 def _due(connection: Connection, route: dict[str, Any], digest_id: UUID | None = None) -> list[Due]:

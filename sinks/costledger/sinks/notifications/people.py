@@ -20,9 +20,11 @@ from email.utils import format_datetime
 from typing import Any, Final
 
 from costledger.schemas.alerts import Severity
+from costledger.schemas.errors import InvalidValue
 from costledger.schemas.settings import Settings
 from costledger.sinks.notifications.messages import Message
 from costledger.sinks.notifications.outcome import Outcome
+from costledger.sinks.notifications.targets import Channel, parse_target
 
 _LOGGER: Final = logging.getLogger("apprise")
 _MAIL: Final = SMTP.clone(cte_type="7bit")
@@ -91,9 +93,16 @@ def build_email(sender: str, recipients: list[str], message: Message, now: datet
     return mail
 
 
-def send_chat(settings: Settings, target: str, message: Message) -> Outcome:
-    """Send to Slack or Teams; `target` is the service's own https URL, or an apprise URL."""
-    plugin = _plugin(target)
+def send_chat(settings: Settings, channel: Channel, target: str, message: Message) -> Outcome:
+    """Send to Slack or Teams; `target` is the service's own https URL, or an apprise URL.
+
+    It is checked again: nothing goes to apprise that is no target now, whatever was one when the route was added.
+    """
+    try:
+        checked = parse_target(channel, target, operator=True, allow_private=False)
+    except InvalidValue:
+        return Outcome.failed("the target is not understood")
+    plugin = _plugin(checked.text)
     if plugin is None:
         return Outcome.failed("the target is not understood")
     plugin.socket_connect_timeout = plugin.socket_read_timeout = settings.delivery_timeout_http_seconds

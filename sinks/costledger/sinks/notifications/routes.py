@@ -81,6 +81,7 @@ class RouteEndpoint:
     target: str
     target_shown: str
     secret: str | None
+    user_id: str | None
 
     def __repr__(self) -> str:
         return f"RouteEndpoint({self.channel} {self.target_shown})"

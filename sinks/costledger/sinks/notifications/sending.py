@@ -12,7 +12,7 @@ from costledger.schemas.alerts import CLOUDEVENTS_SOURCE, Severity
 from costledger.schemas.settings import Settings
 from costledger.sinks.notifications.alert import utc_text
 from costledger.sinks.notifications.messages import Message, plain_message
-from costledger.sinks.notifications.outcome import Outcome, within
+from costledger.sinks.notifications.outcome import Lifeline, Outcome, within
 from costledger.sinks.notifications.people import send_chat, send_email
 from costledger.sinks.notifications.targets import Channel
 from costledger.sinks.notifications.webhook import post
@@ -42,6 +42,10 @@ class Endpoint(Protocol):
     def secret(self) -> str | None:
         """The key of a webhook."""
 
+    @property
+    def user_id(self) -> str | None:
+        """Whose it is; None: an operator's."""
+
 
 def attempt_seconds_max(settings: Settings) -> float:
     """No attempt takes longer than this."""
@@ -54,15 +58,15 @@ def send(settings: Settings, endpoint: Endpoint, message: Message, now: datetime
     for name, level in _TALKATIVE.items():
         logging.getLogger(name).setLevel(level)
 
-    def attempt() -> Outcome:
+    def attempt(lifeline: Lifeline) -> Outcome:
         if channel is Channel.WEBHOOK:
-            return post(settings, endpoint.target, endpoint.secret or "", message, now)
+            return post(settings, endpoint.target, endpoint.secret or "", message, now, lifeline)
         if channel is Channel.EMAIL:
             return send_email(settings, endpoint.target, message, now)
-        return send_chat(settings, endpoint.target, message)
+        return send_chat(settings, channel, endpoint.target, message)
 
     try:
-        return within(attempt_seconds_max(settings), f"send {channel}", attempt)
+        return within(attempt_seconds_max(settings), f"send {channel}", attempt, user_id=endpoint.user_id)
     except Exception as error:  # noqa: BLE001 - one target that cannot be coped with must not hold up the others
         # Its text and its variables may hold secrets; where it was raised does not.
         where = traceback.extract_tb(error.__traceback__)[-1]

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlencode, urlsplit
 
 import httpx
 
@@ -19,9 +19,18 @@ _ADDRESS: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9]
 #: Hosts that can only be this machine or this network.
 _LOCAL_NAMES: Final = ("localhost", ".localhost", ".local", ".internal", ".lan", ".home.arpa")
 _SLACK_HOSTS: Final = ("hooks.slack.com", "hooks.slack-gov.com")
+_SLACK_PATH: Final = re.compile(r"/services/T[A-Z0-9]+/[A-Z][A-Z0-9]+/[A-Za-z0-9]+")
+#: Domains that nobody but Microsoft gives names in. Workflows of its other clouds are for operators: `workflows://`.
 _TEAMS_HOST: Final = re.compile(
-    r"[a-z0-9.-]+\.(?:logic\.azure\.[a-z]{2,12}|(?:power|apps)platform(?:\.[a-z0-9-]{2,24}){1,3})"
+    r"[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:logic\.azure\.com|environment\.api\.powerplatform\.com)"
 )
+_TEAMS_PATH: Final = re.compile(
+    r"(?:/powerautomate/automations/direct(?:/cu/[0-9]+)?)?/workflows/[A-Za-z0-9_-]+/triggers/manual/paths/invoke"
+)
+#: What of a query goes on. apprise takes orders there: which file to send, whether to check TLS.
+_TEAMS_QUERY: Final = ("api-version", "sp", "sv", "sig")
+_TEAMS_VALUE: Final = re.compile(r"[A-Za-z0-9_./~-]{1,512}")
+_HTTPS_PORT: Final = 443
 #: Schemes of apprise, which only operators may give: they name servers of any kind.
 _APPRISE_SCHEMES: Final = {
     "email": ("mailto", "mailtos"),
@@ -75,11 +84,37 @@ def parse_target(channel: Channel, text: str, *, operator: bool, allow_private: 
     if channel is Channel.WEBHOOK:
         _check_webhook(text, parts, host, allow_private=allow_private)
         return _target(text, f"{parts.scheme}://{parts.netloc.lower()}/…")
-    right_host = host in _SLACK_HOSTS if channel is Channel.SLACK else bool(_TEAMS_HOST.fullmatch(host))
-    if parts.scheme != "https" or not right_host or parts.username is not None:
-        service = "Slack" if channel is Channel.SLACK else "Teams (a workflow of Power Automate)"
-        raise _refused(text, f"the https URL of an incoming webhook of {service}")
-    return _target(text, f"https://{host}/…")
+    service = _slack_url(parts, host) if channel is Channel.SLACK else _teams_url(parts, host)
+    if service is None:
+        name = "Slack" if channel is Channel.SLACK else "Teams (a workflow of Power Automate)"
+        raise _refused(text, f"the https URL of an incoming webhook of {name}")
+    return _target(service, f"https://{host}/…")
+
+
+def _slack_url(parts: SplitResult, host: str) -> str | None:
+    """The URL of a webhook of Slack, made anew of what may be in it; None for another URL."""
+    if not _is_plain_https(parts) or host not in _SLACK_HOSTS or not _SLACK_PATH.fullmatch(parts.path.rstrip("/")):
+        return None
+    return f"https://{host}{parts.path.rstrip('/')}"
+
+
+def _teams_url(parts: SplitResult, host: str) -> str | None:
+    """The URL of a workflow, made anew of what may be in it; None for another URL."""
+    path = parts.path.rstrip("/")
+    if not _is_plain_https(parts) or not _TEAMS_HOST.fullmatch(host) or not _TEAMS_PATH.fullmatch(path):
+        return None
+    given = parse_qs(parts.query, keep_blank_values=True)
+    query: dict[str, str] = {}
+    for name in _TEAMS_QUERY:
+        values = given.get(name, [])
+        if len(values) > 1 or not all(map(_TEAMS_VALUE.fullmatch, values)):
+            return None
+        query.update((name, value) for value in values)
+    return f"https://{host}{path}?{urlencode(query)}" if "sig" in query else None
+
+
+def _is_plain_https(parts: SplitResult) -> bool:
+    return parts.scheme == "https" and "@" not in parts.netloc and parts.port in (None, _HTTPS_PORT)
 
 
 def _check_webhook(text: str, parts: SplitResult, host: str, *, allow_private: bool) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import secrets
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import httpx
 from standardwebhooks import Webhook
@@ -17,7 +17,7 @@ from standardwebhooks import Webhook
 from costledger.schemas.settings import Settings
 from costledger.sinks.notifications.addresses import ForbiddenAddress, resolve
 from costledger.sinks.notifications.messages import Message
-from costledger.sinks.notifications.outcome import Outcome
+from costledger.sinks.notifications.outcome import Lifeline, Outcome
 
 #: Of an answer no more than this is read: nobody needs it, and a server may send for ever.
 ANSWER_BYTES_MAX: Final = 16_384
@@ -32,11 +32,14 @@ def new_secret() -> str:
     return _KEY_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
-def post(settings: Settings, url: str, secret: str, message: Message, now: datetime) -> Outcome:
+def post(
+    settings: Settings, url: str, secret: str, message: Message, now: datetime, lifeline: Lifeline | None = None
+) -> Outcome:
     """Send a message to a webhook. 2xx is taken; everything else, also a redirect, is a failure with its reason.
 
     Connects to the very address that was checked. `now` is the time of this attempt, which is signed: receivers refuse
-    old ones. Blocking; each read and write is bounded, the whole is not (see `outcome.within`).
+    old ones. Blocking; each read and write is bounded, the whole is when
+    `lifeline` is cut (see `outcome.within`).
     """
     parsed = httpx.URL(url)
     host = parsed.raw_host.decode("ascii")
@@ -50,7 +53,11 @@ def post(settings: Settings, url: str, secret: str, message: Message, now: datet
         with (
             httpx.Client(verify=_tls(), timeout=timeout, follow_redirects=False, trust_env=False) as client,
             client.stream(
-                "POST", pinned, content=body.encode(), headers=headers, extensions={"sni_hostname": host}
+                "POST",
+                pinned,
+                content=body.encode(),
+                headers=headers,
+                extensions={"sni_hostname": host, "trace": _holder(lifeline or Lifeline())},
             ) as answer,
         ):
             text = _beginning(answer)
@@ -64,6 +71,16 @@ def post(settings: Settings, url: str, secret: str, message: Message, now: datet
     except (httpx.HTTPError, OSError, ssl.SSLError) as error:
         # The URL is no part of these texts; the address is, and the user has told it.
         return Outcome.failed(f"{_words(type(error))}: {error}")
+
+
+def _holder(lifeline: Lifeline) -> Callable[[str, Mapping[str, Any]], None]:
+    """Gives the connection to the lifeline as soon as it is there, before TLS and whatever else may hang."""
+
+    def trace(event: str, info: Mapping[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            lifeline.hold(info["return_value"].get_extra_info("socket"))
+
+    return trace
 
 
 def signed_headers(secret: str, message: Message, body: str, now: datetime) -> dict[str, str]:

@@ -25,6 +25,7 @@ class Recipient:
     target: str
     shown: str
     secret: None = None
+    user_id: None = None
 
     def __repr__(self) -> str:
         return f"Recipient({self.shown})"
