@@ -20,6 +20,7 @@ from costledger.sinks.database import connect
 from costledger.sinks.jobs.observation import SchedulerMetrics
 from costledger.sinks.jobs.queue import defer_in
 from costledger.sinks.jobs.ticking import Ticker
+from costledger.sinks.reports.handover import DELIVER_TASK
 from costledger.sinks.reports.store import open_redis
 
 HOUR = utc(2026, 11, 24, 9)
@@ -215,6 +216,16 @@ def test_a_part_that_fails_holds_no_other_up(
     ticker._redis = there
     clockwork.tick()
     assert there.keys() == ["costledger:report:daily:2026-11-24"]
+
+
+def test_a_report_whose_job_failed_is_sent_all_the_same(clockwork: Clockwork, ledger: Ledger) -> None:
+    """The next tick gives the delivery another job, once."""
+    clockwork.tick(utc(2026, 11, 25, 9))
+    ledger.connection.execute("UPDATE jobs.procrastinate_jobs SET status = 'failed'")
+    clockwork.tick()
+    clockwork.tick()
+    jobs = ledger.all("SELECT status::text, task_name FROM jobs.procrastinate_jobs ORDER BY id")
+    assert jobs == [("failed", DELIVER_TASK), ("todo", DELIVER_TASK)]
 
 
 def test_the_house_is_kept(clockwork: Clockwork, ledger: Ledger) -> None:

@@ -21,7 +21,7 @@ from costledger.sinks.database import Connection
 from costledger.sinks.jobs.observation import SchedulerMetrics
 from costledger.sinks.queries import query
 from costledger.sinks.reports import sweep
-from costledger.sinks.reports.handover import hand_over
+from costledger.sinks.reports.handover import hand_over, wake_lost
 from costledger.sinks.reports.making import make_due_report
 from costledger.sinks.reports.periods import Schedule
 from costledger.sinks.reports.store import cache_owed
@@ -61,6 +61,7 @@ class Ticker:
                 "housekeeping": self._keep_house,
                 "sweep": self._sweep,
                 "reports": self._report,
+                "deliveries": self._wake,
                 "cache": self._cache,
             }
             for name, part in parts.items():
@@ -116,6 +117,11 @@ class Ticker:
                     usd_text(spike.limit),
                     rfc3339(spike.period_start_us),
                 )
+
+    def _wake(self, connection: Connection) -> None:
+        lost = wake_lost(connection)
+        if lost:
+            logger.warning("%d reports were still to be sent and had no job; they have one again", lost)
 
     def _cache(self, connection: Connection) -> None:
         cache_owed(connection, self._redis, self._settings)
