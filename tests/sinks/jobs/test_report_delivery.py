@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from datetime import date
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from tests.sinks.conftest import PARTITIONS, Ledger, make_event
 from tests.sinks.jobs.mail_server import Mailbox
 from tests.sinks.reports.report_model import begin, fill, microseconds, utc
@@ -16,8 +18,9 @@ from costledger.schemas.settings import Settings
 from costledger.schemas.topics import TopicNames
 from costledger.sinks.database import connect
 from costledger.sinks.notifications.outcome import Outcome
+from costledger.sinks.patience import PatientConnection
 from costledger.sinks.reports import ReportKind, StoredReport, make_due_report, report_period
-from costledger.sinks.reports.handover import deliver, hand_over
+from costledger.sinks.reports.handover import deliver, hand_over, wake_lost
 from costledger.sinks.reports.recipients import recipients
 from costledger.sinks.reports.sending import send_report
 
@@ -31,6 +34,7 @@ class Office:
         self.ledger = ledger
         self.settings = settings
         self.connection = connect(ledger.url, "tests", 10)
+        self.patient = PatientConnection(lambda: connect(ledger.url, "tests deliver", 10))
         stored = make_due_report(
             self.connection, settings, report_period(ReportKind.DAILY, date(2026, 11, 22), "UTC"), NOW
         )
@@ -49,7 +53,7 @@ class Office:
         waiting = self.jobs()
         self.ledger.connection.execute("DELETE FROM jobs.procrastinate_jobs")
         settings = self.settings.model_copy(update=changed)
-        return [deliver(self.connection, settings, send_report, arguments) for arguments, _ in waiting]
+        return [deliver(self.patient, settings, send_report, arguments) for arguments, _ in waiting]
 
     def rows(self) -> list[tuple[Any, ...]]:
         return self.ledger.all("SELECT state, attempts, last_error FROM ledger.report_deliveries ORDER BY target")
@@ -62,6 +66,7 @@ def office(ledger: Ledger, names: TopicNames, report_settings: Settings) -> Any:
     begin(ledger, utc(2026, 11, 1), names.events, PARTITIONS)
     found = Office(ledger, report_settings)
     yield found
+    found.patient.close()
     found.connection.close()
 
 
@@ -120,10 +125,10 @@ def test_one_delivery_is_sent_by_one(office: Office, mailbox: Mailbox) -> None:
     took: list[str] = []
 
     def slowly(*_: Any) -> Outcome:
-        took.append(deliver(office.connection, office.settings, send_report, arguments))
+        took.append(deliver(office.patient, office.settings, send_report, arguments))
         return Outcome()
 
-    with connect(office.ledger.url, "tests", 10) as other:
+    with closing(PatientConnection(lambda: connect(office.ledger.url, "tests", 10))) as other:
         assert deliver(other, office.settings, slowly, arguments) == "delivered"
     assert took == ["claimed"]
     again = [due for _, due in office.jobs()]
@@ -131,6 +136,59 @@ def test_one_delivery_is_sent_by_one(office: Office, mailbox: Mailbox) -> None:
     assert again[1] > 20
     assert office.work() == ["done", "done"]
     assert mailbox.mails == []
+
+
+def test_a_connection_that_is_killed_loses_and_repeats_nothing(office: Office, mailbox: Mailbox) -> None:
+    """PostgreSQL ends the session before the mail is sent, or right after it: one mail, marked as delivered."""
+    hand_over(office.connection, office.settings, office.stored)
+    ((arguments, _),) = office.jobs()
+
+    def kill() -> None:
+        killed = office.ledger.all(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND application_name = 'tests deliver'"
+        )
+        assert killed == [(True,)]
+
+    def send(*about: Any) -> Outcome:
+        outcome = send_report(*about)
+        kill()
+        return outcome
+
+    office.patient.do(lambda one: one.execute("SELECT 1"))
+    kill()
+    assert deliver(office.patient, office.settings, send, arguments) == "delivered"
+    assert office.rows() == [("delivered", 1, None)]
+    assert len(mailbox.mails) == 1
+
+
+def test_a_job_that_was_lost_is_replaced(office: Office, mailbox: Mailbox) -> None:
+    """A delivery whose job failed gets another one, once its claim is over; what has a job or is done gets none."""
+    hand_over(office.connection, office.settings, office.stored)
+    assert wake_lost(office.connection) == 0
+    for status in ("doing", "aborted"):
+        office.ledger.connection.execute("UPDATE jobs.procrastinate_jobs SET status = %s", (status,))
+        assert wake_lost(office.connection) == 0
+    office.ledger.connection.execute("UPDATE jobs.procrastinate_jobs SET status = 'failed'")
+    claim = "UPDATE ledger.report_deliveries SET claimed_until = now() + make_interval(mins => %s)"
+    office.ledger.connection.execute(claim, (1,))
+    assert wake_lost(office.connection) == 0
+    office.ledger.connection.execute(claim, (-1,))
+    assert wake_lost(office.connection) == 1
+    assert wake_lost(office.connection) == 0
+    office.ledger.connection.execute("DELETE FROM jobs.procrastinate_jobs WHERE status = 'failed'")
+    assert office.work() == ["delivered"]
+    assert len(mailbox.mails) == 1
+    assert wake_lost(office.connection) == 0
+
+
+def test_settings_that_are_wrong_lose_no_report(office: Office, mailbox: Mailbox) -> None:
+    """Recipients that are none: tried again with the waits of any failure, and sent once they are right."""
+    hand_over(office.connection, office.settings, office.stored)
+    assert office.work(report_recipients=SecretStr("costs")) == ["pending"]
+    assert "COSTLEDGER_REPORT_RECIPIENTS" in office.rows()[0][2]
+    assert office.work() == ["delivered"]
+    assert len(mailbox.mails) == 1
 
 
 def test_a_recipient_who_left_gets_nothing(office: Office, mailbox: Mailbox) -> None:

@@ -10,16 +10,19 @@ from typing import Any
 import pytest
 import redis
 from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
 from tests.sinks.conftest import PARTITIONS, Ledger, make_event
 from tests.sinks.reports.report_model import begin, fill, utc
 
 from costledger.schemas.settings import Settings
 from costledger.schemas.times import to_microseconds
 from costledger.schemas.topics import TopicNames
-from costledger.sinks.database import connect
+from costledger.sinks.database import Connection, connect
 from costledger.sinks.jobs.observation import SchedulerMetrics
 from costledger.sinks.jobs.queue import defer_in
 from costledger.sinks.jobs.ticking import Ticker
+from costledger.sinks.reports import watermark
+from costledger.sinks.reports.handover import DELIVER_TASK
 from costledger.sinks.reports.store import open_redis
 
 HOUR = utc(2026, 11, 24, 9)
@@ -215,6 +218,85 @@ def test_a_part_that_fails_holds_no_other_up(
     ticker._redis = there
     clockwork.tick()
     assert there.keys() == ["costledger:report:daily:2026-11-24"]
+
+
+def test_without_kafka_a_tick_asks_it_once(
+    clockwork: Clockwork, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many hours and days are due: those that may still wait do so, the others are done and marked."""
+    asked: list[int] = []
+    needed = watermark._needed
+
+    def counted(settings: Settings, topic: str, until_us: int) -> Any:
+        asked.append(until_us)
+        return needed(settings, topic, until_us)
+
+    monkeypatch.setattr(watermark, "_needed", counted)
+    ticker = clockwork.ticker
+    ticker._settings = ticker._settings.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
+    clockwork.tick(utc(2026, 11, 25, 9, 6))
+    assert len(asked) == 1
+    sweeps = clockwork.sweeps()
+    assert [start.hour for start, *_ in sweeps] == [*range(9, 24), *range(8)]  # not yet that of 8, it may wait
+    assert not any(complete for _, complete, _ in sweeps)
+    assert ledger.one("SELECT count(*) FROM ledger.reports WHERE kind = 'daily'") == 0
+
+
+@pytest.mark.parametrize("damage", ["settings", "content"])
+def test_a_part_that_fails_in_any_way_is_counted(
+    clockwork: Clockwork, ledger: Ledger, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    """Recipients that are none, a stored report that is none: said, the traceback once; the other parts are done."""
+    ticker = clockwork.ticker
+    work = "reports"
+    if damage == "settings":
+        ticker._settings = ticker._settings.model_copy(update={"report_recipients": SecretStr("costs")})
+    else:
+        work = "cache"
+        ledger.connection.execute(
+            "INSERT INTO ledger.reports (kind, period_start, period_end, report_date, time_zone, complete, content, "
+            "content_sha256, updated_at) VALUES ('daily', '2026-11-01', '2026-11-02', '2026-11-01', 'UTC', true, '{}', "
+            "sha256(''), '2026-11-02')"
+        )
+    with caplog.at_level(logging.ERROR):
+        clockwork.tick(utc(2026, 11, 25, 9))
+        clockwork.tick()
+    assert clockwork.metric("costledger_scheduler_failures_total", work=work) == 2
+    said = [record for record in caplog.records if record.getMessage().startswith(f"{work} failed")]
+    assert [bool(record.exc_info) for record in said] == [True, False]
+    if damage == "settings":
+        assert ticker._redis.keys() == ["costledger:report:daily:2026-11-24"]
+    else:
+        assert ledger.one("SELECT handed_over_at IS NOT NULL FROM ledger.reports WHERE period_start = '2026-11-24'")
+
+
+def test_a_connection_that_breaks_ends_one_part(clockwork: Clockwork, ledger: Ledger) -> None:
+    """PostgreSQL ends the session: that part is tried again later, the others go on with a new connection."""
+    ticker = clockwork.ticker
+    made: list[Connection] = []
+
+    def connect_badly() -> Connection:
+        made.append(connect(ledger.url, "tests", 10))
+        if len(made) == 1:
+            assert ledger.one(f"SELECT pg_terminate_backend({made[0].info.backend_pid}, 5000)")
+        return made[-1]
+
+    ticker._connect = connect_badly
+    clockwork.tick(utc(2026, 11, 25, 9))
+    assert clockwork.metric("costledger_scheduler_failures_total", work="housekeeping") == 1
+    assert ledger.one("SELECT handed_over_at IS NOT NULL FROM ledger.reports WHERE kind = 'daily'")
+    assert len(made) == 2
+    assert all(connection.closed for connection in made)
+
+
+def test_a_report_whose_job_failed_is_sent_all_the_same(clockwork: Clockwork, ledger: Ledger) -> None:
+    """The next tick gives the delivery another job, once."""
+    clockwork.tick(utc(2026, 11, 25, 9))
+    ledger.connection.execute("UPDATE jobs.procrastinate_jobs SET status = 'failed'")
+    clockwork.tick()
+    clockwork.tick()
+    jobs = ledger.all("SELECT status::text, task_name FROM jobs.procrastinate_jobs ORDER BY id")
+    assert jobs == [("failed", DELIVER_TASK), ("todo", DELIVER_TASK)]
 
 
 def test_the_house_is_kept(clockwork: Clockwork, ledger: Ledger) -> None:

@@ -21,6 +21,7 @@ from costledger.sinks.jobs.queue import make_app
 from costledger.sinks.jobs.ticking import Ticker
 from costledger.sinks.jobs.worker import JobWorker
 from costledger.sinks.notifications.tasks import DeliveryTasks
+from costledger.sinks.patience import PatientConnection
 from costledger.sinks.relay import Relay
 from costledger.sinks.reports.handover import DELIVER_TASK, deliver
 from costledger.sinks.reports.recipients import recipients
@@ -94,16 +95,19 @@ class Scheduler:
         return 0
 
     def _register(self, app: procrastinate.App, settings: Settings) -> None:
-        # One at a time, whichever worker has it; that of a worker that died is run again.
+        # One at a time, whichever worker has it; that of a worker that died is run again. One more may wait meanwhile.
         @app.periodic(cron=self._tick_cron)
-        @app.task(name=TICK_TASK, queue="jobs", lock=TICK_TASK)
+        @app.task(name=TICK_TASK, queue="jobs", lock=TICK_TASK, queueing_lock=TICK_TASK)
         def tick(timestamp: int) -> None:  # noqa: ARG001 - which minute it is says the clock
             self._ticker.tick()
 
         @app.task(name=DELIVER_TASK)
         def deliver_report(**arguments: Any) -> None:
-            with self._connect() as connection:
-                deliver(connection, settings, send_report, arguments)
+            patient = PatientConnection(self._connect)
+            try:
+                deliver(patient, settings, send_report, arguments)
+            finally:
+                patient.close()
 
     def _refresh(self, connection: Connection) -> int:
         if time.monotonic() - self._refreshed_at >= _GAUGES_SECONDS:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
-import psycopg
 import redis
 
 from costledger.schemas.money import usd_text
@@ -21,11 +20,11 @@ from costledger.sinks.database import Connection
 from costledger.sinks.jobs.observation import SchedulerMetrics
 from costledger.sinks.queries import query
 from costledger.sinks.reports import sweep
-from costledger.sinks.reports.handover import hand_over
+from costledger.sinks.reports.handover import hand_over, wake_lost
 from costledger.sinks.reports.making import make_due_report
 from costledger.sinks.reports.periods import Schedule
 from costledger.sinks.reports.store import cache_owed
-from costledger.sinks.reports.watermark import read_watermark
+from costledger.sinks.reports.watermark import Watermarks
 
 logger = logging.getLogger(__name__)
 
@@ -50,27 +49,43 @@ class Ticker:
         self._metrics = metrics
         self._clock = clock
         self._schedule = Schedule.of(settings)
+        #: How each part failed the last time, of those that did.
+        self._failures: dict[str, str] = {}
 
     def tick(self) -> None:
         """Do what is due. A part that fails is logged and counted, holds no other part up, and is tried the next time.
 
         Raises `psycopg.Error` where there is no connection.
         """
-        with self._connect() as connection:
-            parts: dict[str, Callable[[Connection], None]] = {
-                "housekeeping": self._keep_house,
-                "sweep": self._sweep,
-                "reports": self._report,
-                "cache": self._cache,
-            }
+        watermarks = Watermarks(self._settings)
+        parts: dict[str, Callable[[Connection], None]] = {
+            "housekeeping": self._keep_house,
+            "sweep": lambda one: self._sweep(one, watermarks),
+            "reports": lambda one: self._report(one, watermarks),
+            "deliveries": self._wake,
+            "cache": self._cache,
+        }
+        connection = self._connect()
+        try:
             for name, part in parts.items():
-                try:
-                    part(connection)
-                except (psycopg.Error, redis.RedisError):
-                    self._metrics.failed(name)
-                    logger.exception("%s failed, again in a minute", name)
                 if connection.closed:
-                    return
+                    connection = self._connect()
+                self._try(name, part, connection)
+        finally:
+            connection.close()
+
+    def _try(self, name: str, part: Callable[[Connection], None], connection: Connection) -> None:
+        try:
+            part(connection)
+        except Exception as error:
+            self._metrics.failed(name)
+            text = f"{type(error).__name__}: {str(error).strip()}"
+            # Each minute the same traceback would say nothing more.
+            new = self._failures.get(name) != text
+            self._failures[name] = text
+            logger.error("%s failed, again in a minute: %s", name, text, exc_info=new)  # noqa: TRY400
+        else:
+            self._failures.pop(name, None)
 
     def _done(self, connection: Connection) -> tuple[int | None, set[tuple[str, int]]]:
         """Since when anything is due (None: nothing is yet), and the kinds and starts of what is done."""
@@ -81,27 +96,27 @@ class Ticker:
             (kind, to_microseconds(start)) for kind, start in rows
         }
 
-    def _report(self, connection: Connection) -> None:
+    def _report(self, connection: Connection, watermarks: Watermarks) -> None:
         began_us, done = self._done(connection)
         if began_us is None:
             return
         now_us = self._clock()
         for period in self._schedule.due(now_us, began_us, done):
-            stored = make_due_report(connection, self._settings, period, now_us)
+            stored = make_due_report(connection, self._settings, period, now_us, watermarks)
             if stored is None:
                 continue
             queued = hand_over(connection, self._settings, stored)
             self._metrics.made(period.kind.value)
             logger.info("the %s report of %s is made, for %d recipients", period.kind.value, period.label, queued)
 
-    def _sweep(self, connection: Connection) -> None:
+    def _sweep(self, connection: Connection, watermarks: Watermarks) -> None:
         began_us, done = self._done(connection)
         if began_us is None:
             return
         now_us = self._clock()
         swept = {start_us for kind, start_us in done if kind == sweep.KIND}
         for hour in sweep.due_hours(now_us, began_us, swept):
-            watermark = read_watermark(connection, self._settings, hour.end_us)
+            watermark = watermarks.read(connection, hour.end_us)
             if not watermark.complete and now_us < hour.end_us + sweep.WAIT_US:
                 continue
             found = sweep.read_sweep(connection, self._settings, hour, watermark)
@@ -116,6 +131,11 @@ class Ticker:
                     usd_text(spike.limit),
                     rfc3339(spike.period_start_us),
                 )
+
+    def _wake(self, connection: Connection) -> None:
+        lost = wake_lost(connection)
+        if lost:
+            logger.warning("%d reports were still to be sent and had no job; they have one again", lost)
 
     def _cache(self, connection: Connection) -> None:
         cache_owed(connection, self._redis, self._settings)

@@ -1,7 +1,8 @@
 """Reports to people: each report once to each recipient, at least once where a mail server's answer is lost.
 
 A row of `ledger.report_deliveries` is what has to be done; its job is only the wake-up call. Rows and jobs come from the
-transaction that marks the report as handed over. Retries are those of alerts.
+transaction that marks the report as handed over; a job that was lost is replaced by the scheduler (`wake_lost`).
+Retries are those of alerts.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from costledger.schemas.errors import SettingsError
 from costledger.schemas.settings import Settings
 from costledger.schemas.times import to_microseconds
 from costledger.sinks.database import Connection
@@ -20,6 +22,7 @@ from costledger.sinks.jobs.queue import defer_in
 from costledger.sinks.notifications.outcome import Outcome
 from costledger.sinks.notifications.schedule import RetryPlan
 from costledger.sinks.notifications.sending import attempt_seconds_max
+from costledger.sinks.patience import PatientConnection
 from costledger.sinks.queries import query
 from costledger.sinks.reports.periods import ReportKind, ReportPeriod
 from costledger.sinks.reports.recipients import Recipient, recipients
@@ -31,6 +34,8 @@ logger = logging.getLogger(__name__)
 DELIVER_TASK: Final = "reports:deliver"
 #: A claim outlasts the longest attempt by so much.
 _LEASE_MARGIN_SECONDS: Final = 5.0
+#: Deliveries whose jobs were lost that are woken at once; the next look finds the others.
+_WAKE_MAX: Final = 1000
 
 #: One attempt to send a report.
 Send = Callable[[Settings, Recipient, StoredReport], Outcome]
@@ -61,34 +66,55 @@ def hand_over(connection: Connection, settings: Settings, stored: StoredReport) 
     return len(added)
 
 
-def deliver(connection: Connection, settings: Settings, send: Send, arguments: dict[str, Any]) -> str:
+def wake_lost(connection: Connection) -> int:
+    """Queue a job for each delivery that is still to be done and has none: after a job that failed. Returns how many."""
+    with connection.transaction():
+        rows = connection.execute(
+            query("lost_report_deliveries"), {"task": DELIVER_TASK, "limit": _WAKE_MAX}
+        ).fetchall()
+        jobs = [_job({"kind": kind, "period_start": start}, fingerprint) for kind, start, fingerprint in rows]
+        defer_in(connection, DELIVER_TASK, *jobs)
+    return len(jobs)
+
+
+def deliver(patient: PatientConnection, settings: Settings, send: Send, arguments: dict[str, Any]) -> str:
     """Send one report to one recipient, if that is still to be done; returns what became of it.
 
     `delivered`; `pending`: the next attempt is queued, with waits that double from 5 s to 1 h (settings); `dead`: given
     up after 72 hours (settings), which metrics show; `done` before; `claimed` by another job, and looked at again later.
+    When PostgreSQL goes away, waits for it; what was sent is then marked so, and not sent again.
     """
     key = {
         "kind": str(arguments["kind"]),
         "period_start": datetime.fromisoformat(arguments["period_start"]),
         "target_sha256": bytes.fromhex(arguments["target"]),
     }
-    claim = _claim(connection, key, attempt_seconds_max(settings) + _LEASE_MARGIN_SECONDS)
+    lease_seconds = attempt_seconds_max(settings) + _LEASE_MARGIN_SECONDS
+    claim = patient.do(lambda one: _claim(one, key, lease_seconds))
     if isinstance(claim, str):
         return claim
     # No transaction is open: a mail server may take its time.
-    outcome = _attempt(connection, settings, send, key, claim.period)
+    outcome = _attempt(patient, settings, send, key, claim.period)
+    plan, chance = RetryPlan.of(settings), random.random()  # noqa: S311 - spreads retries; nothing secret
+    return patient.do(lambda one: _record(one, key, claim, outcome, plan, chance))
+
+
+def _record(
+    connection: Connection, key: dict[str, Any], claim: _Claim, outcome: Outcome, plan: RetryPlan, chance: float
+) -> str:
+    """Keep what became of an attempt. Can be repeated: what was recorded before is left alone."""
     with connection.transaction():
         if outcome.delivered:
             connection.execute(query("report_delivered"), key)
             return "delivered"
-        plan = RetryPlan.of(settings)
         dead = outcome.gone or claim.age > plan.dead_after
         state = "dead" if dead else "pending"
-        connection.execute(query("report_delivery_failed"), {**key, "state": state, "last_error": outcome.reason})
+        failed = {**key, "state": state, "last_error": outcome.reason, "attempts": claim.attempts}
+        if connection.execute(query("report_delivery_failed"), failed).rowcount == 0:
+            return state
         if dead:
             logger.error("a %s report is given up after %d attempts: %s", key["kind"], claim.attempts, outcome.reason)
         else:
-            chance = random.random()  # noqa: S311 - spreads retries; nothing secret
             wait = plan.wait(claim.attempts, chance, outcome.retry_after_seconds)
             logger.warning("a %s report was not taken, again in %s: %s", key["kind"], wait, outcome.reason)
             _defer(connection, key, claim.now + wait)
@@ -112,12 +138,15 @@ def _claim(connection: Connection, key: dict[str, Any], lease_seconds: float) ->
 
 
 def _attempt(
-    connection: Connection, settings: Settings, send: Send, key: dict[str, Any], period: ReportPeriod
+    patient: PatientConnection, settings: Settings, send: Send, key: dict[str, Any], period: ReportPeriod
 ) -> Outcome:
-    recipient = next((one for one in recipients(settings) if one.fingerprint == key["target_sha256"]), None)
+    try:
+        recipient = next((one for one in recipients(settings) if one.fingerprint == key["target_sha256"]), None)
+    except SettingsError as error:
+        return Outcome.failed(str(error))
     if recipient is None:
         return Outcome.failed("the recipient is no longer in the settings", gone=True)
-    stored = find_report(connection, period)
+    stored = patient.do(lambda one: find_report(one, period))
     assert stored is not None  # noqa: S101 - the delivery refers to it
     return send(settings, recipient, stored)
 

@@ -24,7 +24,7 @@ from costledger.sinks.reports.store import (
     find_report,
     replace_report,
 )
-from costledger.sinks.reports.watermark import read_watermark
+from costledger.sinks.reports.watermark import Watermarks, read_watermark
 
 logger = logging.getLogger(__name__)
 
@@ -59,16 +59,20 @@ def get_report(
 
 
 def make_due_report(
-    connection: Connection, settings: Settings, period: ReportPeriod, now_us: int
+    connection: Connection,
+    settings: Settings,
+    period: ReportPeriod,
+    now_us: int,
+    watermarks: Watermarks | None = None,
 ) -> StoredReport | None:
     """What the job does: the stored report, or a new one; None while it is worth waiting for the ledger.
 
-    After the time of the settings an incomplete one is made, and says so.
+    After the time of the settings an incomplete one is made, and says so. `watermarks`: those of the work it is part of.
     """
     found = find_report(connection, period)
     if found is not None:
         return found
-    watermark = read_watermark(connection, settings, period.end_us)
+    watermark = (watermarks or Watermarks(settings)).read(connection, period.end_us)
     waited_us = now_us - Schedule.of(settings).due_us(period)
     if not watermark.complete and waited_us < settings.report_wait_minutes * 60_000_000:
         why = watermark.problem or f"{watermark.missing} messages are not in it"

@@ -26,18 +26,35 @@ _TIMEOUT_SECONDS: Final = 5.0
 _MICROSECONDS_PER_MILLISECOND: Final = MICROSECONDS_PER_SECOND // 1000
 
 
-def read_watermark(connection: Connection, settings: Settings, until_us: int) -> Watermark:
-    """How far the ledger is, and whether it has what Kafka received before `until_us` (by the broker's clock).
+class Watermarks:
+    """Watermarks for one piece of work: once Kafka could not be asked, it is asked no more.
 
-    Where Kafka cannot be asked, nobody knows: not complete, and `problem` says why. Takes some milliseconds, or 10
-    seconds without Kafka.
+    Without Kafka each question takes up to 10 seconds, and the next answer would be no other.
     """
-    topic = settings.topics.events
-    needed, problem = _needed(settings, topic, until_us)
-    # Asked after Kafka: the sink may only be further by now, which is right for who reads the figures next.
-    written: dict[int, int] = dict(connection.execute(query("written_offsets"), {"topic": topic}).fetchall())
-    missing = None if needed is None else missing_offsets(needed, written)
-    return Watermark(complete=missing == 0, missing=missing, positions=tuple(sorted(written.items())), problem=problem)
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._problem: str | None = None
+
+    def read(self, connection: Connection, until_us: int) -> Watermark:
+        """How far the ledger is, and whether it has what Kafka received before `until_us` (by the broker's clock).
+
+        Where Kafka cannot be asked, nobody knows: not complete, and `problem` says why.
+        """
+        topic = self._settings.topics.events
+        needed = None
+        if self._problem is None:
+            needed, self._problem = _needed(self._settings, topic, until_us)
+        # Asked after Kafka: the sink may only be further by now, which is right for who reads the figures next.
+        written: dict[int, int] = dict(connection.execute(query("written_offsets"), {"topic": topic}).fetchall())
+        missing = None if needed is None else missing_offsets(needed, written)
+        positions = tuple(sorted(written.items()))
+        return Watermark(complete=missing == 0, missing=missing, positions=positions, problem=self._problem)
+
+
+def read_watermark(connection: Connection, settings: Settings, until_us: int) -> Watermark:
+    """One watermark (`Watermarks.read`). Takes some milliseconds, or 10 seconds without Kafka."""
+    return Watermarks(settings).read(connection, until_us)
 
 
 def missing_offsets(needed: Mapping[int, tuple[int, int]], written: Mapping[int, int]) -> int:
