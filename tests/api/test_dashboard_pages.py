@@ -98,6 +98,31 @@ def test_the_cookie_is_for_this_site_and_tls_alone(client: TestClient) -> None:
         assert "Max-Age" not in cookie
 
 
+@pytest.mark.parametrize("others", ['prefs={"a":1}; ', "a b=c; ", "=; nameless; ", "ключ=1; "])
+def test_cookies_of_other_apps_do_no_harm(client: TestClient, others: str) -> None:
+    """Cookies ignore ports: those of another app on this host come along, and may have any form."""
+    cookies = f"{others}costledger_session={make_token('neighbour')}".encode()
+    answer = client.get("/dashboard", headers=[(b"cookie", cookies)], follow_redirects=False)
+    assert answer.status_code == 200
+    assert "neighbour" in answer.text
+
+
+def test_a_page_knows_the_cookie_alone(client: TestClient) -> None:
+    """Who asks and the proof in the forms come from the same token; an Authorization header neither helps nor harms."""
+    token = signed_in(client, "cookie-user")
+    for header in (f"Bearer {make_token('header-user', 'operator')}", "Basic YTpi"):
+        page = client.get("/dashboard", headers={"authorization": header}, follow_redirects=False)
+        assert page.status_code == 200
+        assert "cookie-user" in page.text
+        assert "header-user" not in page.text
+        assert csrf_token(token) in page.text
+    client.cookies.clear()
+    answer = client.get(
+        "/dashboard", headers={"authorization": f"Bearer {make_token('header-user')}"}, follow_redirects=False
+    )
+    assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard/login?reason=required")
+
+
 @pytest.mark.parametrize("origin", [None, "null", "https://elsewhere.example", "http://testserver.example"])
 def test_forms_of_other_sites_are_refused(client: TestClient, origin: str | None) -> None:
     """Whatever they know: the browser says where a form comes from. Signing in counts too."""
