@@ -99,7 +99,7 @@ def test_a_page_is_told_of_every_snooze(with_hub: Any, ledger: Any) -> None:
     long, short = store_alert(ledger, "sleeper"), store_alert(ledger, "sleeper")
     now = datetime.now(UTC)
 
-    async def scenario(hub: LiveHub, services: Services) -> None:  # noqa: ARG001 - as every scenario
+    async def scenario(hub: LiveHub, services: Services) -> None:
         page = hub.subscribe("sleeper")
         assert await told(page) == "live"
         for alert_id, hours in ((long, 48), (short, 24), (short, 2)):
