@@ -157,7 +157,7 @@ def test_alerts_of_others(api_client: TestClient, api_ledger: Ledger) -> None:
     api_ledger.execute("INSERT INTO ledger.users (user_id) VALUES ('other')")
     get = api_client.get
     assert ids(api_client) == [str(mine)]
-    for path in (f"{ALERTS}?user_id=other", f"{ALERTS}?all_users=true", f"{ALERTS}/{theirs}"):
+    for path in (f"{ALERTS}?user_id=other", f"{ALERTS}?all_users=true"):
         answer = get(path, headers=bearer("u"))
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), path
     for role in ("analyst", "operator"):
@@ -167,13 +167,34 @@ def test_alerts_of_others(api_client: TestClient, api_ledger: Ledger) -> None:
         assert get(f"{ALERTS}/{theirs}", headers=bearer("u", role)).status_code == 200
         unknown = get(f"{ALERTS}?user_id=nobody", headers=bearer("u", role))
         assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_user")
+        unknown = get(f"{ALERTS}/{uuid.uuid4()}", headers=bearer("u", role))
+        assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_alert")
     for verb, document in (("acknowledge", None), ("snooze", {"seconds": 60})):
         path = f"{ALERTS}/{theirs}/{verb}"
-        for roles in ((), ("analyst",)):
-            assert api_client.post(path, json=document, headers=bearer("u", *roles)).status_code == 403
+        assert api_client.post(path, json=document, headers=bearer("u", "analyst")).status_code == 403
         assert api_client.post(path, json=document, headers=bearer("u", "operator")).status_code == 200
         missing = api_client.post(f"{ALERTS}/{uuid.uuid4()}/{verb}", json=document, headers=bearer("u"))
         assert (missing.status_code, missing.json()["code"]) == (404, "unknown_alert")
+
+
+def test_an_id_does_not_tell_whether_another_user_has_the_alert(api_client: TestClient, api_ledger: Ledger) -> None:
+    """Without a role the answer is the same for an alert of another user and for none, and nothing is changed."""
+    theirs, none = store_alert(api_ledger, "other"), uuid.uuid4()
+    for method, path, document in (
+        ("GET", "", None),
+        ("POST", "/acknowledge", None),
+        ("POST", "/snooze", {"seconds": 60}),
+    ):
+        said = []
+        for alert_id in (theirs, none):
+            headers = {**bearer("u"), "X-Request-Id": "same"}
+            answer = api_client.request(method, f"{ALERTS}/{alert_id}{path}", json=document, headers=headers)
+            said.append((answer.status_code, answer.text.replace(str(alert_id), "ID")))
+        assert said[0] == said[1], path
+        assert said[0][0] == 404
+        assert '"unknown_alert"' in said[0][1]
+    (alert,) = page(api_client, "?user_id=other", "analyst")["alerts"]
+    assert (alert["acknowledged_at"], alert["snoozed_until"]) == (None, None)
 
 
 def test_the_first_acknowledgement_stays(api_client: TestClient, api_ledger: Ledger) -> None:

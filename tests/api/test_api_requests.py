@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -11,14 +12,24 @@ from typing import Any
 import httpx
 import pytest
 import structlog
+from pydantic import SecretStr
 from starlette.testclient import TestClient
 from tests.fixtures.fix_api import RunningApi, bearer
 from tests.fixtures.fix_redis import OwnRedis
 
 from costledger.api.middleware.limits import address_key
+from costledger.api.services import Services
 from costledger.schemas.settings import Settings
 
 BUDGET = "/api/billing/budget"
+
+
+def test_a_start_that_fails_leaves_no_thread_behind(api_settings: Settings) -> None:
+    """Settings that name no Redis are refused before anything runs."""
+    before = set(threading.enumerate())
+    with pytest.raises(ValueError, match="Redis URL"):
+        Services.open(api_settings.model_copy(update={"redis_url": SecretStr("nonsense://x")}))
+    assert set(threading.enumerate()) == before
 
 
 def test_request_ids(api_client: TestClient) -> None:

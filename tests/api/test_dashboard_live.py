@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -12,6 +12,7 @@ import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from tests.api.alerting import store_alert
 from tests.fixtures.fix_api import API_KEY, NO_KAFKA
 from tests.fixtures.fix_postgres import PostgresServer
 from tests.fixtures.fix_redis import RedisServer
@@ -24,6 +25,7 @@ from costledger.schemas.periods import PeriodKind, period_at
 from costledger.schemas.redis_keys import totals_key
 from costledger.schemas.settings import Settings
 from costledger.schemas.times import to_microseconds
+from costledger.sinks.alert_book import snooze_alert
 from costledger.sinks.budgets import save_budget
 from costledger.sinks.migrations import migrate
 
@@ -90,6 +92,21 @@ def add_to_roll_up(ledger: Any, user: str) -> None:
         "VALUES (%s, current_date, 's', 'o', 1, 0, 1, 1)",
         (user,),
     )
+
+
+def test_a_page_is_told_of_every_snooze(with_hub: Any, ledger: Any) -> None:
+    """Also of one that is made shorter, while another alert sleeps for longer."""
+    long, short = store_alert(ledger, "sleeper"), store_alert(ledger, "sleeper")
+    now = datetime.now(UTC)
+
+    async def scenario(hub: LiveHub, services: Services) -> None:
+        page = hub.subscribe("sleeper")
+        assert await told(page) == "live"
+        for alert_id, hours in ((long, 48), (short, 24), (short, 2)):
+            snooze_alert(ledger, alert_id, now + timedelta(hours=hours))
+            assert await told(page) == "alerts"
+
+    with_hub(scenario)
 
 
 def test_a_page_is_told_of_its_own_user_alone(with_hub: Any, ledger: Any) -> None:

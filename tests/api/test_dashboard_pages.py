@@ -9,7 +9,9 @@ from typing import Any
 
 import psycopg
 import pytest
+import structlog
 from starlette.testclient import TestClient
+from tests.api.alerting import store_alert
 from tests.fixtures.fix_api import API_KEY, NO_KAFKA, make_token
 from tests.fixtures.fix_postgres import PostgresServer
 from tests.fixtures.fix_redis import RedisServer
@@ -96,6 +98,31 @@ def test_the_cookie_is_for_this_site_and_tls_alone(client: TestClient) -> None:
         assert re.search("Path=/dashboard", cookie)
         assert ("Secure" in cookie) is secure
         assert "Max-Age" not in cookie
+
+
+@pytest.mark.parametrize("others", ['prefs={"a":1}; ', "a b=c; ", "=; nameless; ", "ключ=1; "])
+def test_cookies_of_other_apps_do_no_harm(client: TestClient, others: str) -> None:
+    """Cookies ignore ports: those of another app on this host come along, and may have any form."""
+    cookies = f"{others}costledger_session={make_token('neighbour')}".encode()
+    answer = client.get("/dashboard", headers=[(b"cookie", cookies)], follow_redirects=False)
+    assert answer.status_code == 200
+    assert "neighbour" in answer.text
+
+
+def test_a_page_knows_the_cookie_alone(client: TestClient) -> None:
+    """Who asks and the proof in the forms come from the same token; an Authorization header neither helps nor harms."""
+    token = signed_in(client, "cookie-user")
+    for header in (f"Bearer {make_token('header-user', 'operator')}", "Basic YTpi"):
+        page = client.get("/dashboard", headers={"authorization": header}, follow_redirects=False)
+        assert page.status_code == 200
+        assert "cookie-user" in page.text
+        assert "header-user" not in page.text
+        assert csrf_token(token) in page.text
+    client.cookies.clear()
+    answer = client.get(
+        "/dashboard", headers={"authorization": f"Bearer {make_token('header-user')}"}, follow_redirects=False
+    )
+    assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard/login?reason=required")
 
 
 @pytest.mark.parametrize("origin", [None, "null", "https://elsewhere.example", "http://testserver.example"])
@@ -252,6 +279,34 @@ def test_exact_amounts_are_in_the_page(client: TestClient, ledger: Any) -> None:
     assert '<data value="1.234567890123" title="1.234567890123 USD">$1.23</data>' in page
     assert "1 without a price" in page
     assert Decimal("1.234567890123") == Decimal(re.findall(r'<data value="([^"]+)"', page)[0])
+
+
+def test_the_operators_page_says_which_month_it_shows(client: TestClient, ledger: Any) -> None:
+    """By cost it is that of UTC for everybody, by name that of each user's zone."""
+    save_budget(ledger, Budget(user_id="dated", monthly_budget=8 * 10**12))
+    signed_in(client, "op", "operator")
+    headings = [
+        re.findall(r'<h2 id="h-(?:users|tiers)">([^<]+)</h2>', client.get(f"/dashboard/operator{query}").text)
+        for query in ("", "?order=name")
+    ]
+    for users, tiers in headings:
+        assert re.fullmatch(r"Tiers in \w+ \d{4} \(UTC\)", tiers)
+        assert users in {tiers.replace("Tiers", "Users"), "Users, each in the month of their own time zone"}
+    assert headings[0][0] != headings[1][0]
+
+
+def test_what_is_done_with_alerts_is_logged(client: TestClient, ledger: Any) -> None:
+    """As over the API, and that it was here; nothing of an alert that is not the user's."""
+    token = signed_in(client, "logged")
+    mine, theirs = store_alert(ledger, "logged"), store_alert(ledger, "somebody")
+    with structlog.testing.capture_logs() as lines:
+        for alert_id in (mine, theirs):
+            for verb, fields in (("acknowledge", {}), ("snooze", {"hours": "1"})):
+                data = {**fields, "csrf": csrf_token(token)}
+                client.post(f"/dashboard/alerts/{alert_id}/{verb}", data=data, headers=HOME, follow_redirects=False)
+    told = [line for line in lines if line["event"].startswith("alert ")]
+    common = {"alert_id": str(mine), "user": "logged", "by": "logged", "over": "dashboard", "log_level": "info"}
+    assert told == [{"event": "alert acknowledged", **common}, {"event": "alert snoozed", **common}]
 
 
 def test_operators_get_a_list_though_sorting_takes_too_long(

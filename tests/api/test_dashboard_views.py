@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from costledger.api.dashboard.alert_views import alert_views, efficiency_view
+from costledger.api.dashboard.breakdown import breakdown_view
 from costledger.api.dashboard.budget_form import BudgetForm, form_of, parse_form, placeholders_of
 from costledger.api.dashboard.operator_views import partition_rows, signs, user_rows
 from costledger.api.dashboard.rendering import render
-from costledger.api.dashboard.view_models import breakdown_view, costs_view, month_view, newest_total, summary_view
+from costledger.api.dashboard.view_models import costs_view, month_view, newest_total, summary_view
 from costledger.api.models.analytics import CostsAnswer, Current, Detail, Forecast, HistoryPeriod
 from costledger.schemas.budgets import Budget, BudgetDefaults
 from costledger.schemas.money import PICODOLLARS_PER_USD, usd_text

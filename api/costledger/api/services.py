@@ -49,10 +49,13 @@ class Services:
     def open(cls, settings: Settings, tokens: TokenVerifier | None = None) -> Self:
         """Open what the settings name; connects when first used. `SettingsError` where nobody could log in."""
         tokens = tokens or TokenVerifier.from_settings(settings)
-        courier = BudgetCourier(settings)
-        courier.start()
         overviews = Remembered[bytes](settings.api_overview_seconds)
-        return cls(settings, _pool(settings), _redis(settings), tokens, RateLimiter(settings), courier, overviews)
+        courier = BudgetCourier(settings)
+        # What fails for its settings goes first, and last what has threads: of a start that fails none is left behind.
+        client, limiter = _redis(settings), RateLimiter(settings)
+        opened = cls(settings, _pool(settings), client, tokens, limiter, courier, overviews)
+        courier.start()
+        return opened
 
     def close(self) -> None:
         """Close the connections."""

@@ -52,6 +52,10 @@ class Principal:
         if not self.has(role):
             raise Problem.forbidden(f"needs the role {role.value!r}")
 
+    def may_read(self, user_id: str) -> bool:
+        """Whether the user is the holder, or the token has the role analyst."""
+        return user_id == self.user_id or self.has(Role.ANALYST)
+
     def readable_user(self, user_id: str | None) -> str:
         """The user whose data is asked for: the holder's own, or with the role analyst another's; else 403."""
         return self._user(user_id, Role.ANALYST)

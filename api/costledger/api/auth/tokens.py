@@ -5,16 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import jwt
 
 from costledger.schemas.errors import CostledgerError, InvalidValue, SettingsError
 from costledger.schemas.events import NAME_CHARACTERS_MAX
 from costledger.schemas.settings import Settings
-
-if TYPE_CHECKING:
-    from costledger.api.auth.verifier import TokenVerifier
 
 ALGORITHM: Final = "HS256"
 LOCAL_ISSUER: Final = "costledger"
@@ -157,19 +154,3 @@ def claims_of(payload: Mapping[str, Any], roles: object) -> Claims:
     if not isinstance(roles, list) or len(roles) > ROLES_MAX or not all(isinstance(role, str) for role in roles):
         raise InvalidToken("token_invalid", f"the token is not accepted: its roles must be a list of {ROLES_MAX} texts")
     return Claims(user_id, frozenset(roles), int(payload["exp"]))
-
-
-_remembered: list[tuple[Settings, TokenVerifier]] = []
-
-
-def verify_token(settings: Settings, token: str) -> Claims:
-    """The claims of a token by the rules of these settings: for who has no `Services`, whose `tokens` do the same.
-
-    `InvalidToken` where it is not accepted, `Unavailable` where its issuer's keys cannot be had.
-    """
-    from costledger.api.auth.verifier import TokenVerifier
-
-    # One key file is read once, not per request.
-    if not _remembered or _remembered[0][0] is not settings:
-        _remembered[:] = [(settings, TokenVerifier.from_settings(settings))]
-    return _remembered[0][1].verify(token)

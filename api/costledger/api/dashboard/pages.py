@@ -14,13 +14,13 @@ from starlette.responses import RedirectResponse, Response
 from costledger.api.auth import Role
 from costledger.api.dashboard import sources
 from costledger.api.dashboard.alert_views import SNOOZE_HOURS, alert_views, efficiency_view, recommendation_views
+from costledger.api.dashboard.breakdown import breakdown_view
 from costledger.api.dashboard.budget_form import ZONES_OFFERED, BudgetForm, form_of, placeholders_of
 from costledger.api.dashboard.rendering import HEADERS, html
 from costledger.api.dashboard.routing import PageRoute
 from costledger.api.dashboard.session import CurrentSession, Session
 from costledger.api.dashboard.view_models import (
     PERIOD_NAMES,
-    breakdown_view,
     costs_view,
     has_costs,
     month_view,

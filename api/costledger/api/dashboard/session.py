@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from costledger.api.auth import Principal
 from costledger.api.auth.principal import PRINCIPAL_STATE
-from costledger.api.middleware.admission import PAGES, PAGES_COOKIE
+from costledger.api.middleware.admission import PAGES, PAGES_COOKIE, session_token
 from costledger.api.problems import Problem
 
 #: Browsers keep cookies of up to 4096 bytes, name and attributes included.
@@ -52,7 +52,7 @@ def csrf_token(token: str) -> str:
 
 def current_session(request: Request) -> Session:
     """The session of a request; `SignInNeeded` without one."""
-    token = request.cookies.get(PAGES_COOKIE)
+    token = session_token(request.headers)
     if not token:
         raise SignInNeeded("required")
     # The middleware has checked the token of the cookie, in a thread.

@@ -76,15 +76,25 @@ def alerts(services: Services, user_id: str) -> list[AlertEntry]:
 def acknowledge(services: Services, user_id: str, alert_id: UUID) -> bool:
     """Acknowledge an alert of this user; False where there is none."""
     with services.ledger() as connection:
-        return _has_alert(connection, user_id, alert_id) and (
+        done = _has_alert(connection, user_id, alert_id) and (
             acknowledge_alert(connection, alert_id, user_id) is not None
         )
+    if done:
+        _tell("alert acknowledged", user_id, alert_id)
+    return done
 
 
 def snooze(services: Services, user_id: str, alert_id: UUID, until: datetime) -> bool:
     """Silence an alert of this user; False where there is none."""
     with services.ledger() as connection:
-        return _has_alert(connection, user_id, alert_id) and snooze_alert(connection, alert_id, until) is not None
+        done = _has_alert(connection, user_id, alert_id) and snooze_alert(connection, alert_id, until) is not None
+    if done:
+        _tell("alert snoozed", user_id, alert_id)
+    return done
+
+
+def _tell(event: str, user_id: str, alert_id: UUID) -> None:
+    logger.info(event, alert_id=str(alert_id), user=user_id, by=user_id, over="dashboard")
 
 
 def _has_alert(connection: Connection, user_id: str, alert_id: UUID) -> bool:

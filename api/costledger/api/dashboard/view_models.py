@@ -21,7 +21,7 @@ from costledger.api.dashboard.charts.stacked import (
     stacked_chart,
 )
 from costledger.api.dashboard.formats import Money, money
-from costledger.api.models.analytics import CostsAnswer, Detail, HistoryPeriod, PeriodName
+from costledger.api.models.analytics import CostsAnswer, HistoryPeriod, PeriodName
 from costledger.schemas.budgets import BudgetLimits
 from costledger.schemas.money import to_usd
 from costledger.schemas.periods import zone
@@ -94,31 +94,6 @@ class MonthView:
     budget_drawn: bool
     forecast: ForecastView | None
     empty: bool
-
-
-@dataclass(frozen=True, slots=True)
-class OperationView:
-    """One operation of a service in the running month; `bar` is 0 to 100."""
-
-    name: str
-    total: Money
-    share: str
-    bar: float
-    count: str
-    units: str
-    average: Money | None
-    maximum: Money | None
-    unpriced: int
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceView:
-    """A service and its operations, the dearest first."""
-
-    name: str
-    total: Money
-    share: str
-    operations: tuple[OperationView, ...]
 
 
 def summary_view(answer: CostsAnswer, limits: BudgetLimits) -> SummaryView:
@@ -228,46 +203,6 @@ def month_view(answer: CostsAnswer, days: Sequence[Decimal], limits: BudgetLimit
         forecast_view(answer, budget),
         empty=not any(days) and forecast is None,
     )
-
-
-def breakdown_view(detailed: Sequence[Detail]) -> tuple[ServiceView, ...]:
-    """Services and operations, the dearest first; shares are of the costs without the credits."""
-    whole = sum((max(Decimal(one.total), Decimal(0)) for one in detailed), Decimal(0))
-    by_service: dict[str, list[Detail]] = {}
-    for one in detailed:
-        by_service.setdefault(one.service, []).append(one)
-    totals = {name: sum((Decimal(one.total) for one in ones), Decimal(0)) for name, ones in by_service.items()}
-    return tuple(
-        ServiceView(
-            name,
-            money(totals[name]),
-            _share(totals[name], whole),
-            tuple(
-                _operation(one, whole)
-                for one in sorted(by_service[name], key=lambda one: (-Decimal(one.total), one.operation))
-            ),
-        )
-        for name in sorted(totals, key=lambda name: (-totals[name], name))
-    )
-
-
-def _operation(one: Detail, whole: Decimal) -> OperationView:
-    total = Decimal(one.total)
-    return OperationView(
-        name=one.operation,
-        total=money(total),
-        share=_share(total, whole),
-        bar=round(float(min(max(total / whole, Decimal(0)), Decimal(1)) * 100), 2) if whole else 0.0,
-        count=formats.count(one.count),
-        units=formats.quantity(Decimal(one.units)),
-        average=None if one.average is None else money(Decimal(one.average), fine=True),
-        maximum=None if one.maximum is None else money(Decimal(one.maximum), fine=True),
-        unpriced=one.unpriced_events,
-    )
-
-
-def _share(amount: Decimal, whole: Decimal) -> str:
-    return formats.percent(amount / whole * 100) if whole else "0 %"
 
 
 def _standing(total: Decimal, budget: Decimal, thresholds: Sequence[tuple[Decimal, Decimal]]) -> tuple[Standing, str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from costledger.api.auth.principal import PRINCIPAL_STATE, Principal, authenticate
@@ -68,13 +68,18 @@ class Admitting:
         return found, admission
 
 
+def session_token(headers: Headers) -> str:
+    """The token in the cookie of the pages; "" without one. Whatever else is among the cookies does not matter.
+
+    Cookies ignore ports: on a host with other apps theirs come too, in whatever form these like.
+    """
+    return cookie_parser("; ".join(headers.getlist("cookie"))).get(PAGES_COOKIE, "")
+
+
 def _authorization(scope: Scope) -> str:
+    """What the request proves itself with: pages have the cookie alone, as the proof in their forms is made of it."""
     headers = Headers(scope=scope)
-    given = headers.get("authorization", "")
-    if given or not scope["path"].startswith(PAGES):
-        return given
-    try:
-        cookies = SimpleCookie(headers.get("cookie", ""))
-    except CookieError:
-        return ""
-    return f"Bearer {cookies[PAGES_COOKIE].value}" if PAGES_COOKIE in cookies else ""
+    if not scope["path"].startswith(PAGES):
+        return headers.get("authorization", "")
+    token = session_token(headers)
+    return f"Bearer {token}" if token else ""

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from costledger.api.auth.principal import PRINCIPAL_STATE
 from costledger.api.problems import Problem
 from costledger.schemas import metrics
 
@@ -145,4 +146,4 @@ def _defect(request_id: str) -> ASGIApp:
 
 
 def _user(scope: Scope) -> str | None:
-    return getattr(scope[STATE].get("principal"), "user_id", None)
+    return getattr(scope[STATE].get(PRINCIPAL_STATE), "user_id", None)

@@ -30,7 +30,7 @@ from costledger.sinks.users import user_known
 logger = structlog.get_logger(__name__)
 router = APIRouter(prefix="/api/alerts", tags=["alerts"], route_class=ExactRoute)
 
-_UNKNOWN_ALERT: Final[dict[int | str, dict[str, Any]]] = {404: {"description": "There is no such alert"}}
+_UNKNOWN_ALERT: Final[dict[int | str, dict[str, Any]]] = {404: {"description": "The caller may read no such alert"}}
 _LINK: Final = {"Link": {"description": '`rel="next"`, where there is another page', "schema": {"type": "string"}}}
 
 
@@ -73,8 +73,7 @@ def read_alerts(
 def read_alert(principal: CurrentPrincipal, services: CurrentServices, alert_id: UUID) -> AlertAnswer:
     """One alert."""
     with services.ledger() as connection:
-        entry = _existing(connection, alert_id)
-    principal.readable_user(entry.user_id)
+        entry = _readable(connection, principal, alert_id)
     return AlertAnswer.of(entry)
 
 
@@ -82,7 +81,7 @@ def read_alert(principal: CurrentPrincipal, services: CurrentServices, alert_id:
 def acknowledge(principal: CurrentPrincipal, services: CurrentServices, alert_id: UUID) -> AlertAnswer:
     """Say that somebody knows. Done again it changes nothing: the first acknowledgement is answered."""
     with services.ledger() as connection:
-        principal.writable_user(_existing(connection, alert_id).user_id)
+        principal.writable_user(_readable(connection, principal, alert_id).user_id)
         entry = acknowledge_alert(connection, alert_id, principal.user_id)
     return _changed("alert acknowledged", principal, entry)
 
@@ -93,7 +92,7 @@ def snooze(
 ) -> AlertAnswer:
     """Not to be told of this alert `until` a time, or for so many `seconds`; at most 30 days. The last word counts."""
     with services.ledger() as connection:
-        principal.writable_user(_existing(connection, alert_id).user_id)
+        principal.writable_user(_readable(connection, principal, alert_id).user_id)
         entry = snooze_alert(connection, alert_id, wanted.end(datetime.now(UTC)))
     return _changed("alert snoozed", principal, entry)
 
@@ -106,9 +105,14 @@ def _whose(principal: Principal, query: AlertQuery) -> str | None:
     return None
 
 
-def _existing(connection: Connection, alert_id: UUID) -> AlertEntry:
+def _readable(connection: Connection, principal: Principal, alert_id: UUID) -> AlertEntry:
+    """The alert, if it is one that the caller may read.
+
+    Else 404, whether there is one or not: ids are derived from what alerts say, so whoever may ask whether an id exists
+    could try out what another user was told.
+    """
     entry = get_alert(connection, alert_id)
-    if entry is None:
+    if entry is None or not principal.may_read(entry.user_id):
         raise _unknown(alert_id)
     return entry
 

@@ -1,9 +1,10 @@
 -- What changes when a user's page is no longer what it shows: zone, budget, alerts, and for the users in `settling` the
--- costs of the roll-ups since the month before.
+-- costs of the roll-ups since the month before. Snoozes as a sum: the last word counts, and may be an earlier time.
 SELECT asked.user_id,
        coalesce(u.time_zone, 'UTC'),
        coalesce((SELECT max(b.version) FROM ledger.budgets AS b WHERE b.user_id = asked.user_id), 0),
-       (SELECT concat_ws('/', count(*), max(a.recorded_at), max(a.acknowledged_at), max(a.snoozed_until))
+       (SELECT concat_ws('/', count(*), max(a.recorded_at), max(a.acknowledged_at),
+                          sum(extract(epoch FROM a.snoozed_until)))
         FROM ledger.alerts AS a
         WHERE a.user_id = asked.user_id AND a.raised_at > now() - interval '62 days'),
        CASE WHEN asked.user_id = ANY (%(settling)s::text[]) THEN
