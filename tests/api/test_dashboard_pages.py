@@ -239,6 +239,7 @@ def test_bad_requests_are_answered_as_pages(client: TestClient) -> None:
     asked = [
         client.get("/dashboard?period=year"),
         client.get("/dashboard/operator?after_amount=NaN&after_user=x"),
+        client.get("/dashboard/operator?after_amount=1e999999999&after_user=x"),
         client.get("/dashboard/operator?after_amount=abc&after_user=x"),
         client.get("/dashboard?user=%20"),
         client.post("/dashboard/budget", data={"csrf": csrf, "version": "-1"}, headers=HOME),

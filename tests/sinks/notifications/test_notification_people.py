@@ -79,6 +79,21 @@ def test_names_cannot_forge_headers_or_markup(mail_server: MailServer) -> None:
     assert "\nBcc" not in text
 
 
+@pytest.mark.parametrize("name", ["user_id", "message"])
+def test_encoded_words_stay_words(mail_server: MailServer, name: str) -> None:
+    """A name in the form of RFC 2047 is not decoded: it makes neither a header nor a body."""
+    nasty = "eve =?utf-8?q?x=0d=0aBcc:_evil@x.y=0d=0a=0d=0aPWNED?= z"
+    what = message_of(replace(row_of(), **{name: nasty}), None)
+    assert sent_by("email", "ops@example.org", what, delivery_email_url=mail_server.url).delivered
+    (mail,) = mail_server.box.mails
+    assert sorted(mail.keys()) == [
+        *("Auto-Submitted", "Content-Type", "Date", "From", "MIME-Version", "Message-ID", "Subject", "To"),
+        *(key for key in mail if key.startswith("X-")),
+    ]
+    assert "PWNED" in mail["Subject"]
+    assert mail.get_content_type() == "multipart/alternative"
+
+
 def test_a_digest_lists_every_alert(mail_server: MailServer) -> None:
     """One email for many alerts has each of them, the first first, under the highest severity."""
     rows = [

@@ -51,6 +51,7 @@ def test_what_users_may_give(channel: str, text: str, shown: str) -> None:
     [
         ("email", "alice"),
         ("email", "alice@"),
+        ("email", "=?utf-8?q?a?=@example.org"),
         ("email", "a@example.org,b@example.org"),
         ("email", "a@example.org\nBcc: b@example.org"),
         ("email", "mailtos://u:p@internal.example?to=a@example.org"),

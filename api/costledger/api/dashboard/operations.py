@@ -48,6 +48,8 @@ async def _watermarks(app: FastAPI) -> AsyncIterator[None]:
 
 router = APIRouter(prefix="/dashboard/operator", route_class=PageRoute, include_in_schema=False, lifespan=_watermarks)
 
+#: Of an amount that a page begins after: beyond what any total has, and within PostgreSQL's numeric.
+_DIGITS_MAX: Final = 60
 USERS_ON_PAGE: Final = 25
 
 
@@ -184,6 +186,6 @@ def _amount(text: str) -> Decimal | None:
         amount = Decimal(text)
     except InvalidOperation:
         amount = Decimal("NaN")
-    if not amount.is_finite():
-        raise InvalidValue("after_amount", text, "a decimal number")
+    if not amount.is_finite() or abs(amount.adjusted()) > _DIGITS_MAX:
+        raise InvalidValue("after_amount", text, f"a decimal number of at most {_DIGITS_MAX} digits")
     return amount

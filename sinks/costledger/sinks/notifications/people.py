@@ -82,7 +82,7 @@ def build_email(sender: str, recipients: list[str], message: Message, now: datet
     """The email of a message, as text with HTML beside it."""
     # In characters of seven bits: no server needs to be asked what it can.
     mail = EmailMessage(policy=_MAIL)
-    mail["Subject"] = message.subject
+    mail["Subject"] = _without_encoded_words(message.subject)
     mail["From"] = f"costledger <{sender}>"
     mail["To"] = ", ".join(recipients)
     mail["Date"] = format_datetime(now)
@@ -91,6 +91,11 @@ def build_email(sender: str, recipients: list[str], message: Message, now: datet
     mail.set_content(message.text)
     mail.add_alternative(message.html, subtype="html")
     return mail
+
+
+def _without_encoded_words(text: str) -> str:
+    """Text that holds no encoded word (RFC 2047): the library would decode it, line ends and all, into headers."""
+    return text.replace("=?", "= ?")
 
 
 def send_chat(settings: Settings, channel: Channel, target: str, message: Message) -> Outcome:

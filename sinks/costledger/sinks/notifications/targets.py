@@ -15,7 +15,9 @@ from costledger.schemas.errors import InvalidValue
 from costledger.sinks.notifications.addresses import is_public, literal
 
 TARGET_CHARACTERS_MAX: Final = 2048
-_ADDRESS: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,188}[A-Za-z0-9])?")
+_ADDRESS: Final = re.compile(
+    r"(?!.*=\?)[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,188}[A-Za-z0-9])?"
+)
 #: Hosts that can only be this machine or this network.
 _LOCAL_NAMES: Final = ("localhost", ".localhost", ".local", ".internal", ".lan", ".home.arpa")
 _SLACK_HOSTS: Final = ("hooks.slack.com", "hooks.slack-gov.com")
