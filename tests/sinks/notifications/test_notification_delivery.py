@@ -60,17 +60,33 @@ def test_each_route_gets_what_it_wants(desk: Desk) -> None:
 
 
 def test_an_alert_is_told_once(desk: Desk, receiver: Receiver) -> None:
-    """Repeats of an alert, of its job, and a second route to the same place make no second message."""
+    """Repeats of an alert and of its job make no second message."""
     route = desk.route("webhook", receiver.url)
-    twin = desk.route("webhook", receiver.url, user_id=None)
     assert desk.store(ALERT, ALERT) == 1
     assert desk.store(ALERT) == 0
-    assert [desk.deliver(route), desk.deliver(route), desk.deliver(twin)] == [1, 0, 0]
+    assert [desk.deliver(route), desk.deliver(route)] == [1, 0]
     (request,) = receiver.requests
     assert route.secret is not None
     assert Webhook(route.secret).verify(request.body, request.headers)["id"] == str(ALERT.alert_id)
     assert desk.states() == ["delivered"]
     assert desk.seen.counts == {"webhook delivered": 1}
+
+
+def test_a_users_route_takes_nothing_from_an_operators(desk: Desk, receiver: Receiver) -> None:
+    """Both name one target, the user first: each is told, under its own key."""
+    routes = [desk.route("webhook", receiver.url), desk.route("webhook", receiver.url, user_id=None)]
+    desk.store(ALERT)
+    assert [desk.deliver(one) for one in routes] == [1, 1]
+    for route, request in zip(routes, receiver.requests, strict=True):
+        assert route.secret is not None
+        assert Webhook(route.secret).verify(request.body, request.headers)["id"] == str(ALERT.alert_id)
+
+
+@pytest.mark.parametrize("user_id", ["", " ", "\n", "a\x00b", "x" * 129, "\ud800"])
+def test_a_route_is_for_a_user_that_can_be(desk: Desk, user_id: str) -> None:
+    """The id of a user is checked as the contract of events and budgets says."""
+    with pytest.raises(InvalidValue, match="user_id"):
+        desk.route("webhook", "https://8.8.8.8/", user_id=user_id)
 
 
 def test_deliveries_and_jobs_come_with_the_alert_or_not_at_all(desk: Desk) -> None:

@@ -12,6 +12,7 @@ from uuid import UUID
 from psycopg.rows import class_row
 
 from costledger.schemas.alerts import AlertKind, Severity
+from costledger.schemas.budgets import Budget
 from costledger.schemas.errors import CostledgerError, InvalidValue
 from costledger.schemas.settings import Settings
 from costledger.sinks.database import Connection
@@ -98,8 +99,8 @@ def wanted_route(
     include_ok: bool = False,
 ) -> WantedRoute:
     """What was asked for, checked; `InvalidValue` names what is wrong with it. `user_id` None: an operator's."""
-    if user_id is not None and not 0 < len(user_id) <= 128:
-        raise InvalidValue("user_id", user_id, "1 to 128 characters")
+    if user_id is not None:
+        Budget(user_id=user_id)  # the contract's check of a user's id: `InvalidValue`
     where = _one_of(Channel, "channel", channel)
     parsed = parse_target(
         where, target, operator=user_id is None, allow_private=settings.delivery_allow_private_targets

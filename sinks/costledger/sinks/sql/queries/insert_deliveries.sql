@@ -1,6 +1,7 @@
--- One delivery for each route that wants a new alert; of two routes to one target the older one has it.
+-- One delivery for each route that wants a new alert: once per target of the user, and once per target of operators. The
+-- owner is part of the target's name, or a user's route could take an operator's place, under a key of the user.
 INSERT INTO ledger.alert_deliveries (alert_id, channel, target, route_id)
-SELECT alert.alert_id, route.channel, route.target_key, route.route_id
+SELECT alert.alert_id, route.channel, route.owner || ':' || route.target_key, route.route_id
 FROM ledger.alerts AS alert
 JOIN ledger.alert_routes AS route
     ON route.enabled AND route.removed_at IS NULL
