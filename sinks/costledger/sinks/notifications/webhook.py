@@ -57,7 +57,7 @@ def post(
                 pinned,
                 content=body.encode(),
                 headers=headers,
-                extensions={"sni_hostname": host, "trace": _holder(lifeline or Lifeline())},
+                extensions={"sni_hostname": host, "trace": _holder(lifeline)},
             ) as answer,
         ):
             text = _beginning(answer)
@@ -73,11 +73,11 @@ def post(
         return Outcome.failed(f"{_words(type(error))}: {error}")
 
 
-def _holder(lifeline: Lifeline) -> Callable[[str, Mapping[str, Any]], None]:
+def _holder(lifeline: Lifeline | None) -> Callable[[str, Mapping[str, Any]], None]:
     """Gives the connection to the lifeline as soon as it is there, before TLS and whatever else may hang."""
 
     def trace(event: str, info: Mapping[str, Any]) -> None:
-        if event == "connection.connect_tcp.complete":
+        if lifeline is not None and event == "connection.connect_tcp.complete":
             lifeline.hold(info["return_value"].get_extra_info("socket"))
 
     return trace
