@@ -53,7 +53,7 @@ CREATE INDEX IF NOT EXISTS alert_deliveries_route_sent ON ledger.alert_deliverie
 CREATE INDEX IF NOT EXISTS alert_deliveries_state ON ledger.alert_deliveries (state, created_at);
 
 COMMENT ON TABLE ledger.alert_deliveries IS 'Alerts on their way to people: one row per alert, channel and target, written with the alert.';
-COMMENT ON COLUMN ledger.alert_deliveries.target IS 'target_key of the route: no secret.';
+COMMENT ON COLUMN ledger.alert_deliveries.target IS 'owner of the route and its target_key: no secret.';
 COMMENT ON COLUMN ledger.alert_deliveries.state IS
     'pending; delivered; dead: given up; suppressed: acknowledged before it was sent, or its route was removed.';
 COMMENT ON COLUMN ledger.alert_deliveries.ready_at IS 'From when on it could be sent: when it was made, or the end of a snooze.';
