@@ -95,9 +95,9 @@ class Scheduler:
         return 0
 
     def _register(self, app: procrastinate.App, settings: Settings) -> None:
-        # One at a time, whichever worker has it; that of a worker that died is run again. One more may wait meanwhile.
+        # One at a time, whichever worker has it; that of a worker that died is run again.
         @app.periodic(cron=self._tick_cron)
-        @app.task(name=TICK_TASK, queue="jobs", lock=TICK_TASK, queueing_lock=TICK_TASK)
+        @app.task(name=TICK_TASK, queue="jobs", lock=TICK_TASK)
         def tick(timestamp: int) -> None:  # noqa: ARG001 - which minute it is says the clock
             self._ticker.tick()
 
