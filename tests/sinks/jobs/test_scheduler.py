@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections import Counter
 from contextlib import closing
+from uuid import uuid4
 
 import procrastinate
 import pytest
@@ -21,9 +22,11 @@ from costledger.schemas.settings import Settings
 from costledger.schemas.topics import TopicNames
 from costledger.sinks.database import connect
 from costledger.sinks.jobs.queue import defer_in, make_app
-from costledger.sinks.jobs.scheduler import Scheduler
+from costledger.sinks.jobs.scheduler import TICK_TASK, Scheduler
 from costledger.sinks.jobs.worker import JobWorker
 from costledger.sinks.migrations import migrate
+from costledger.sinks.notifications.deliveries import DELIVER_TASK as ALERTS_TASK
+from costledger.sinks.notifications.deliveries import wake_routes
 from costledger.sinks.reports.periods import ReportKind, report_period
 
 MONDAY = microseconds(2026, 11, 23, 10)
@@ -151,7 +154,8 @@ def test_a_database_that_restarts_is_waited_for(
         def made() -> bool:
             # A tick that was cut off is another worker's after 30 s of silence: here they are over.
             again.connection.execute(
-                "DELETE FROM jobs.procrastinate_workers WHERE id < (SELECT max(id) FROM jobs.procrastinate_workers)"
+                "DELETE FROM jobs.procrastinate_workers WHERE id NOT IN "
+                "(SELECT id FROM jobs.procrastinate_workers ORDER BY id DESC LIMIT 2)"
             )
             return handed_over(again) == [("daily", "2026-11-22")]
 
@@ -159,6 +163,42 @@ def test_a_database_that_restarts_is_waited_for(
             wait_until(made, 30, "the report is made")
     finally:
         assert running.stop() == 0
+
+
+def test_a_tick_that_takes_long_has_one_successor(ledger: Ledger, names: TopicNames, report_settings: Settings) -> None:
+    """While one tick waits for a lock, the minutes that pass queue one more, and not one each."""
+    begin(ledger, utc(2026, 11, 22, 12), names.events, PARTITIONS)
+    waiting = "SELECT status::text, count(*) FROM jobs.procrastinate_jobs WHERE task_name = %s GROUP BY 1 ORDER BY 1"
+    with connect(ledger.url, "tests", 10, None) as other, other.transaction():
+        other.execute("LOCK TABLE ledger.reports IN ACCESS EXCLUSIVE MODE")
+        scheduler = Scheduler(report_settings, clock=lambda: MONDAY, tick_cron="* * * * * */1")
+        running = Running(scheduler)
+        wait_until(lambda: len(ledger.all(waiting, TICK_TASK)) == 2, 20, "one runs and one waits")
+        before = jobs_ever(ledger)  # a job that is refused takes a number as well
+        wait_until(lambda: jobs_ever(ledger) >= before + 2, 9, "more were refused")
+        assert ledger.all(waiting, TICK_TASK) == [("doing", 1), ("todo", 1)]
+    assert running.stop() == 0
+
+
+def test_deliveries_that_hang_hold_no_report_up(
+    ledger: Ledger, names: TopicNames, mailbox: Mailbox, report_settings: Settings
+) -> None:
+    """Every place of the deliveries of alerts is taken: the tick comes, the report is made and sent."""
+    begin(ledger, utc(2026, 11, 22, 12), names.events, PARTITIONS)
+    settings = Settings(**{**report_settings.model_dump(), "jobs_concurrency": 2})
+    with connect(ledger.url, "tests", 10, None) as other, other.transaction():
+        other.execute("LOCK TABLE ledger.alert_routes IN ACCESS EXCLUSIVE MODE")
+        with connect(ledger.url, "tests", 10) as connection, connection.transaction():
+            wake_routes(connection, [uuid4() for _ in range(3)])
+        running = Running(
+            Scheduler(settings, clock=lambda: microseconds(2026, 11, 23, 9, 30), tick_cron="* * * * * */1")
+        )
+        hanging = "SELECT count(*) FROM jobs.procrastinate_jobs WHERE task_name = %s AND status = 'doing'"
+        wait_until(lambda: ledger.one(hanging, ALERTS_TASK) == 2, 20, "all places are taken")
+        wait_until(lambda: all_delivered(ledger, 1), 20, "the report is delivered")
+        assert ledger.one(hanging, ALERTS_TASK) == 2
+    assert running.stop() == 0
+    assert subjects(mailbox) == {"Daily cost report 2026-11-22": 1}
 
 
 def test_a_job_left_behind_does_not_hold_up_its_successor(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
@@ -185,6 +225,32 @@ def test_a_job_left_behind_does_not_hold_up_its_successor(ledger: Ledger, caplog
     assert ran[0] == 3
     assert not [record for record in caplog.records if "starts again" in record.getMessage()]
     running.stop()
+
+
+def test_a_job_of_a_dead_worker_does_not_lock_its_successor_out(ledger: Ledger) -> None:
+    """One lock, one place to wait: the job of the dead worker gives way to the one that waits, which runs."""
+    ran: list[int] = []
+
+    def register(app: procrastinate.App, _settings: Settings) -> None:
+        @app.task(name="tests:locked")
+        def locked(number: int) -> None:
+            ran.append(number)
+
+    for number, status in ((1, "doing"), (2, "todo")):
+        with connect(ledger.url, "tests", 10) as connection, connection.transaction():
+            defer_in(connection, "tests:locked", {"number": number}, lock="tests")
+        ledger.connection.execute(
+            "UPDATE jobs.procrastinate_jobs SET status = %s, queueing_lock = 'tests', worker_id = NULL "
+            "WHERE (args ->> 'number')::int = %s",
+            (status, number),
+        )
+    app = make_app(Settings(database_url=ledger.url), [register])
+    running = Running(Forwarded(JobWorker(app, heartbeat_seconds=0.1, poll_seconds=0.1)))
+    try:
+        wait_until(lambda: ran, 20, "the one that waits runs")
+    finally:
+        running.stop()
+    assert ran == [2]
 
 
 class Forwarded:

@@ -23,7 +23,7 @@ from costledger.sinks.jobs.worker import JobWorker
 from costledger.sinks.notifications.tasks import DeliveryTasks
 from costledger.sinks.patience import PatientConnection
 from costledger.sinks.relay import Relay
-from costledger.sinks.reports.handover import DELIVER_TASK, deliver
+from costledger.sinks.reports.handover import DELIVER_TASK, QUEUE, deliver
 from costledger.sinks.reports.recipients import recipients
 from costledger.sinks.reports.sending import send_report
 from costledger.sinks.reports.store import open_redis
@@ -33,6 +33,10 @@ logger = logging.getLogger(__name__)
 TICK_TASK: Final = "costledger.tick"
 #: Once a minute (UTC, but every minute is one in every zone).
 TICK_CRON: Final = "* * * * *"
+#: Before the reports that wait in the same queue.
+_TICK_PRIORITY: Final = 1
+#: Places for the tick and reports beside those of alerts, so that slow targets of alerts do not hold them up.
+REPORTS_CONCURRENCY: Final = 2
 _GAUGES_SECONDS: Final = 15.0
 _STOP_SECONDS_MAX: Final = 2.0
 
@@ -60,7 +64,9 @@ class Scheduler:
         self._tick_cron = tick_cron
         self._alerts = DeliveryTasks(settings, registry)
         self._app = make_app(settings, [self._register, self._alerts.register])
-        self._worker = JobWorker(self._app, concurrency=settings.jobs_concurrency)
+        self._worker = JobWorker(
+            self._app, concurrency=settings.jobs_concurrency, reserved={QUEUE: REPORTS_CONCURRENCY}
+        )
         self._gauges = Relay("gauges", self._connect, self._refresh, lambda: None)
         self._refreshed_at = 0.0
         self._stopping = threading.Event()
@@ -95,13 +101,13 @@ class Scheduler:
         return 0
 
     def _register(self, app: procrastinate.App, settings: Settings) -> None:
-        # One at a time, whichever worker has it; that of a worker that died is run again.
+        # One at a time, whichever worker has it; one more may wait meanwhile.
         @app.periodic(cron=self._tick_cron)
-        @app.task(name=TICK_TASK, queue="jobs", lock=TICK_TASK)
+        @app.task(name=TICK_TASK, queue=QUEUE, priority=_TICK_PRIORITY, lock=TICK_TASK, queueing_lock=TICK_TASK)
         def tick(timestamp: int) -> None:  # noqa: ARG001 - which minute it is says the clock
             self._ticker.tick()
 
-        @app.task(name=DELIVER_TASK)
+        @app.task(name=DELIVER_TASK, queue=QUEUE)
         def deliver_report(**arguments: Any) -> None:
             patient = PatientConnection(self._connect)
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Mapping
 from typing import Final
 
 import procrastinate
@@ -12,6 +13,7 @@ import psycopg
 from procrastinate.exceptions import ConnectorException
 
 from costledger.schemas.backoff import backoff_seconds
+from costledger.sinks.jobs.queue import DEFAULT_QUEUE
 from costledger.sinks.jobs.threads import LooseThreads
 from costledger.sinks.queries import query
 
@@ -39,8 +41,9 @@ class JobWorker:
     After `stop`, jobs have `DRAIN_SECONDS_MAX`; those that take longer are left to their threads, which do not outlive
     the process, and another worker runs them again.
 
-    Tasks are plain functions, each run in a thread, at most `concurrency` at once. A job is deleted when it is done,
-    and kept as failed where its task raised. Errors of PostgreSQL end nothing: the worker connects again, with
+    Tasks are plain functions, each run in a thread, at most `concurrency` at once. Queues that `reserved` names have so
+    many places of their own beside those, whatever the others do; without it every queue is served. A job is deleted
+    when it is done, and kept as failed where its task raised. Errors of PostgreSQL end nothing: the worker connects again, with
     backoff, for as long as it takes. Jobs of workers that were silent for `silent_seconds_max` are run again.
     """
 
@@ -49,12 +52,15 @@ class JobWorker:
         app: procrastinate.App,
         *,
         concurrency: int = CONCURRENCY,
+        reserved: Mapping[str, int] | None = None,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
         silent_seconds_max: float = SILENT_SECONDS_MAX,
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
         self._app = app
-        self._concurrency = concurrency
+        # By queues (None: all), so many jobs at once.
+        self._lanes: list[tuple[list[str] | None, int]] = [([DEFAULT_QUEUE] if reserved else None, concurrency)]
+        self._lanes += [([queue], places) for queue, places in (reserved or {}).items()]
         self._heartbeat_seconds = heartbeat_seconds
         self._silent_seconds_max = silent_seconds_max
         self._poll_seconds = poll_seconds
@@ -114,22 +120,25 @@ class JobWorker:
         return True
 
     async def _work(self, stopping: asyncio.Task[bool]) -> None:
-        worker = asyncio.create_task(
-            self._app.run_worker_async(
-                name="costledger",
-                concurrency=self._concurrency,
-                fetch_job_polling_interval=self._poll_seconds,
-                shutdown_graceful_timeout=DRAIN_SECONDS_MAX,
-                delete_jobs="successful",
-                install_signal_handlers=False,
-                update_heartbeat_interval=self._heartbeat_seconds,
-                stalled_worker_timeout=self._silent_seconds_max,
+        workers = [
+            asyncio.create_task(
+                self._app.run_worker_async(
+                    name="costledger",
+                    queues=queues,  # type: ignore[arg-type]  # None: all, as the worker takes it
+                    concurrency=concurrency,
+                    fetch_job_polling_interval=self._poll_seconds,
+                    shutdown_graceful_timeout=DRAIN_SECONDS_MAX,
+                    delete_jobs="successful",
+                    install_signal_handlers=False,
+                    update_heartbeat_interval=self._heartbeat_seconds,
+                    stalled_worker_timeout=self._silent_seconds_max,
+                )
             )
-        )
-        rescue = asyncio.create_task(self._rescue())
-        await asyncio.wait((worker, rescue, stopping), return_when=asyncio.FIRST_COMPLETED)
+            for queues, concurrency in self._lanes
+        ]
+        tasks = [*workers, asyncio.create_task(self._rescue())]
+        await asyncio.wait((*tasks, stopping), return_when=asyncio.FIRST_COMPLETED)
         self.trouble = "stopping" if self._stopping.is_set() else "job queue: the worker begins anew"
-        tasks = (worker, rescue)
         for _ in range(_CANCEL_ATTEMPTS_MAX):
             for task in tasks:
                 task.cancel()
@@ -142,9 +151,14 @@ class JobWorker:
                 raise result
 
     async def _rescue(self) -> None:
-        stalled, aborted = (query(name).decode() for name in ("retry_stalled_jobs", "retry_aborted_jobs"))
+        names = ("fail_superseded_jobs", "retry_stalled_jobs", "retry_aborted_jobs")
+        superseded, stalled, aborted = (query(name).decode() for name in names)
         connector = self._app.connector
         while True:
+            for row in await connector.execute_query_all_async(superseded, silent_seconds=self._silent_seconds_max):
+                logger.warning(
+                    "job %s was left by a worker that is gone; the next one of its kind stands for it", row["id"]
+                )
             rows = await connector.execute_query_all_async(stalled, silent_seconds=self._silent_seconds_max)
             rows += await connector.execute_query_all_async(aborted)
             for row in rows:

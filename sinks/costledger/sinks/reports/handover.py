@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 #: The task of a delivery.
 DELIVER_TASK: Final = "reports:deliver"
+#: The queue of reports and of the tick that makes them, apart from the deliveries of alerts.
+QUEUE: Final = "jobs"
 #: A claim outlasts the longest attempt by so much.
 _LEASE_MARGIN_SECONDS: Final = 5.0
 #: Deliveries whose jobs were lost that are woken at once; the next look finds the others.
@@ -62,7 +64,7 @@ def hand_over(connection: Connection, settings: Settings, stored: StoredReport) 
             values = {**key, "target_sha256": recipient.fingerprint, "target": recipient.shown}
             if connection.execute(query("insert_report_delivery"), values).rowcount:
                 added.append(_job(key, recipient.fingerprint))
-        defer_in(connection, DELIVER_TASK, *added)
+        defer_in(connection, DELIVER_TASK, *added, queue=QUEUE)
     return len(added)
 
 
@@ -73,7 +75,7 @@ def wake_lost(connection: Connection) -> int:
             query("lost_report_deliveries"), {"task": DELIVER_TASK, "limit": _WAKE_MAX}
         ).fetchall()
         jobs = [_job({"kind": kind, "period_start": start}, fingerprint) for kind, start, fingerprint in rows]
-        defer_in(connection, DELIVER_TASK, *jobs)
+        defer_in(connection, DELIVER_TASK, *jobs, queue=QUEUE)
     return len(jobs)
 
 
@@ -152,7 +154,7 @@ def _attempt(
 
 
 def _defer(connection: Connection, key: dict[str, Any], at: datetime) -> None:
-    defer_in(connection, DELIVER_TASK, _job(key, key["target_sha256"]), schedule_at=at)
+    defer_in(connection, DELIVER_TASK, _job(key, key["target_sha256"]), queue=QUEUE, schedule_at=at)
 
 
 def _key(period: ReportPeriod) -> dict[str, Any]:
