@@ -12,6 +12,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 #: IPv6 prefixes in which an IPv4 address is hidden in the last 32 bits.
 _NAT64: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
+#: Of the protocols themselves (RFC 6890): no host of anybody's, whatever the library's table says of parts of it.
+_PROTOCOLS: Final = ipaddress.IPv4Network("192.0.0.0/24")
 _COMPATIBLE: Final = ipaddress.IPv6Network("::/96")
 
 
@@ -32,6 +34,8 @@ def is_public(address: Address) -> bool:
             return is_public(hidden)
         if address.teredo is not None or address.is_site_local:
             return False
+    elif address in _PROTOCOLS:
+        return False
     return address.is_global and not address.is_multicast
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -122,15 +123,17 @@ def _is_plain_https(parts: SplitResult) -> bool:
 def _check_webhook(text: str, parts: SplitResult, host: str, *, allow_private: bool) -> None:
     schemes = ("https", "http") if allow_private else ("https",)
     if parts.scheme not in schemes or not host:
-        raise _refused(text, "an https URL")
+        raise _refused(text, "an https URL (COSTLEDGER_DELIVERY_ALLOW_PRIVATE_TARGETS allows others)")
     if parts.username is not None or parts.password is not None:
         raise _refused(text, "a URL without user and password: the signature says who sends")
     if parts.fragment:
         raise _refused(text, "a URL without a fragment")
     if allow_private:
         return
-    address = literal(host)
-    if (address is not None and not is_public(address)) or host == "localhost" or host.endswith(_LOCAL_NAMES):
+    # As resolvers read it: compatibility forms of dots and digits are plain ones, and a last dot says nothing.
+    name = unicodedata.normalize("NFKC", host).replace("。", ".").rstrip(".")
+    address = literal(name)
+    if (address is not None and not is_public(address)) or name == "localhost" or name.endswith(_LOCAL_NAMES):
         raise _refused(text, "a public host (COSTLEDGER_DELIVERY_ALLOW_PRIVATE_TARGETS allows others)")
 
 
