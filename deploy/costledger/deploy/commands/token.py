@@ -49,12 +49,17 @@ def token(
     import time
 
     from costledger.api.auth import sign_token
+    from costledger.schemas.errors import InvalidValue
     from costledger.schemas.times import rfc3339
 
     settings = command_settings()
     roles = sorted({str(one) for one in role or []})
     seconds = int(hours * _SECONDS_PER_HOUR)
     with usage_errors():
+        longest = Decimal(settings.api_token_seconds_max) / _SECONDS_PER_HOUR
+        if not 1 <= seconds <= settings.api_token_seconds_max:
+            limit = f"above 0 up to {longest.normalize():f} (COSTLEDGER_API_TOKEN_SECONDS_MAX)"
+            raise InvalidValue("hours", hours, limit)
         signed = sign_token(settings, user, roles, seconds)
     if json:
         expires_at = rfc3339((int(time.time()) + seconds) * 1_000_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -52,6 +53,8 @@ def file_output(path: Path) -> Iterator[Destination]:
     path = path.resolve()
     if path.exists() and not path.is_file():
         raise InvalidValue("output", str(path), "an ordinary file, or - for stdout")
+    if not path.parent.is_dir():  # else the error would name the temporary file
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
