@@ -1,4 +1,4 @@
-"""Conditional requests (RFC 9110, section 13) over a version number: `ETag`, `If-Match`, `If-None-Match`."""
+"""Conditional requests (RFC 9110, section 13) over a version: `ETag`, `If-Match`, `If-None-Match`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ def etag_of(version: int) -> str:
     return f'"{version}"'
 
 
-def matches(header: str, version: int, *, weak: bool) -> bool:
-    """Whether a list of entity tags has this version's; `*` has every one. Weak tags count only where `weak`."""
+def matches(header: str, version: int | str, *, weak: bool) -> bool:
+    """Whether a list of entity tags has the one of this version, a number or what stands in the tag's quotes.
+
+    `*` has every one. Weak tags count only where `weak`.
+    """
     if header.strip() == ANY:
         return True
     for part in header.split(","):

@@ -62,6 +62,11 @@ class Problem(Exception):
         return cls(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_value", detail, errors=errors)
 
     @classmethod
+    def unknown_user(cls, user_id: str) -> Self:
+        """404 for another user of whom nothing is known: neither a budget nor an event."""
+        return cls.not_found(f"nothing is known of the user {user_id!r}", "unknown_user")
+
+    @classmethod
     def unavailable(cls, detail: str, code: str = "unavailable", retry_after: int = RETRY_AFTER_SECONDS) -> Self:
         """503: something that this answer needs cannot be reached; try again after so many seconds."""
         return cls(HTTPStatus.SERVICE_UNAVAILABLE, code, detail, headers={"Retry-After": str(retry_after)})

@@ -81,7 +81,7 @@ def _subject(connection: Connection, user_id: str, must_exist: bool) -> Subject:
         subject = read_subject(connection, user_id)
         if subject.known or not must_exist:
             return subject
-    raise Problem.not_found(f"nothing is known of the user {user_id!r}", "unknown_user")
+    raise Problem.unknown_user(user_id)
 
 
 def paid_for(sums: list[Sums]) -> list[Sums]:

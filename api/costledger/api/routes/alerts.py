@@ -61,7 +61,7 @@ def read_alerts(
         # One more than is shown: it says whether another page follows.
         found = list_alerts(connection, wanted, after, query.limit + 1)
         if not found and user_id not in {None, principal.user_id} and not user_known(connection, str(user_id)):
-            raise Problem.not_found(f"nothing is known of the user {user_id!r}", "unknown_user")
+            raise Problem.unknown_user(user_id)
     shown = found[: query.limit]
     cursor = cursor_of(shown[-1].place) if len(found) > len(shown) else None
     if cursor is not None:

@@ -134,5 +134,5 @@ def _budget(connection: Connection, principal: Principal, user_id: str) -> Budge
     if found is not None:
         return found
     if user_id != principal.user_id and not user_known(connection, user_id):
-        raise Problem.not_found(f"nothing is known of the user {user_id!r}", "unknown_user")
+        raise Problem.unknown_user(user_id)
     return Budget(user_id=user_id)

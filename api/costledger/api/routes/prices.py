@@ -9,6 +9,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Header, Query, Response
 
 from costledger.api.auth import CurrentPrincipal
+from costledger.api.conditional import matches
 from costledger.api.decisions import CurrentDesk
 from costledger.api.decisions.price_list import PriceFilter, PriceKey
 from costledger.api.models.prices import PriceAnswer, PricesAnswer, PricesQuery
@@ -50,9 +51,9 @@ def read_prices(
     )
     body = answer.model_dump_json().encode()
     # Of the whole answer, in which every price has its version: another file of the same version is another answer.
-    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    headers = {"ETag": etag, "Cache-Control": _CACHE, "Vary": "Authorization"}
-    if if_none_match is not None and _names(if_none_match, etag):
+    version = hashlib.sha256(body).hexdigest()[:32]
+    headers = {"ETag": f'"{version}"', "Cache-Control": _CACHE, "Vary": "Authorization"}
+    if if_none_match is not None and matches(if_none_match, version, weak=True):
         return Response(status_code=304, headers=headers)
     return Response(body, media_type="application/json", headers=headers)
 
@@ -66,12 +67,6 @@ def parse_cursor(text: str) -> PriceKey:
     """The place that a cursor of the right form names; what it leaves out is the beginning."""
     parts = bytes.fromhex(text.strip()).decode(errors="replace").split(_BETWEEN)
     return PriceKey(*[*parts, "", "", "", ""][: len(PriceKey._fields)])
-
-
-def _names(if_none_match: str, etag: str) -> bool:
-    """Whether If-None-Match names the tag; weak ones are the same here."""
-    tags = {each.strip().removeprefix("W/") for each in if_none_match.split(",")}
-    return etag in tags or "*" in tags
 
 
 def _price(row: PriceRow) -> PriceAnswer:
