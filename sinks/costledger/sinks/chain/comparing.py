@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
+from uuid import UUID
 
 from costledger.sinks.chain.hashing import FINGERPRINT_BYTES, Fingerprint, SealedRow
 from costledger.sinks.chain.report import Finding
@@ -34,8 +35,8 @@ def compare_rows(topic: str, partition: int, sealed: Sequence[Fingerprint], rows
     findings = []
     for offset in sorted({*told, *(offset for offset, starts in kept.items() if starts)}):
         others, gone = told.get(offset, []), len(kept.get(offset, ()))
-        findings += [changed(topic, partition, offset, row.event_id) for row in others[:gone]]
-        findings += [inserted(topic, partition, offset, row.event_id) for row in others[gone:]]
+        findings += [changed(topic, partition, offset, _shown(row)) for row in others[:gone]]
+        findings += [inserted(topic, partition, offset, _shown(row)) for row in others[gone:]]
         findings += [removed(topic, partition, offset)] * (gone - len(others))
     return findings
 
@@ -55,6 +56,10 @@ def merged(findings: Sequence[Finding]) -> list[Finding]:
         elif one.kind != "inserted":
             result.append(one)
     return result + [one for others in extra.values() for one in others]
+
+
+def _shown(row: SealedRow) -> str:
+    return str(UUID(bytes=row.event_id))
 
 
 def _place(finding: Finding) -> Place:

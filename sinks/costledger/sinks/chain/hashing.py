@@ -26,11 +26,11 @@ _PREFIX: Final = b"costledger chain "
 
 
 class SealedRow(NamedTuple):
-    """An entry on its way into a block, or out of one. `digest` is the SHA-256 of its bytes."""
+    """An entry on its way into a block, or to be held against one. `digest` is the SHA-256 of its bytes."""
 
     partition: int
     offset: int
-    event_id: str
+    event_id: bytes
     recorded_us: int
     digest: bytes
 

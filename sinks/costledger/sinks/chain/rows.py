@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
-from uuid import UUID
 
 from costledger.schemas.errors import CostledgerError
 from costledger.sinks.chain.hashing import SealedRow
@@ -15,6 +14,8 @@ from costledger.sinks.database import Connection
 from costledger.sinks.packing import COPY_HEADER
 from costledger.sinks.queries import query
 
+#: PostgreSQL's work_mem while the rows of a round or batch are sorted: in memory, not in files.
+SORT_MEMORY: Final = "64MB"
 _ALWAYS: Final = ("-infinity", "infinity")
 _POSTGRES_EPOCH_US: Final = 946_684_800_000_000
 #: How a row begins: number of fields, then partition, offset, event id and recorded_at, each after its length.
@@ -50,7 +51,7 @@ def read_rows(connection: Connection, topic: str, spans: Sequence[Span]) -> Iter
             raw = bytes(data)
             if first and raw.startswith(_SIGNATURE):
                 raw = raw[len(COPY_HEADER) :]
-                first = False
+            first = False
             if len(raw) >= _HEAD.size:
                 yield _row(raw)
             elif raw not in {b"", b"\xff\xff"}:
@@ -84,4 +85,4 @@ def _row(raw: bytes) -> SealedRow:
     fields, four, partition, eight, offset, sixteen, event_id, also_eight, recorded = _HEAD.unpack_from(raw)
     if (fields, four, eight, sixteen, also_eight) != (20, 4, 8, 16, 8):
         raise UnreadableRows(f"a row has {fields} fields of {four}, {eight}, {sixteen} and {also_eight} bytes first")
-    return SealedRow(partition, offset, str(UUID(bytes=event_id)), recorded + _POSTGRES_EPOCH_US, sha256(raw).digest())
+    return SealedRow(partition, offset, event_id, recorded + _POSTGRES_EPOCH_US, sha256(raw).digest())

@@ -26,7 +26,7 @@ from costledger.sinks.chain.hashing import (
     pack_fingerprints,
 )
 from costledger.sinks.chain.pending import Position, Tail, count, find_pending, read_positions
-from costledger.sinks.chain.rows import Span, read_rows
+from costledger.sinks.chain.rows import SORT_MEMORY, Span, read_rows
 from costledger.sinks.database import Connection
 from costledger.sinks.locks import AdvisoryLock
 from costledger.sinks.queries import query
@@ -261,8 +261,8 @@ class _Sealer:
         timeout = str(_STATEMENT_SECONDS_MAX * 1000)
         row = self._connection.execute(
             "SELECT now(), set_config('statement_timeout', %s, true), "
-            "set_config('idle_in_transaction_session_timeout', %s, true)",
-            (timeout, timeout),
+            "set_config('idle_in_transaction_session_timeout', %s, true), set_config('work_mem', %s, true)",
+            (timeout, timeout, SORT_MEMORY),
         ).fetchone()
         assert row is not None  # noqa: S101 - a SELECT without FROM has one row
         now: datetime = row[0]

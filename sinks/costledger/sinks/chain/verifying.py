@@ -22,7 +22,7 @@ from costledger.sinks.chain.hashing import FORMAT, Block, SealedRow, block_hash,
 from costledger.sinks.chain.heads import Heads
 from costledger.sinks.chain.links import ChainKey, Links, of_block
 from costledger.sinks.chain.report import ChainReport, Finding, VerifyReport
-from costledger.sinks.chain.rows import Span, as_text, read_rows
+from costledger.sinks.chain.rows import SORT_MEMORY, Span, as_text, read_rows
 from costledger.sinks.database import Connection
 from costledger.sinks.queries import query
 
@@ -68,6 +68,7 @@ def _snapshot(connection: Connection) -> Iterator[datetime]:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
             connection.execute("SELECT set_config(%s, '0', true)", (limit,))
+        connection.execute("SELECT set_config('work_mem', %s, true)", (SORT_MEMORY,))
         row = connection.execute(query("database_time")).fetchone()
         assert row is not None  # noqa: S101 - a SELECT without FROM has one row
         yield row[0]
