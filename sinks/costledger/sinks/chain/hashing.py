@@ -85,7 +85,7 @@ def block_hash(block: Block, digests: Iterable[bytes]) -> bytes:
     return sha256(lines + b"".join(digests)).digest()
 
 
-def cut(rows: Sequence[SealedRow], rows_max: int = BLOCK_ROWS_MAX) -> list[Sequence[SealedRow]]:
+def cut(rows: Sequence[SealedRow], rows_max: int) -> list[Sequence[SealedRow]]:
     """The rows in pieces of `rows_max`, the last one with the rest; rows of one offset stay together."""
     pieces, start = [], 0
     while start < len(rows):

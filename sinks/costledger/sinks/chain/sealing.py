@@ -31,8 +31,8 @@ from costledger.sinks.database import Connection
 from costledger.sinks.locks import AdvisoryLock
 from costledger.sinks.queries import query
 
-#: Offsets of each partition in one round: with 12 partitions up to 240,000 entries in a transaction, 64 bytes each here.
-WINDOW_OFFSETS_MAX: Final = 2 * BLOCK_ROWS_MAX
+#: Offsets of each partition in one round, in blocks: with 12 partitions up to 240,000 entries in a transaction.
+WINDOW_BLOCKS_MAX: Final = 2
 #: Rounds in a turn of the scheduler; what is left is the next turn's.
 TURN_ROUNDS_MAX: Final = 8
 #: The first turn over a ledger that is there already may have to read all of it.
@@ -65,20 +65,21 @@ def seal(
     *,
     after_seconds: float = 0.0,
     rounds_max: int | None = None,
+    block_rows_max: int = BLOCK_ROWS_MAX,
     wait: bool = True,
     on_step: Callable[[Step], None] = lambda _step: None,
     progress: Callable[[int], None] = lambda _rows: None,
 ) -> int:
     """Seal what the sink has committed of a topic; returns how many entries.
 
-    Blocks are sealed when they are full, and those that are not when their oldest entry was recorded `after_seconds` ago.
-    In autocommit mode, as `costledger_writer`. Where another process is sealing, waits for it within the connection's lock
+    Blocks are sealed when they are full (`block_rows_max` entries), and those that are not when their oldest entry was
+    recorded `after_seconds` ago. In autocommit mode, as `costledger_writer`. Where another process is sealing, waits for it within the connection's lock
     timeout, or without `wait` returns 0. After `rounds_max` rounds the rest is left to the next call. Raises `psycopg.Error`.
     """
     with _alone(connection, wait) as allowed:
         if not allowed:
             return 0
-        sealer = _Sealer(connection, topic, on_step, progress, rounds_max)
+        sealer = _Sealer(connection, topic, on_step, progress, rounds_max, block_rows_max)
         sealer.begin_chains()
         sealer.seal_pending(after_seconds)
         return sealer.rows
@@ -111,12 +112,14 @@ class _Sealer:
         on_step: Callable[[Step], None],
         progress: Callable[[int], None],
         rounds_max: int | None,
+        block_rows_max: int,
     ) -> None:
         self._connection = connection
         self._topic = topic
         self._on_step = on_step
         self._progress = progress
         self._rounds_left = rounds_max
+        self._block_rows_max = block_rows_max
         self.rows = 0
 
     def begin_chains(self) -> None:
@@ -160,7 +163,7 @@ class _Sealer:
                 continue
             pending = found[one.partition]
             old = (now - pending.oldest).total_seconds() >= after_seconds
-            if old or rows != one.expected or rows >= BLOCK_ROWS_MAX:
+            if old or rows != one.expected or rows >= self._block_rows_max:
                 at = max(one.tail.next_offset, pending.least_offset)
                 whole = old or rows != one.expected
                 works.append(_Work(one.partition, one.tail, at, one.next_offset, pending.recorded_from, whole=whole))
@@ -181,7 +184,9 @@ class _Sealer:
                 if not self._rounds_left:
                     return False
                 self._rounds_left -= 1
-            ends = {work.partition: min(work.at + WINDOW_OFFSETS_MAX, work.target) for work in active}
+            ends = {
+                work.partition: min(work.at + WINDOW_BLOCKS_MAX * self._block_rows_max, work.target) for work in active
+            }
             spans = [
                 Span(work.partition, work.at, ends[work.partition], work.recorded_from, work.recorded_before)
                 for work in active
@@ -202,8 +207,8 @@ class _Sealer:
         return True
 
     def _seal_window(self, work: _Work, now: datetime, end: int, rows: Sequence[SealedRow]) -> None:
-        pieces = cut(rows)
-        if end == work.target and not work.whole and pieces and len(pieces[-1]) < BLOCK_ROWS_MAX:
+        pieces = cut(rows, self._block_rows_max)
+        if end == work.target and not work.whole and pieces and len(pieces[-1]) < self._block_rows_max:
             pieces.pop()
         work.at = end
         for number, piece in enumerate(pieces, start=1):
