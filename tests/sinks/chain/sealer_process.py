@@ -19,7 +19,7 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with connect(os.environ["COSTLEDGER_TEST_URL"], "sealer", 20) as connection:
-        seal(connection, "chain.events", block_rows_max=10, on_step=on_step)
+        seal(connection, "chain.cost.events", block_rows_max=10, on_step=on_step)
 
 
 if __name__ == "__main__":

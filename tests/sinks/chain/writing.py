@@ -11,13 +11,14 @@ from tests.sinks.conftest import Ledger, make_event
 
 from costledger.schemas.codec import encode_event
 from costledger.schemas.events import CostEvent
+from costledger.schemas.topics import EVENTS
 from costledger.sinks.batch import BadShare, Gatherer
 from costledger.sinks.chain import VerifyReport, seal, verify
 from costledger.sinks.chain.heads import Heads
 from costledger.sinks.database import Connection, connect
 from costledger.sinks.writer import Writer
 
-TOPIC = "chain.events"
+TOPIC = f"chain.{EVENTS}"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from costledger.sinks.database import Connection
 
 _HASH_SHOWN: Final = 16
-_PARTITIONS_MAX: Final = 1024
+_PARTITION_MAX: Final = 1023
 
 
 def register(app: typer.Typer) -> None:
@@ -34,12 +34,14 @@ def verify(
     ] = False,
     partition: Annotated[
         list[int] | None,
-        typer.Option(min=0, max=_PARTITIONS_MAX, metavar="N", help="Only this partition; may be given several times."),
+        typer.Option(min=0, max=_PARTITION_MAX, metavar="N", help="Only this partition; may be given several times."),
     ] = None,
     heads: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
+            exists=True,
+            dir_okay=False,
             help="Heads that were saved before: each must still be in its chain, or the chain was written anew.",
             show_default=False,
         ),
@@ -72,6 +74,8 @@ def verify(
         if seal:
             _seal(connection, settings)
         report = _verify(connection, partition or [], saved)
+    if unknown := {*(partition or ())} - {chain.partition for chain in report.chains}:
+        raise typer.BadParameter(f"--partition: the ledger has no partition {', '.join(map(str, sorted(unknown)))}")
     if json:
         print_json(report.to_dict())
     else:
