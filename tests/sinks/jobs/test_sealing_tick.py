@@ -84,6 +84,6 @@ def test_while_another_seals_a_tick_does_not_wait(minutes: Minutes, ledger: Ledg
 def test_a_tick_takes_a_part_of_a_backlog(minutes: Minutes, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """So many rounds in a turn, however much there is."""
     monkeypatch.setattr("costledger.sinks.jobs.ticking.TURN_ROUNDS_MAX", 1)
-    monkeypatch.setattr("costledger.sinks.jobs.ticking.seal", partial(seal, block_rows_max=5))
-    assert [minutes.tick() for _ in range(4)] == [10, 20, 30, 30]
+    monkeypatch.setattr("costledger.sinks.jobs.ticking.seal", partial(seal, block_rows_max=8))
+    assert [minutes.tick() for _ in range(4)] == [16, 30, 30, 30]
     assert verified(ledger).ok
