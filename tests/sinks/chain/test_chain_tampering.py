@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from tests.sinks.chain.writing import (
     TOPIC,
     event_at,
     kinds,
+    open_ledger,
     sealed,
     some_events,
     tamper,
@@ -20,8 +23,9 @@ from tests.sinks.conftest import Ledger
 
 from costledger.schemas.errors import InvalidValue
 from costledger.sinks.chain import Finding
+from costledger.sinks.chain.hashing import Block, block_hash, pack_fingerprints
 from costledger.sinks.chain.heads import Heads, read_heads
-from costledger.sinks.chain.rows import UnreadableRows
+from costledger.sinks.chain.rows import Span, UnreadableRows, read_rows
 
 PARTITIONS = 3
 ROWS = 45
@@ -210,6 +214,38 @@ def test_an_entry_changed_with_its_fingerprint_is_found(honest: Ledger) -> None:
     report = verified(honest)
     assert kinds(report) == {"block": 1}
     assert "its hash is not that" in report.findings[0].text
+
+
+def rewritten(ledger: Ledger, number: int, **changed: int) -> None:
+    """Write one block of partition 1 anew, by all the rules, over the entries as they are now."""
+    columns = ", ".join(Block.__slots__)
+    where = f"partition = 1 AND number = {number}"
+    with closing(open_ledger(ledger)) as connection:
+        (row,) = ledger.all(f"SELECT {columns} FROM ledger.chain_blocks WHERE {where}")
+        block = replace(Block(*row), **changed)
+        rows = list(read_rows(connection, TOPIC, [Span(1, block.first_offset, block.next_offset, None, None)]))
+    hash_ = block_hash(block, (row.digest for row in rows)).hex()
+    packed = pack_fingerprints(block.first_offset, rows).hex()
+    values = "".join(f", {name} = {value}" for name, value in changed.items())
+    change = f"hash = '\\x{hash_}', fingerprints = '\\x{packed}'{values}"
+    tamper(ledger, f"UPDATE ledger.chain_blocks SET {change} WHERE {where}")
+
+
+def test_a_block_written_anew_does_not_fit_the_next_one(honest: Ledger) -> None:
+    """An entry is changed and its block made to fit: the block after it names another hash."""
+    tamper(honest, f"UPDATE ledger.entries SET amount = amount * 2 WHERE {AT}")
+    rewritten(honest, 3)
+    report = verified(honest)
+    assert kinds(report) == {"block": 1}
+    assert report.findings[0].text.startswith("block 4: names another hash than block 3 has")
+
+
+def test_the_last_block_written_anew_must_add_up(honest: Ledger) -> None:
+    """Nothing follows on it, but its own count has to."""
+    rewritten(honest, 6, rows_total=44)
+    report = verified(honest)
+    assert kinds(report) == {"block": 1}
+    assert "counts 44 entries after 40" in report.findings[0].text
 
 
 def sealed_again(ledger: Ledger) -> dict[tuple[int, int], str]:
