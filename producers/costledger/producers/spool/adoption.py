@@ -16,6 +16,7 @@ from costledger.producers.spool.errors import SpoolBusy, SpoolCorrupt, SpoolFore
 from costledger.producers.spool.file import SpoolFile
 from costledger.producers.spool.options import SpoolOptions
 from costledger.producers.spool.source import Acknowledged, Source
+from costledger.schemas.fail_points import reach
 
 _LOGGER: Final = logging.getLogger("costledger.producers")
 #: How often the directory is searched.
@@ -88,6 +89,7 @@ class Adoption:
     def _take_over(self, path: Path) -> Source | None:
         options = self._options
         file = SpoolFile.adopt(path, options.topic, options.bytes_max, options.synchronous, self._tell_lost)
+        reach("spool.adopted")
         try:
             if file.damaged:
                 file.forget_damage()

@@ -22,6 +22,7 @@ from costledger.producers.exits import hold_at_fork
 from costledger.producers.spool.directory import WAL_SUFFIX, claim, disclaim, make_directory, new_path, put_aside
 from costledger.producers.spool.errors import SpoolBusy, SpoolCorrupt, SpoolForeign, SpoolUnavailable, spool_error
 from costledger.producers.spool.examination import Examined, examine
+from costledger.schemas.fail_points import reach
 
 Synchronous = Literal["normal", "full"]
 Row = tuple[int, bytes, bytes]
@@ -113,6 +114,7 @@ class SpoolFile:
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             except OSError as error:
                 raise spool_error(error, directory) from error
+            reach("spool.before_create")
             try:
                 file = cls(path, topic, bytes_max, synchronous, new=True)
             except SpoolUnavailable as error:
@@ -122,6 +124,7 @@ class SpoolFile:
                 path.unlink(missing_ok=True)
                 raise
             if path.exists():
+                reach("spool.after_create")
                 return file
             # It was taken for one that somebody left, and removed, before it was ours.
             file.close()
@@ -175,6 +178,7 @@ class SpoolFile:
             self._execute("BEGIN")
             try:
                 self._cursor.executemany(_DELETE, ranges)
+                reach("spool.before_delete")
                 self._execute("COMMIT")
             except BaseException:
                 with suppress(sqlite3.Error):
@@ -221,6 +225,7 @@ class SpoolFile:
         """Delete the file and let it go. Deleted first: nobody can adopt it in between."""
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
+        reach("spool.removing")
         self.close()
         with suppress(OSError):
             self._wal_path.unlink(missing_ok=True)
