@@ -9,8 +9,20 @@ import pytest
 from tests.e2e.conftest import system
 from tests.fault.points.deaths import Deaths
 from tests.sinks.conftest import ledger, names, settings, start_process, topic
+from tests.sinks.notifications.conftest import make_desk, receive, receiver, start_delivery_process
 
-__all__ = ["ledger", "names", "settings", "start_process", "system", "topic"]
+__all__ = [
+    "ledger",
+    "make_desk",
+    "names",
+    "receive",
+    "receiver",
+    "settings",
+    "start_delivery_process",
+    "start_process",
+    "system",
+    "topic",
+]
 
 
 @pytest.fixture
