@@ -43,6 +43,7 @@ SMALLEST_SPOOL = {"COSTLEDGER_SPOOL_BYTES_MAX": str(2**20)}
 
 
 @pytest.mark.fault
+@pytest.mark.timeout(900)
 @visits(*PLACES)
 def test_a_service_that_dies_at_every_place_loses_no_event_that_track_returned(
     kafka: KafkaServer, tmp_path: Path, deaths: Deaths, seed: int
