@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +67,14 @@ class System:
         """Run a command with --json; its document."""
         return json.loads(self.run(*arguments, "--json", check=check).stdout)
 
-    def start(self, worker: str) -> subprocess.Popen[bytes]:
-        """Start a worker: stream, sink or notifier."""
+    def start(self, worker: str, variables: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Start a worker: stream, sink or notifier; with more variables where given."""
         with (self._folder / f"{worker}-{len(self._workers)}.log").open("wb") as out:
             process = subprocess.Popen(
-                self.command(worker), env={**os.environ, **self.environment}, stdout=out, stderr=out
+                self.command(worker),
+                env={**os.environ, **self.environment, **(variables or {})},
+                stdout=out,
+                stderr=out,
             )
         self._workers.append(process)
         return process

@@ -7,7 +7,7 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -242,18 +242,18 @@ def start_sink() -> Iterator[Callable[..., Running]]:
 
 @pytest.fixture
 def start_process(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start sinks as processes of their own (see `sink_process.py`); killed at the end."""
+    """Start sinks as processes of their own, with more variables where given; killed at the end."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(settings: Settings, kill_at: str = "") -> subprocess.Popen[bytes]:
+    def start(settings: Settings, variables: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         changed = settings.model_dump(mode="json", exclude_defaults=True)
         changed["database_url"] = settings.database_url.get_secret_value()
         environment = {f"COSTLEDGER_{name.upper()}": str(value) for name, value in changed.items()}
         path = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         with (tmp_path / f"sink-{len(started)}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("sink_process.py"))],
-                env={**path, **environment, "COSTLEDGER_TEST_KILL_AT": kill_at},
+                [sys.executable, "-m", "costledger", "sink"],
+                env={**path, **environment, "COSTLEDGER_SINK_METRICS_PORT": "0", **(variables or {})},
                 stdout=log,
                 stderr=log,
                 cwd=tmp_path,

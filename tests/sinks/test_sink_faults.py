@@ -16,6 +16,7 @@ from tests.fixtures.fix_postgres import OwnPostgres
 from tests.fixtures.wait import wait_until
 from tests.sinks.conftest import PARTITIONS, Ledger, Running, Topic, make_event, make_settings, random_events
 
+from costledger.schemas.fail_points import FAIL_AT, FLAG
 from costledger.schemas.settings import Settings
 from costledger.schemas.topics import TopicNames
 from costledger.sinks.migrations import migrate
@@ -40,7 +41,7 @@ def test_a_sink_killed_at_any_step_loses_and_doubles_nothing(
     events = random_events(seed, 1_500)
     topic.send(events)
     topic.send_raw([(b"u", b"rubbish")])
-    killed = start_process(settings, kill_at=f"{step}:{1 + seed % 3}")
+    killed = start_process(settings, {FLAG: "1", FAIL_AT: f"sink.{step}:{1 + seed % 3}"})
     assert killed.wait(60) == -signal.SIGKILL
     ledger.assert_consistent()
     assert ledger.consumed() <= 900

@@ -12,6 +12,7 @@ import psycopg
 from costledger.schemas.alerts import AlertRecord
 from costledger.schemas.codec import decode_alert
 from costledger.schemas.errors import DecodeError
+from costledger.schemas.fail_points import reach
 from costledger.schemas.money import to_usd
 from costledger.sinks.batch import DATA_ERROR, Message, Rejected, rejected
 from costledger.sinks.database import Connection, Meaning, meaning_of
@@ -37,6 +38,7 @@ def store_alerts(connection: Connection, topic: str, messages: Sequence[Message]
     outcome = StoredAlerts()
     routes: set[UUID] = set()
     with connection.transaction():
+        reach("notifier.before_insert")
         for message in messages:
             try:
                 record = decode_alert(message.value() or b"")
@@ -57,6 +59,7 @@ def store_alerts(connection: Connection, topic: str, messages: Sequence[Message]
                 routes |= told
         wake_routes(connection, routes)
         put_aside(connection, topic, outcome.refused)
+        reach("notifier.before_commit")
     return outcome
 
 

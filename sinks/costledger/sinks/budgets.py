@@ -14,6 +14,7 @@ from typing import Any, Final
 from costledger.schemas.budgets import DEFAULT_TIER, Budget
 from costledger.schemas.codec import encode_budget
 from costledger.schemas.errors import CostledgerError
+from costledger.schemas.fail_points import reach
 from costledger.schemas.money import to_picodollars, to_usd
 from costledger.schemas.times import from_microseconds, to_microseconds
 from costledger.sinks.database import Connection
@@ -90,13 +91,16 @@ def relay_budgets(connection: Connection, deliverer: Deliverer, topic: str) -> i
         rows = _dicts(cursor)
         if not rows:
             return 0
+        reach("budgets.before_produce")
         deliverer.deliver(
             [
                 Outgoing(topic, row["user_id"].encode(), None if row["deleted"] else encode_budget(_budget(row)))
                 for row in rows
             ]
         )
+        reach("budgets.after_produce")
         connection.execute("DELETE FROM ledger.budget_outbox WHERE id = ANY (%s)", ([row["id"] for row in rows],))
+    reach("budgets.after_delete")
     return len(rows)
 
 

@@ -14,6 +14,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from prometheus_client import CollectorRegistry
 
+from costledger.schemas.fail_points import reach
 from costledger.schemas.settings import Settings
 from costledger.sinks.alerts import store_alerts
 from costledger.sinks.background import in_background
@@ -109,7 +110,9 @@ class Notifier:
                 logger.error("Kafka, partition %s: %s", message.partition(), error)
         if not alerts:
             return
+        reach("notifier.after_consume")
         outcome = self._patient.do(lambda connection: store_alerts(connection, self._topic, alerts))
+        reach("notifier.after_insert")
         for refused in outcome.refused:
             logger.error(
                 "no alert: partition %d offset %d of %s, put aside: %s",
@@ -120,6 +123,7 @@ class Notifier:
             )
         self._metrics.stored(outcome)
         self._commit(consumer, alerts)
+        reach("notifier.after_commit")
 
     def _commit(self, consumer: Consumer, alerts: list[Message]) -> None:
         following = {message.partition() or 0: (message.offset() or 0) + 1 for message in alerts}

@@ -18,6 +18,7 @@ from typing import Final
 from confluent_kafka import Consumer, TopicPartition
 from prometheus_client import CollectorRegistry
 
+from costledger.schemas.fail_points import reach
 from costledger.schemas.settings import Settings
 from costledger.sinks.background import in_background
 from costledger.sinks.batch import BadShare, Batch, Gatherer
@@ -29,7 +30,7 @@ from costledger.sinks.observation import SinkMetrics
 from costledger.sinks.patience import Abandoned
 from costledger.sinks.positions import Fenced
 from costledger.sinks.relay import Relay
-from costledger.sinks.writer import Outcome, Step, Writer
+from costledger.sinks.writer import Outcome, Step, Writer, reach_step
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class Sink:
         settings: Settings,
         registry: CollectorRegistry | None = None,
         *,
-        on_step: Callable[[Step], None] = lambda _step: None,
+        on_step: Callable[[Step], None] = reach_step,
     ) -> None:
         self._settings = settings
         names = settings.topics
@@ -181,7 +182,9 @@ class Sink:
         self._metrics.written(outcome)
         positions = {partition: span.next_offset for partition, span in batch.spans.items()}
         self._written.update(positions)
+        reach("sink.before_mirror")
         self._intake.mirror(positions)
+        reach("sink.after_mirror")
 
     def _await_writer(self) -> None:
         """With a full batch: let the writer finish, and go on serving the group meanwhile."""
@@ -215,12 +218,16 @@ class Sink:
         if self._writing is not None:
             # The writer's connection serves one thread at a time.
             wait([self._writing[1]])
-        return self._writer.claim(partitions)
+        reach("sink.before_claim")
+        claimed = self._writer.claim(partitions)
+        reach("sink.after_claim")
+        return claimed
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Write what was gathered, once, within a deadline; then the partitions are another sink's."""
         if not self._drain(time.monotonic() + REVOKE_SECONDS_MAX):
             logger.warning("partitions are given up before their last batch was written; they will be read again")
+        reach("sink.before_release")
         self._let_go(partitions)
         consumer.incremental_unassign(partitions)
 

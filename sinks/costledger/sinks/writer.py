@@ -14,6 +14,7 @@ from datetime import date, timedelta
 from operator import attrgetter
 from typing import Final, Literal
 
+from costledger.schemas.fail_points import reach_step_of
 from costledger.sinks import positions
 from costledger.sinks.batch import SINK_ONLY_REASONS, BadShare, Batch, Rejected, Row
 from costledger.sinks.database import Connection
@@ -26,7 +27,7 @@ from costledger.sinks.totals import as_arrays, daily, hourly
 
 logger = logging.getLogger(__name__)
 
-#: The moments of one write, in order; a test can stop the process at each of them.
+#: The moments of one write, in order; each is a fail point, `sink.` and its name.
 Step = Literal[
     "before_begin",
     "before_load",
@@ -44,6 +45,8 @@ _CAREFUL_BATCHES: Final = 8
 _ID_TIME: Final = slice(6, 12)
 _MILLISECONDS_PER_DAY: Final = 86_400_000
 _EPOCH: Final = date(1970, 1, 1)
+
+reach_step: Final[Callable[[Step], None]] = reach_step_of("sink")
 
 
 @dataclass(slots=True)
@@ -65,7 +68,7 @@ class Writer:
         topic: str,
         bad_share: BadShare,
         on_retry: Callable[[str], None] = lambda _state: None,
-        on_step: Callable[[Step], None] = lambda _step: None,
+        on_step: Callable[[Step], None] = reach_step,
     ) -> None:
         self._patient = PatientConnection(connect, on_retry)
         self._topic = topic

@@ -16,6 +16,7 @@ from costledger.schemas.codec import decode_budget, decode_event, encode_alert
 from costledger.schemas.dead_letters import dead_letter_headers
 from costledger.schemas.errors import DecodeError, InvalidEvent, InvalidValue
 from costledger.schemas.events import check_event
+from costledger.schemas.fail_points import reach
 from costledger.schemas.topics import TopicNames
 from costledger.streams.domain.partition import Outcome, PartitionTotals
 from costledger.streams.domain.rules import DAY_MICROSECONDS, Rules
@@ -101,7 +102,9 @@ class CostHandler:
         """Write the view of what is now durable."""
         view = self._views.get(partition)
         if view is not None and not self._view_is_down:
+            reach("stream.before_view")
             await self._guarded(view.write())
+            reach("stream.after_view")
 
     async def tick(self) -> None:
         """Once a second: repair the view where Redis has lost it, or was away."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -215,6 +218,33 @@ def make_desk(ledger: Ledger) -> Iterator[Callable[..., Desk]]:
     yield make
     for desk in made:
         desk.close()
+
+
+@pytest.fixture
+def start_delivery_process(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start workers that deliver as processes of their own, with more variables where given; killed at the end."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(settings: Settings, variables: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        values = settings.model_dump(mode="json", exclude_defaults=True)
+        values["database_url"] = settings.database_url.get_secret_value()
+        environment = {f"COSTLEDGER_{name.upper()}": str(one) for name, one in values.items()}
+        path = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        with (tmp_path / f"delivery-{len(started)}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("delivery_process.py"))],
+                env={**path, **environment, **(variables or {})},
+                stdout=log,
+                stderr=log,
+                cwd=tmp_path,
+            )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait(10)
 
 
 @pytest.fixture

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +21,7 @@ from tests.sinks.notifications.receivers import MailServer, Receiver, answer, dr
 
 from costledger.schemas.alerts import AlertKind
 from costledger.schemas.codec import encode_alert
+from costledger.schemas.fail_points import FAIL_AT, FLAG
 from costledger.schemas.settings import Settings
 from costledger.schemas.topics import TopicNames
 from costledger.sinks.jobs.queue import make_app
@@ -56,32 +54,6 @@ def start_delivery() -> Iterator[StartWorker]:
     for _, thread in started:
         thread.join(30)
         assert not thread.is_alive()
-
-
-@pytest.fixture
-def start_process(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start workers that deliver as processes of their own; killed at the end."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(settings: Settings, **environment: str) -> subprocess.Popen[bytes]:
-        values = settings.model_dump(mode="json", exclude_defaults=True)
-        values["database_url"] = settings.database_url.get_secret_value()
-        path = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        with (tmp_path / f"delivery-{len(started)}.log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("delivery_process.py"))],
-                env={**path, **{f"COSTLEDGER_{name.upper()}": str(one) for name, one in values.items()}, **environment},
-                stdout=log,
-                stderr=log,
-                cwd=tmp_path,
-            )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait(10)
 
 
 def ids(receiver: Receiver) -> list[str]:
@@ -245,14 +217,14 @@ def test_a_worker_that_was_suspended_finds_its_claim_gone(desk: Desk, receiver: 
 def test_killed_between_sending_and_keeping(
     make_desk: Callable[..., Desk],
     receiver: Receiver,
-    start_process: Callable[..., subprocess.Popen[bytes]],
+    start_delivery_process: Callable[..., subprocess.Popen[bytes]],
     start_delivery: StartWorker,
 ) -> None:
     """SIGKILL right after the send: another worker sends it again, under the same id, and nothing is lost."""
     desk = make_desk(delivery_timeout_http_seconds=0.5)
     desk.route("webhook", receiver.url)
     desk.store(*many_alerts(3))
-    victim = start_process(desk.settings, KILL_AFTER_SEND="1")
+    victim = start_delivery_process(desk.settings, {FLAG: "1", FAIL_AT: "delivery.after_send"})
     assert victim.wait(30) == -9
     assert desk.states() == ["pending"] * 3
     assert len(receiver.requests) == 1
@@ -266,7 +238,7 @@ def test_killed_between_sending_and_keeping(
 def test_killed_while_sending(
     make_desk: Callable[..., Desk],
     receiver: Receiver,
-    start_process: Callable[..., subprocess.Popen[bytes]],
+    start_delivery_process: Callable[..., subprocess.Popen[bytes]],
     start_delivery: StartWorker,
 ) -> None:
     """SIGKILL while a server takes its time: another worker delivers."""
@@ -274,7 +246,7 @@ def test_killed_while_sending(
     receiver.script.append(hang)
     desk.route("webhook", receiver.url)
     desk.store(ALERT)
-    victim = start_process(desk.settings)
+    victim = start_delivery_process(desk.settings)
     wait_until(lambda: receiver.requests, 20, "the request has come")
     victim.kill()
     start_delivery(desk.settings)

@@ -17,6 +17,7 @@ from costledger.producers.outbox.errors import OutboxError
 from costledger.producers.outbox.table import OutboxTable
 from costledger.schemas.backoff import backoff_seconds
 from costledger.schemas.errors import InvalidValue, Unavailable
+from costledger.schemas.fail_points import reach_step_of
 from costledger.schemas.settings import Settings
 
 _logger = logging.getLogger(__name__)
@@ -30,7 +31,9 @@ _REPORT_SECONDS: Final = 60.0
 #: More rows than this that Kafka refuses for good stop the relay: then it is not the rows.
 REFUSED_ROWS_MAX: Final = 1000
 
+#: The moments of one batch, in order; each is a fail point, `outbox.` and its name.
 Step = Literal["claimed", "delivered", "committed"]
+reach_step: Final[Callable[[Step], None]] = reach_step_of("outbox")
 
 
 def check_batch_rows(rows: int) -> int:
@@ -51,7 +54,7 @@ class Relay:
         settings: Settings,
         *,
         batch_rows: int = BATCH_ROWS,
-        on_step: Callable[[Step], None] = lambda _step: None,
+        on_step: Callable[[Step], None] = reach_step,
     ) -> None:
         check_batch_rows(batch_rows)
         url = settings.database_url.get_secret_value()

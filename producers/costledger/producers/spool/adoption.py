@@ -11,11 +11,12 @@ from costledger.producers.counters import Counters
 from costledger.producers.errors import SPOOL_LOST, EventDropped
 from costledger.producers.reporting import Reporter
 from costledger.producers.spool.book import Book
-from costledger.producers.spool.directory import others, put_aside
+from costledger.producers.spool.directory import others, put_aside, sweep
 from costledger.producers.spool.errors import SpoolBusy, SpoolCorrupt, SpoolForeign, SpoolUnavailable
 from costledger.producers.spool.file import SpoolFile
 from costledger.producers.spool.options import SpoolOptions
 from costledger.producers.spool.source import Acknowledged, Source
+from costledger.schemas.fail_points import reach
 
 _LOGGER: Final = logging.getLogger("costledger.producers")
 #: How often the directory is searched.
@@ -54,6 +55,7 @@ class Adoption:
         self._due = now + ADOPT_INTERVAL_SECONDS
         try:
             paths = others(self._options.directory)
+            sweep(self._options.directory)
         except OSError as error:
             self._reporter.announce(
                 "adoption", f"the spool directory {self._options.directory} cannot be read: {error}"
@@ -88,6 +90,7 @@ class Adoption:
     def _take_over(self, path: Path) -> Source | None:
         options = self._options
         file = SpoolFile.adopt(path, options.topic, options.bytes_max, options.synchronous, self._tell_lost)
+        reach("spool.adopted")
         try:
             if file.damaged:
                 file.forget_damage()

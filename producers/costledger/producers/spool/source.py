@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from costledger.producers.spool.book import DELETE_ROWS, RETRY_SECONDS, Book
 from costledger.producers.spool.errors import SpoolUnavailable
 from costledger.producers.spool.file import Row, SpoolFile
+from costledger.schemas.fail_points import reach
 
 #: Acknowledged rows are deleted together: when `DELETE_ROWS` wait, or after this time.
 DELETE_INTERVAL_SECONDS: Final = 0.25
@@ -123,6 +124,7 @@ class Source:
                 self._deleted_at = now
                 self._deletes_paused_until = now + PAUSE_SECONDS
                 self.file.delete(self.book.deletable())
+                reach("spool.after_delete")
                 self.book.deleted()
                 self._deletes_paused_until = 0.0
 
@@ -166,7 +168,9 @@ class Source:
             self.file.sync_log()
             with self.lock:
                 self._checkpoints_paused_until = now + PAUSE_SECONDS
+                reach("spool.before_checkpoint")
                 self.file.checkpoint()
+                reach("spool.after_checkpoint")
                 self._checkpoints_paused_until = 0.0
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ from costledger.producers.spool.errors import SpoolBusy, SpoolCorrupt, SpoolUnav
 from costledger.producers.spool.file import Row, SpoolFile
 from costledger.producers.spool.options import SpoolOptions
 from costledger.producers.spool.source import Acknowledged, Source
+from costledger.schemas.fail_points import reach
 
 #: `put` waits no longer than this for a thread that has the file.
 _WAIT_SECONDS_MAX: Final = 0.5
@@ -79,6 +80,7 @@ class Spool:
             if own is None:
                 return self._unspooled()
         lock = own.lock
+        reach("spool.before_put")
         try:
             if not lock.acquire(False) and not lock.acquire(timeout=_WAIT_SECONDS_MAX):
                 raise SpoolBusy(f"the spool {own.file.path} was busy for {_WAIT_SECONDS_MAX:g} s")
@@ -93,11 +95,14 @@ class Spool:
         except SpoolUnavailable as error:
             self._pause(error)
             return self._unspooled()
+        reach("spool.after_put")
         if direct:
             try:
                 sender.send(key, value, 0.0, partial(own.delivered, row))
             except Exception as error:  # noqa: BLE001 - it is on disk: the next attempt is the feeder's
                 own.refused(row, error)
+            else:
+                reach("spool.after_send")
         return True
 
     def rescue(self, key: bytes, value: bytes) -> bool:
@@ -105,6 +110,7 @@ class Spool:
         own = self._open()
         if own is None:
             return False
+        reach("spool.before_rescue")
         try:
             with own.lock:
                 if own is not self._own:
@@ -115,6 +121,7 @@ class Spool:
         except SpoolUnavailable as error:
             self._pause(error)
             return False
+        reach("spool.after_rescue")
         return True
 
     def anything_left(self) -> bool:
@@ -216,6 +223,7 @@ class Spool:
         for source in self._sources:
             acknowledged, errors, broken = source.settle(now)
             if acknowledged:
+                reach("spool.acknowledged")
                 self._counters.acknowledge_spooled(acknowledged)
             if errors and broken is not None:
                 self._lose(len(errors), f"{broken}; Kafka: {errors[-1]}")
@@ -253,6 +261,8 @@ class Spool:
                 continue
             if not self._send_all(source, rows, now, sender):
                 return False
+            if rows:
+                reach("spool.after_feed")
             more |= len(rows) == _FEED_ROWS_MAX
         return more
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Final, Protocol
 from uuid import UUID, uuid4
 
+from costledger.schemas.fail_points import reach
 from costledger.schemas.settings import Settings
 from costledger.sinks.database import Connection
 from costledger.sinks.notifications.claimed import (
@@ -80,6 +81,7 @@ def deliver_due(dispatcher: Dispatcher, patient: PatientConnection, route_id: UU
     if claim is None:
         patient.do(lambda one: look_again(one, route_id))
         return 0
+    reach("delivery.claimed")
     taken = 0
     try:
         while taken < RUN_MESSAGES_MAX and not dispatcher.should_stop():
@@ -88,6 +90,7 @@ def deliver_due(dispatcher: Dispatcher, patient: PatientConnection, route_id: UU
             taken += 1
     finally:
         patient.do(lambda one: release(one, claim))
+    reach("delivery.released")
     return taken
 
 
@@ -103,9 +106,12 @@ def _deliver_one(dispatcher: Dispatcher, patient: PatientConnection, claim: Clai
     if batch is None:
         return False
     message = _message(settings, batch)
+    reach("delivery.before_send")
     outcome = dispatcher.send(settings, claim, message, now)
+    reach("delivery.after_send")
     plan, chance = RetryPlan.of(settings), random.random()  # noqa: S311 - spreads retries; nothing secret
     waited, dead = patient.do(lambda one: record(one, claim, batch, outcome, dispatcher.clock(one), plan, chance))
+    reach("delivery.after_record")
     _tell(dispatcher.observer, claim, batch, outcome, waited, dead)
     return outcome.delivered
 

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from costledger.schemas.fail_points import reach
 from costledger.streams.transport.parts import cut, too_large
 from costledger.streams.transport.producer import BATCH_OVERHEAD_BYTES, Row, row_bytes
 from costledger.streams.transport.records import Change, Flush
@@ -68,11 +69,15 @@ class Flusher:
         runtime.fences[partition].pass_by(flush.source_offset)
         stages = self._laid_out(partition, flush.changes)
         if flush.outputs:
+            reach("stream.before_outputs")
             await runtime.app.producer.send_outputs(flush.outputs)
+            reach("stream.after_outputs")
+        reach("stream.before_state")
         # One after another: a record must not be there before its parts, nor lose them before it is replaced.
         for groups in stages:
             if groups:
                 await runtime.app.producer.write_groups(runtime.changelog, partition, groups)
+        reach("stream.after_state")
 
     def _laid_out(self, partition: int, changes: Iterable[Sequence[Change]]) -> tuple[list[list[Row]], ...]:
         """The parts of values that do not fit into a batch, the groups, and deletions of parts now useless."""
@@ -99,7 +104,11 @@ class Flusher:
     async def _commit(self) -> None:
         runtime = self._runtime
         epoch, offsets = runtime.epoch, runtime.progress.committable()
-        if offsets and await runtime.app.consumer.commit_offsets(offsets):
+        if not offsets:
+            return
+        reach("stream.before_commit")
+        if await runtime.app.consumer.commit_offsets(offsets):
+            reach("stream.after_commit")
             runtime.progress.commit_succeeded(offsets, epoch)
             runtime.touch()
 

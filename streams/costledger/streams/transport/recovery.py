@@ -14,6 +14,7 @@ from faust.tables.recovery import Recovery
 from faust.types import TP
 from mode import Service
 
+from costledger.schemas.fail_points import reach
 from costledger.streams.transport.records import ConsumerRecord
 from costledger.streams.transport.table import ChangelogTable
 
@@ -24,6 +25,7 @@ class BatchRecovery(Recovery):
     def apply(self, tp: TP, records: Sequence[ConsumerRecord]) -> None:
         """Apply one fetch of a changelog partition. Raises ValueError for a record that is not ours."""
         self._table(tp).apply_records(tp.partition, records)
+        reach("stream.recovering")
         self.reached(tp, records[-1].offset + 1)
 
     def _table(self, tp: TP) -> ChangelogTable:

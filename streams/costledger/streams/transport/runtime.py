@@ -14,6 +14,7 @@ from typing import Any
 
 from faust.types import TP
 
+from costledger.schemas.fail_points import reach
 from costledger.streams.transport.acks import Fences, Progress
 from costledger.streams.transport.config import StageConfig
 from costledger.streams.transport.consumer import Fetched
@@ -113,7 +114,9 @@ class Runtime:
         if not records:
             return
         try:
+            reach("stream.before_process")
             self.handler.process(Batch(tp.topic, tp.partition, records))
+            reach("stream.after_process")
         except Exception as exc:  # noqa: BLE001  (any failure of the domain ends the worker)
             self.fail(f"the handler failed in process, {tp.topic}[{tp.partition}]", exc)
             return
@@ -143,6 +146,7 @@ class Runtime:
             self.reason = "recovering" if self.partitions else None
             self._complete = True
             self._check_topics(assigned)
+        reach("stream.assigned")
         log.info("Assigned partitions %s, in memory %s.", sorted(self.partitions), sorted(self.fences))
 
     def _check_topics(self, assigned: set[TP]) -> None:
@@ -170,7 +174,9 @@ class Runtime:
             ends = await consumer.highwaters(*tps)
             if epoch != self.epoch:
                 return
+            reach("stream.before_restore")
             repairs = self._adopt(committed, earliest, ends)
+            reach("stream.after_restore")
             epoch = self.epoch
             for partition, groups in repairs.items():
                 log.warning("Partition %d: writing %d overtaken or superfluous keys.", partition, len(groups))
@@ -184,6 +190,7 @@ class Runtime:
             self.writable = self._settled = True
             self.reason = None
             self.touch()
+            reach("stream.opened")
             log.info("Open: %s", {f"{tp.topic}[{tp.partition}]": self.progress.position(tp) for tp in sorted(tps)})
 
     def _adopt(self, committed: Any, earliest: Any, ends: Any) -> dict[int, list[list[Any]]]:
@@ -229,7 +236,9 @@ class Runtime:
         async with self._release_lock:
             if not self.writable:
                 return self._settled and self.failure is None
+            reach("stream.before_release")
             settled = self._settled = await self._settle()
+            reach("stream.after_release")
             self.writable = False
             self._expected = self.progress.commits()
             self.progress.clear()
