@@ -8,7 +8,7 @@ with one label and one offset. Times are Unix microseconds.
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -29,7 +29,7 @@ def local(instant_us: int, zone: str) -> datetime:
     return (_EPOCH + timedelta(microseconds=instant_us)).astimezone(ZoneInfo(zone))
 
 
-@lru_cache(maxsize=None)
+@cache
 def day_start(day: date, zone: str) -> int:
     """The first instant of a day."""
     at = (day - date(1970, 1, 1)).days * 86_400_000_000 - 15 * 4 * QUARTER_US
@@ -38,7 +38,7 @@ def day_start(day: date, zone: str) -> int:
     return at
 
 
-@lru_cache(maxsize=None)
+@cache
 def _day_of(quarter: int, zone: str) -> Span:
     at = quarter * QUARTER_US
     day = local(at, zone).date() - timedelta(days=1)
@@ -47,14 +47,14 @@ def _day_of(quarter: int, zone: str) -> Span:
     return Span(day_start(day, zone), day_start(day + timedelta(days=1), zone), day.isoformat())
 
 
-@lru_cache(maxsize=None)
+@cache
 def _month_of(quarter: int, zone: str) -> Span:
     first = date.fromisoformat(_day_of(quarter, zone).label).replace(day=1)
     after = first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
     return Span(day_start(first, zone), day_start(after, zone), first.isoformat()[:7])
 
 
-@lru_cache(maxsize=None)
+@cache
 def _hour_of(quarter: int, zone: str) -> Span:
     def shown(at: int) -> tuple[str, timedelta | None]:
         clock = local(at, zone)

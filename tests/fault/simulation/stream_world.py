@@ -62,7 +62,7 @@ class World:
     events: list[Appended] = field(default_factory=list)
     budgets: list[Setting] = field(default_factory=list)
     changelog: list[Any] = field(default_factory=list)
-    committed: Places = Places(0, 0)
+    committed: Places = field(default_factory=lambda: Places(0, 0))
     alerts: list[CostAlert] = field(default_factory=list)
     shown: dict[tuple[str, str, str], Totals] = field(default_factory=dict)
 

@@ -73,6 +73,7 @@ class StreamMachine(RuleBasedStateMachine):
         self.naive = NaiveStream(RULES)
         self.now = self.latest = beginning
         self.made = 0
+        self.first_at: dict[str, int] = {}
         self.versions = dict.fromkeys(USERS, 0)
         #: Users whose budget changed while events before it could still be read again: their alerts are not compared.
         self.unordered: set[str] = set()
@@ -119,8 +120,10 @@ class StreamMachine(RuleBasedStateMachine):
 
     @rule(back=st.integers(1, RECENT_EVENTS), other_amount=st.booleans())
     def an_event_is_sent_again(self, back: int, other_amount: bool) -> None:
-        """The id of one of the latest events, whole or with another amount."""
-        if back <= len(self.world.events) and (record := self.world.events[-back].record) is not None:
+        """The id of one of the latest events, whole or with another amount; what matters is where it was counted."""
+        if back > len(self.world.events) or (record := self.world.events[-back].record) is None:
+            return
+        if len(self.world.events) - self.first_at[record["event_id"]] <= RECENT_EVENTS:
             self._append_record({**record, "amount": 7 * USD} if other_amount else record)
 
     @rule()
@@ -219,7 +222,6 @@ class StreamMachine(RuleBasedStateMachine):
     def a_late_write_arrives(self, alerts: set[int], groups: set[int]) -> None:
         """Of a former owner: in part, after what the present one has written."""
         self.world.land(self.zombies.pop(0), alerts=alerts, groups=groups)
-        self.is_compactable = False
 
     @rule()
     def hand_over(self) -> None:
@@ -318,6 +320,7 @@ class StreamMachine(RuleBasedStateMachine):
 
     def _append_record(self, record: dict[str, Any]) -> None:
         if record["occurred_at"] <= self.now + AHEAD_MAX:
+            self.first_at.setdefault(record["event_id"], len(self.world.events))
             self.world.events.append(Appended(record, self.now))
             self.naive.add(record, self.now)
 
