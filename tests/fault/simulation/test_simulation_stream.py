@@ -77,6 +77,8 @@ class StreamMachine(RuleBasedStateMachine):
         self.versions = dict.fromkeys(USERS, 0)
         #: Users whose budget changed while events before it could still be read again: their alerts are not compared.
         self.unordered: set[str] = set()
+        #: Users who have moved to another zone: what Redis has of their old one may outlive a worker that dies.
+        self.moved: set[str] = set()
         self.zombies: list[Written] = []
         self.was_harmed = False
         self.told: dict[Decision, Content] = {}
@@ -142,6 +144,8 @@ class StreamMachine(RuleBasedStateMachine):
         if is_deleted and person.zone == "UTC":
             self._set_budget(user, None)
         else:
+            if zone != person.zone:
+                self.moved.add(user)
             self._set_budget(user, {**changes, "time_zone": zone})
 
     @rule(user=st.sampled_from(USERS), changes=BUDGETS)
@@ -267,7 +271,10 @@ class StreamMachine(RuleBasedStateMachine):
         held = self._flat((str(view.kind), view, totals) for view, totals in self._views())
         assert self._recent(held) == self._recent(expected)
         assert all(expected.get(key) == amount for key, amount in held.items())
-        assert self._recent(self._flat_shown()) == self._recent(expected)
+        shown = self._recent(self._flat_shown())
+        if self.was_harmed:
+            shown = {key: amount for key, amount in shown.items() if key in expected or key[0] not in self.moved}
+        assert shown == self._recent(expected)
         alerts = [alert for alert in self.world.alerts if alert.user_id not in self.unordered]
         told = dict(decision_of(alert) for alert in alerts if alert.kind not in KINDS)
         assert told == {each: said for each, said in self.naive.told.items() if each.user not in self.unordered}
