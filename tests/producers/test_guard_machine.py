@@ -22,4 +22,4 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 def test_the_scripts_do_what_a_naive_model_does(client: redis.Redis, seed: int) -> None:
     """Month-to-date and what is reserved, after every step: to the last 1e-12 USD, whatever was lost, doubled or late."""
     machine = type("GuardMachine", (GuardMachine,), {"client": client})
-    simulate(machine, seed, quick=Bounds(100, 40), full=Bounds(800, 60))
+    simulate(machine, seed, quick=Bounds(100, 40), full=Bounds(500, 60))

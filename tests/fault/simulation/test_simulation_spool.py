@@ -156,4 +156,4 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixtu
 
 def test_the_spool_loses_nothing(seed: int) -> None:
     """What was spooled arrives, under its own id, whoever dies and whenever; and once, where nobody died."""
-    simulate(SpoolMachine, seed, quick=Bounds(40, 40), full=Bounds(500, 60))
+    simulate(SpoolMachine, seed, quick=Bounds(40, 40), full=Bounds(300, 60))

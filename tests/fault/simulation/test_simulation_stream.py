@@ -364,4 +364,4 @@ class StreamMachine(RuleBasedStateMachine):
 def test_the_stream_does_what_a_naive_replay_does(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Totals of every user, period and operation, and every alert with its words: exactly, whatever happened."""
     monkeypatch.setattr(recent, "CHUNK_EVENTS", CHUNK_EVENTS)
-    simulate(StreamMachine, seed, quick=Bounds(60, 40), full=Bounds(600, 80))
+    simulate(StreamMachine, seed, quick=Bounds(60, 40), full=Bounds(450, 80))

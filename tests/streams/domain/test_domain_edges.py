@@ -188,3 +188,19 @@ def test_the_ring_knows_as_many_events_as_it_says() -> None:
     for offset, name in enumerate(names):
         assert not ring.is_repeat(name, offset)
     assert all(ring.is_repeat(name, len(names)) for name in names[-2 * CHUNK_EVENTS :])
+
+
+def test_a_label_that_has_totals_again_is_shown() -> None:
+    """A change of zone leaves an hour's label without totals; an event gives it some before that is written."""
+    hour = period_at(PeriodKind.HOUR, NOW)
+    partition = PartitionTotals(RULES)
+    partition.apply_budget("ann", Budget(user_id="ann", version=1, time_zone="Europe/Berlin"), 0, NOW)
+    partition.add_event(event(0, "ann", USD, hour.start_us), 0, NOW)
+    partition.flush()
+    partition.apply_budget("ann", Budget(user_id="ann", version=2), 1, NOW)
+    partition.add_event(event(1, "ann", 2 * USD, hour.end_us), 1, hour.end_us)
+    shown = {view.label: view.amounts for view in partition.flush().views if view.kind is PeriodKind.HOUR}
+    assert shown == {
+        hour.label: {("openai", "o"): USD},
+        hour.next().label: {("openai", "o"): 2 * USD},
+    }
