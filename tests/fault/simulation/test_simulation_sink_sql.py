@@ -86,4 +86,4 @@ def test_sinks_on_postgres_account_for_every_offset_once(postgres: PostgresServe
     migrate(url)
     with connect(url, "costledger simulation", 10.0) as connection:
         machine = type("SqlSinkMachine", (SinkMachine,), {"make_table": staticmethod(lambda: SqlTable(connection))})
-        simulate(machine, seed, quick=Bounds(8, 30), full=Bounds(80, 50))
+        simulate(machine, seed, quick=Bounds(25, 30), full=Bounds(80, 50))
