@@ -264,4 +264,5 @@ class GuardMachine(RuleBasedStateMachine):
     def _some_id(self, number: int) -> str:
         """One that was reserved, settled or released before, or a new one."""
         known = list(self.model.items)
-        return known[number] if number < len(known) else self._new_id()
+        place = number % (len(known) + 1)
+        return known[place] if place < len(known) else self._new_id()
