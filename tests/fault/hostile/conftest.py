@@ -67,10 +67,14 @@ class HostileSystem(System):
                 "message.max.bytes": 64 * 2**20,
             }
         )
+        failed: list[object] = []
         for key, value in messages:
-            producer.produce(self.topic_prefix + topic, key=key, value=value)
+            producer.produce(
+                self.topic_prefix + topic, key=key, value=value, on_delivery=lambda error, _: error and failed.append(error)
+            )
             producer.poll(0)
         assert producer.flush(60) == 0
+        assert failed == []
 
     def send_batches(self, partition: int, batches: Sequence[wire.RawBatch]) -> None:
         """Record batches as they are."""

@@ -1,0 +1,110 @@
+"""NUL, lone surrogates, bad UTF-8, bidi controls and a megabyte in every text of every message: refused once, or kept whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from tests.fault.hostile import texts
+from tests.fault.hostile.conftest import HostileSystem
+from tests.schemas.samples import alert
+from tests.sinks.conftest import make_event
+
+from costledger.producers import CostTracker
+from costledger.schemas.codec import encode_alert, encode_budget, encode_event
+from costledger.schemas.budgets import Budget
+from costledger.schemas.errors import InvalidEvent
+
+STR_TEXTS = ["a\x00b", "\ud800", "\udfffab", "\u202euser", "\u2028", " ", "", "x" * 2**20]
+
+
+@pytest.mark.fault
+def test_hostile_texts_in_every_message(hostile: HostileSystem) -> None:
+    """Events, budgets and alerts with them are put aside once with a reason, their neighbours land, and nobody stops.
+
+    As keys of messages they do no harm: keys are not read.
+    """
+    workers = hostile.start_all()
+    bad_events = list(texts.events())
+    fine = [one for one in bad_events if one[0].startswith("metadata") and one[1] in texts.FINE_IN_METADATA]
+    neighbours = [make_event(f"user-{number:03d}") for number in range(len(bad_events))]
+    bad_keys = [*texts.TEXTS.values(), None, b""]
+    # Each of a user of its own, for the real-time totals are right only while a user has one key.
+    under_bad_keys = [(key, make_event(f"key-{number}")) for number, key in enumerate(bad_keys)]
+    messages: list[tuple[bytes | None, bytes]] = []
+    for (_, _, bad), good in zip(bad_events, neighbours, strict=True):
+        messages += [(b"ann", bad), (good.user_id.encode(), encode_event(good.to_record()))]
+    messages += [(key, encode_event(event.to_record())) for key, event in under_bad_keys]
+    hostile.send_raw(messages)
+    _send_budgets(hostile)
+    _send_alerts(hostile)
+    hostile.await_read()
+    hostile.await_entries(len(neighbours) + len(under_bad_keys) + len(fine))
+    _check_refusals(hostile, refused_events=len(bad_events) - len(fine))
+    hostile.await_reconciled()
+    for worker in workers:
+        hostile.stop(worker)
+
+
+def _send_budgets(hostile: HostileSystem) -> None:
+    good = Budget(user_id="user-000", version=1, monthly_budget=10**12)
+    messages: list[tuple[bytes | None, bytes | None]] = [(b"user-000", message) for _, _, message in texts.budgets("user-000")]
+    # Deletions, under keys that no user has.
+    messages += [(text, None) for text in texts.TEXTS.values()]
+    hostile.send_raw([*messages, (b"user-000", encode_budget(good))], "cost.budgets")
+
+
+def _send_alerts(hostile: HostileSystem) -> None:
+    messages: list[tuple[bytes | None, bytes | None]] = [(b"user-0001", message) for _, _, message in texts.alerts()]
+    hostile.send_raw([*messages, (b"user-0001", encode_alert(replace(alert(), message="the last")))], "cost.alerts")
+
+
+def _check_refusals(hostile: HostileSystem, refused_events: int) -> None:
+    budgets = len(list(texts.budgets("user-000"))) + len(texts.TEXTS)
+    refused = Counter(reason for _, _, reason in hostile.sql(
+        'SELECT DISTINCT partition, "offset", reason FROM ledger.quarantine WHERE topic = %s', hostile.events_topic
+    ))
+    assert sum(refused.values()) == refused_events
+    assert hostile.value("SELECT count(*) FROM ledger.quarantine WHERE topic = %s", hostile.events_topic) == refused_events
+    # None of them came as far as PostgreSQL, which knows no NUL.
+    assert refused["data_error"] == 0
+    alerts = len(list(texts.alerts())) + 1
+    hostile.wait_until(
+        lambda: hostile.value("SELECT count(*) FROM ledger.alerts WHERE message = 'the last'") == 1, 30, "the last alert"
+    )
+    stored = hostile.value("SELECT count(*) FROM ledger.alerts")
+    aside = hostile.value("SELECT count(*) FROM ledger.quarantine WHERE topic = %s", f"{hostile.topic_prefix}cost.alerts")
+    assert stored + aside == alerts
+    assert aside >= len(texts.ALERT_FIELDS) * (len(texts.TEXTS) - len(texts.FINE_IN_METADATA))
+    hostile.wait_until(
+        lambda: len(hostile.dead_letters()) == refused_events + budgets, 30, "a dead letter of each refused event and budget"
+    )
+    places = Counter(
+        (headers[b"topic"], headers[b"partition"], headers[b"offset"])
+        for headers in ({name.encode(): value for name, value in one.headers()} for one in hostile.dead_letters())
+    )
+    assert set(places.values()) == {1}
+
+
+@pytest.mark.parametrize("text", STR_TEXTS, ids=lambda text: ascii(text[:8]))
+@pytest.mark.parametrize("field", [*texts.EVENT_FIELDS[1:6], *texts.EVENT_FIELDS[7:9], "metadata key", "metadata value"])
+def test_no_hostile_text_passes_the_sdk(field: str, text: str) -> None:
+    """An event with such a text is refused where it is made, by name, and the host goes on (metadata may hold more)."""
+    event = make_event("ann")
+    if field.startswith("metadata"):
+        event = replace(event, metadata={text: "v"} if field.endswith("key") else {"k": text})
+    else:
+        event = replace(event, **{field: text})
+    tracker = CostTracker(bootstrap_servers="127.0.0.1:1", flush_timeout_seconds=0, strict=True)
+    try:
+        if field.startswith("metadata") and text in STR_TEXTS[3:7]:
+            tracker.emit(event)
+            return
+        with pytest.raises(InvalidEvent, match=field.split()[0]):
+            tracker.emit(event)
+    finally:
+        tracker.close()
+    with CostTracker(bootstrap_servers="127.0.0.1:1", flush_timeout_seconds=0) as lenient:
+        lenient.emit(event)
+        assert lenient.stats()["rejected"] == 1
