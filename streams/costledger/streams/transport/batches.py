@@ -111,7 +111,7 @@ class BoundedBatch:
         return getattr(self._batch, name)
 
     def __iter__(self) -> Iterator[Any]:
-        return _records(self._data, self._answer)
+        return _records(self._batch, self._data, self._answer)
 
 
 def install() -> None:
@@ -119,16 +119,18 @@ def install() -> None:
     fetcher.MemoryRecords = Batches
 
 
-def _records(data: memoryview, answer: Batches) -> Iterator[Any]:
-    header = bytes(data[: _HEADER.size])
-    fields = _HEADER.unpack(header)
+def _records(batch: Any, data: memoryview, answer: Batches) -> Iterator[Any]:
+    fields = _HEADER.unpack_from(data)
     base_offset, last_offset = fields[0], fields[0] + fields[6]
     next_offset = base_offset
+    body: bytes | memoryview = data[_HEADER.size :]
     try:
-        body = _inflated(fields[5] & _CODEC, data[_HEADER.size :])
+        if codec := fields[5] & _CODEC:
+            body = _inflated(codec, bytes(body))
+            batch = DefaultRecordBatch(_plain(bytes(data[: _HEADER.size]), body))
         answer.use(len(body))
         try:
-            for record in DefaultRecordBatch(_plain(header, body)):
+            for record in batch:
                 yield record
                 next_offset = record.offset + 1
         except UnicodeDecodeError:
@@ -150,20 +152,18 @@ def _plain(header: bytes, body: bytes) -> bytes:
     return bytes(changed) + body
 
 
-def _inflated(codec: int, data: memoryview) -> bytes:
+def _inflated(codec: int, data: bytes) -> bytes:
     """The records of a batch; raises one of `_DAMAGED` where they are damaged or too large."""
-    if codec == 0:
-        return bytes(data)
     if codec == _GZIP:
-        return _gunzipped(bytes(data))
+        return _gunzipped(data)
     # Zeroed when it is touched, so what is not needed costs nothing.
     buffer = bytearray(INFLATED_BYTES_MAX)
     if codec == _SNAPPY:
-        size = _unsnapped(bytes(data), buffer)
+        size = _unsnapped(data, buffer)
     elif codec == _LZ4:
-        size = cramjam.lz4.decompress_into(bytes(data), buffer)
+        size = cramjam.lz4.decompress_into(data, buffer)
     elif codec == _ZSTD:
-        size = cramjam.zstd.decompress_into(bytes(data), buffer)
+        size = cramjam.zstd.decompress_into(data, buffer)
     else:
         raise CorruptRecordException(f"codec {codec} is none that Kafka knows")
     return bytes(memoryview(buffer)[:size])
@@ -197,7 +197,7 @@ def _unsnapped(data: bytes, buffer: bytearray) -> int:
     return size
 
 
-def _without_headers(fields: tuple[int, ...], body: bytes) -> Iterator[Record]:
+def _without_headers(fields: tuple[int, ...], body: bytes | memoryview) -> Iterator[Record]:
     """The records of a batch in Python, key and value only."""
     buffer = bytearray(body)
     appended = bool(fields[5] & _LOG_APPEND_TIME)
