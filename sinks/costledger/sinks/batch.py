@@ -230,7 +230,9 @@ class Gatherer:
             return True
         span, last = self._batch.spans[partition], min(end, offset + self.rows_left)
         reason = OversizeMessage.reason
-        self._batch.rejected += [Rejected(partition, one, reason, error, None, None, None) for one in range(offset, last)]
+        self._batch.rejected += [
+            Rejected(partition, one, reason, error, None, None, None) for one in range(offset, last)
+        ]
         span.next_offset = position.next_offset = last
         position.sync = _Sync.ASTRAY if last == end else position.sync
         return last == end
@@ -295,7 +297,7 @@ class BadShare:
 
     def __init__(self, window_events: int, share_max: Decimal) -> None:
         self._window_events = window_events
-        self._bad_max = int(window_events * share_max)
+        self._share_max = share_max
         self._batches: list[tuple[int, int]] = []
 
     def check(self, events: int, bad: int) -> None:
@@ -306,8 +308,8 @@ class BadShare:
                 break
             recent_events += earlier_events
             recent_bad += earlier_bad
-        # A batch larger than the window may hold as many more.
-        allowed = self._bad_max * max(1, recent_events // self._window_events)
+        # Of what is larger than the window the same share may be bad: with a share of 1, all.
+        allowed = int(max(recent_events, self._window_events) * self._share_max)
         if recent_bad > allowed:
             raise TooManyBad(
                 f"{recent_bad} of the last {recent_events} events are bad; at most {allowed} may be "

@@ -166,7 +166,9 @@ class Intake:
         except Unavailable as away:
             logger.error("partition %d: %s", partition, away)  # noqa: TRY400 - passes
             return
-        logger.error("partition %d: offsets %d to %d are one record batch that cannot be inflated", partition, first, end)
+        logger.error(
+            "partition %d: offsets %d to %d are one record batch that cannot be inflated", partition, first, end
+        )
         self._unreadable[partition] = first, end
 
     def _refuse_unreadable(self) -> None:

@@ -58,7 +58,9 @@ def end_of_batch(settings: Settings, topic: str, partition: int, first_offset: i
             else:
                 outside = middle
     except KafkaException as error:
-        raise Unavailable(f"the end of the record batch at {partition}/{first_offset} cannot be found: {error}") from error
+        raise Unavailable(
+            f"the end of the record batch at {partition}/{first_offset} cannot be found: {error}"
+        ) from error
     finally:
         consumer.close()
     return outside

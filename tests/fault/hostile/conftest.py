@@ -70,7 +70,10 @@ class HostileSystem(System):
         failed: list[object] = []
         for key, value in messages:
             producer.produce(
-                self.topic_prefix + topic, key=key, value=value, on_delivery=lambda error, _: error and failed.append(error)
+                self.topic_prefix + topic,
+                key=key,
+                value=value,
+                on_delivery=lambda error, _: error and failed.append(error),
             )
             producer.poll(0)
         assert producer.flush(60) == 0
@@ -124,7 +127,11 @@ class HostileSystem(System):
         name = f"{self.topic_prefix}cost.events.dlq"
         ends = self.ends("cost.events.dlq")
         consumer = confluent_kafka.Consumer(
-            {"bootstrap.servers": self.bootstrap_servers, "group.id": f"{self.topic_prefix}look", "enable.partition.eof": True}
+            {
+                "bootstrap.servers": self.bootstrap_servers,
+                "group.id": f"{self.topic_prefix}look",
+                "enable.partition.eof": True,
+            }
         )
         consumer.assign([confluent_kafka.TopicPartition(name, partition, 0) for partition in ends])
         found: list[confluent_kafka.Message] = []

@@ -23,7 +23,11 @@ def test_any_input_is_an_event_or_refused(seed: int) -> None:
     command = [sys.executable, "-m", "tests.fault.hostile.fuzzing"]
     running = [
         subprocess.Popen(
-            [*command, str(seed + number), str(each)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*command, str(seed + number), str(each)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for number in range(PROCESSES)
     ]
@@ -33,7 +37,6 @@ def test_any_input_is_an_event_or_refused(seed: int) -> None:
         assert process.returncode == 0, errors[-5_000:]
         found = json.loads(out)
         outcomes = found["outcomes"]
-        print(found)
         assert sum(outcomes.values()) == each
         assert found["slowest_seconds"] < fuzzing.SECONDS_MAX
         # What tries the promises must get past the first of them.

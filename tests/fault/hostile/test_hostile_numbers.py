@@ -39,8 +39,8 @@ def test_numbers_at_their_bounds_are_exact_or_refused(hostile: HostileSystem) ->
     hostile.await_read()
     errors = hostile.sql("SELECT error FROM ledger.quarantine")
     assert len(errors) == sum(map(len, BEYOND.values()))
-    for field in BEYOND:
-        assert sum(text.startswith(f"{field} is ") and "must be" in text for (text,) in errors) == len(BEYOND[field])
+    for field, values in BEYOND.items():
+        assert sum(text.startswith(f"{field} is ") and "must be" in text for (text,) in errors) == len(values)
     check(hostile, expected)
     hostile.stop(workers[0])
     workers[0] = hostile.start("stream")

@@ -52,11 +52,13 @@ def test_poison_is_put_aside_until_the_limit_stops_the_sink(hostile: HostileSyst
 
     hostile.send_raw([(f"user-{number % 20:03d}".encode(), poison(rng)) for number in range(POISON)])
     assert sink.wait(60) == 1
-    said = re.search(r"(\d+) of the last (\d+) events are bad; at most (\d+) may be \(COSTLEDGER_SINK_", hostile.log_of("sink"))
+    said = re.search(
+        r"(\d+) of the last (\d+) events are bad; at most (\d+) may be \(COSTLEDGER_SINK_", hostile.log_of("sink")
+    )
     assert said is not None
     found, of, most = map(int, said.groups())
-    # Of a batch that is larger than the window as many more may be bad.
-    assert most == WINDOW // 2 * max(1, of // WINDOW) < found
+    # Of a batch that is larger than the window the same share may be bad.
+    assert most == max(of, WINDOW) // 2 < found
     assert hostile.value("SELECT count(*) FROM ledger.entries") == GOOD
     aside = hostile.value("SELECT count(*) FROM ledger.quarantine")
     assert aside < bad + POISON

@@ -13,8 +13,8 @@ from tests.schemas.samples import alert
 from tests.sinks.conftest import make_event
 
 from costledger.producers import CostTracker
-from costledger.schemas.codec import encode_alert, encode_budget, encode_event
 from costledger.schemas.budgets import Budget
+from costledger.schemas.codec import encode_alert, encode_budget, encode_event
 from costledger.schemas.errors import InvalidEvent
 
 FINE_IN_METADATA = ["\u202euser", "\u2028", " ", ""]
@@ -51,7 +51,9 @@ def test_hostile_texts_in_every_message(hostile: HostileSystem) -> None:
 
 def _send_budgets(hostile: HostileSystem) -> None:
     good = Budget(user_id="user-000", version=1, monthly_budget=10**12)
-    messages: list[tuple[bytes | None, bytes | None]] = [(b"user-000", message) for _, _, message in texts.budgets("user-000")]
+    messages: list[tuple[bytes | None, bytes | None]] = [
+        (b"user-000", message) for _, _, message in texts.budgets("user-000")
+    ]
     # Deletions, under keys that no user has.
     messages += [(text, None) for text in texts.TEXTS.values()]
     hostile.send_raw([*messages, (b"user-000", encode_budget(good))], "cost.budgets")
@@ -64,23 +66,34 @@ def _send_alerts(hostile: HostileSystem) -> None:
 
 def _check_refusals(hostile: HostileSystem, refused_events: int) -> None:
     budgets = len(list(texts.budgets("user-000"))) + len(texts.TEXTS)
-    refused = Counter(reason for _, _, reason in hostile.sql(
-        'SELECT DISTINCT partition, "offset", reason FROM ledger.quarantine WHERE topic = %s', hostile.events_topic
-    ))
+    refused = Counter(
+        reason
+        for _, _, reason in hostile.sql(
+            'SELECT DISTINCT partition, "offset", reason FROM ledger.quarantine WHERE topic = %s', hostile.events_topic
+        )
+    )
     assert sum(refused.values()) == refused_events
-    assert hostile.value("SELECT count(*) FROM ledger.quarantine WHERE topic = %s", hostile.events_topic) == refused_events
+    assert (
+        hostile.value("SELECT count(*) FROM ledger.quarantine WHERE topic = %s", hostile.events_topic) == refused_events
+    )
     # None of them came as far as PostgreSQL, which knows no NUL.
     assert refused["data_error"] == 0
     alerts = len(list(texts.alerts())) + 1
     hostile.wait_until(
-        lambda: hostile.value("SELECT count(*) FROM ledger.alerts WHERE message = 'the last'") == 1, 30, "the last alert"
+        lambda: hostile.value("SELECT count(*) FROM ledger.alerts WHERE message = 'the last'") == 1,
+        30,
+        "the last alert",
     )
     stored = hostile.value("SELECT count(*) FROM ledger.alerts")
-    aside = hostile.value("SELECT count(*) FROM ledger.quarantine WHERE topic = %s", f"{hostile.topic_prefix}cost.alerts")
+    aside = hostile.value(
+        "SELECT count(*) FROM ledger.quarantine WHERE topic = %s", f"{hostile.topic_prefix}cost.alerts"
+    )
     assert stored + aside == alerts
     assert aside >= len(texts.ALERT_FIELDS) * (len(texts.TEXTS) - len(texts.FINE_IN_METADATA))
     hostile.wait_until(
-        lambda: len(hostile.dead_letters()) == refused_events + budgets, 30, "a dead letter of each refused event and budget"
+        lambda: len(hostile.dead_letters()) == refused_events + budgets,
+        30,
+        "a dead letter of each refused event and budget",
     )
     places = Counter(
         (headers[b"topic"], headers[b"partition"], headers[b"offset"])
@@ -102,7 +115,9 @@ def test_no_hostile_text_passes_the_sdk() -> None:
             is_metadata = field.startswith("metadata")
             if is_metadata and text in FINE_IN_METADATA:
                 continue
-            changes = {"metadata": {text: "v"} if field.endswith("key") else {"k": text}} if is_metadata else {field: text}
+            changes = (
+                {"metadata": {text: "v"} if field.endswith("key") else {"k": text}} if is_metadata else {field: text}
+            )
             tracker.emit(replace(make_event("ann"), **changes))
             tried.append(field.split()[0])
         assert tracker.stats()["rejected"] == len(tried)

@@ -65,7 +65,9 @@ def budgets(user_id: str) -> Iterator[tuple[str, str, bytes]]:
 
 def alerts(example: CostAlert | None = None) -> Iterator[tuple[str, str, bytes]]:
     """The same of an alert."""
-    for number, (field, name, message) in enumerate(_each(codec._ALERTS, (example or alert()).to_record(), ALERT_FIELDS)):
+    for number, (field, name, message) in enumerate(
+        _each(codec._ALERTS, (example or alert()).to_record(), ALERT_FIELDS)
+    ):
         if field == "alert_id":
             yield field, name, message
         else:
