@@ -138,7 +138,8 @@ class CostHandler:
                 check_event(record, received_at_us)
             except (DecodeError, InvalidEvent) as error:
                 self._partitions[partition].skip_event(message.offset)
-                refused.append((message, error))
+                # Without its traceback, whose frame holds this list: only the collector could free the message then.
+                refused.append((message, error.with_traceback(None)))
                 continue
             outcomes[add_event(record, message.offset, received_at_us)] += 1
             # A day that was over in UTC: cheap, and what "late" means to an operator.
@@ -154,7 +155,8 @@ class CostHandler:
                 user_id, budget = _budget_of(message)
             except (DecodeError, InvalidValue) as error:
                 # The budget before it stays in force. Budgets come through our own API, which checks them.
-                refused.append((message, error))
+                # Without its traceback, whose frame holds this list: only the collector could free the message then.
+                refused.append((message, error.with_traceback(None)))
                 continue
             totals.apply_budget(user_id, budget, message.offset, message.timestamp * 1000)
         self._refuse(batch, refused)

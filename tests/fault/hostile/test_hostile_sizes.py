@@ -54,7 +54,7 @@ def test_oversize_messages_are_refused_within_bounds(hostile: HostileSystem) -> 
     assert peaks["stream"] < STREAM_RSS_BYTES_MAX
     assert peaks["sink"] < SINK_RSS_BYTES_MAX
     assert len(hostile.dead_letters()) == BIG + 1
-    hostile.run("quarantine", "replay", "--reason", "oversize")
+    assert hostile.run("quarantine", "replay", "--reason", "oversize", check=False).returncode == 1
     assert hostile.value("SELECT count(*) FROM ledger.quarantine WHERE replayed_at IS NOT NULL") == 0
     hostile.await_reconciled()
     for worker in workers.values():
