@@ -24,9 +24,13 @@ from costledger.streams.view import connect
 TOPICS = TopicNames()
 
 
-def record(offset: int, key: bytes | None, value: bytes | None) -> SimpleNamespace:
+class Record(SimpleNamespace):
+    """A record that can be referred to weakly."""
+
+
+def record(offset: int, key: bytes | None, value: bytes | None) -> Record:
     """A record as the Kafka client gives it."""
-    return SimpleNamespace(offset=offset, key=key, value=value, timestamp=NOW // 1000, headers=())
+    return Record(offset=offset, key=key, value=value, timestamp=NOW // 1000, headers=())
 
 
 def event_bytes(number: int, user: str) -> bytes:
