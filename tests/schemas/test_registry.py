@@ -8,6 +8,7 @@ import json
 import sys
 import threading
 from collections.abc import Iterator
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
@@ -29,7 +30,12 @@ from costledger.schemas import (
     encode_event,
     load_settings,
 )
-from costledger.schemas.codec import configure_registry, current_schema, encode_stored_budget
+from costledger.schemas.codec import (
+    configure_registry,
+    current_schema,
+    encode_stored_budget,
+    without_logical_types,
+)
 from costledger.schemas.registry import HttpSchemaRegistry, use_registry
 
 
@@ -359,6 +365,33 @@ def test_only_http_is_a_registry(url: str) -> None:
     """Another scheme, or no host, is a wrong setting."""
     with pytest.raises(SettingsError, match="COSTLEDGER_SCHEMA_REGISTRY_URL"):
         HttpSchemaRegistry(url)
+
+
+@pytest.mark.parametrize(
+    ("field", "kind", "value"),
+    [
+        ("version", {"type": "long", "logicalType": "timestamp-micros"}, 5),
+        ("version", {"type": "int", "logicalType": "date"}, 5),
+        ("user_id", {"type": "bytes", "logicalType": "decimal", "precision": 30, "scale": 2}, b"ann"),
+        ("updated_at", "long", 5),
+        ("alert_thresholds", {"type": "array", "items": "bytes"}, [b"\x0b\x71\xb0"]),
+    ],
+    ids=str,
+)
+def test_logical_types_of_others_do_not_change_ours(
+    switched_on: Registry, field: str, kind: object, value: object
+) -> None:
+    """A budget is one, with the types of our schema, whatever its writer calls a date or a decimal."""
+    budget = Budget(user_id="ann", version=5, updated_at=5, alert_thresholds=(Decimal(75),))
+    schema = json.loads(json.dumps(current_schema("budget")))
+    schema["fields"] = [
+        {"name": one["name"], "type": kind} if one["name"] == field else one for one in schema["fields"]
+    ]
+    plain = without_logical_types(schema)
+    record = without_logical_types(budget.to_record())
+    record |= {"updated_at": 5, "alert_thresholds": [b"\x0b\x71\xb0"]} | {field: value}
+    schema_id = switched_on.register("theirs", json.dumps(schema))
+    assert decode_budget(confluent(schema_id, plain, record)) == budget
 
 
 def test_stored_budgets_outlive_the_registry(registry: Registry) -> None:

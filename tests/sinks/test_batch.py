@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.sinks.conftest import make_event
 
 from costledger.schemas.codec import encode_event
-from costledger.sinks.batch import BadShare, Gatherer, TooManyBad
+from costledger.sinks.batch import KEPT_BYTES_MAX, BadShare, Gatherer, TooManyBad
 
 GOOD = encode_event(make_event("u").to_record())
 
@@ -169,3 +169,40 @@ def test_a_batch_beyond_the_window_is_judged_by_its_share() -> None:
     share.check(1_000, 500)
     with pytest.raises(TooManyBad):
         share.check(1_000, 501)
+
+
+def test_with_a_share_of_one_all_may_be_bad() -> None:
+    """Nothing stops the sink then, also where the events at hand are no whole number of windows."""
+    share = BadShare(100, Decimal(1))
+    share.add(90, 90)
+    share.check(60, 60)
+    share.check(250, 250)
+
+
+def test_a_record_batch_that_cannot_be_read_is_put_aside_offset_by_offset() -> None:
+    """As many as the batch has room for; then the rest; then the client is set behind them, and what follows is taken."""
+    gatherer = Gatherer("t", 3, 10**6)
+    gatherer.claim(0, 5, 1)
+    assert not gatherer.refuse(0, 4, 10, "a bomb")
+    assert [(one.offset, one.reason, one.payload) for one in gatherer.seal().rejected] == [
+        (offset, "oversize", None) for offset in (5, 6, 7)
+    ]
+    assert gatherer.refuse(0, 4, 10, "a bomb")
+    assert gatherer.astray() == {0: 10}
+    gatherer.sought(0)
+    gatherer.add(FakeMessage(10))
+    sealed = gatherer.seal()
+    assert [one.offset for one in sealed.rejected] == [8, 9]
+    assert [row.offset for row in sealed.rows] == [10]
+    assert sealed.spans[0].next_offset == 11
+    assert sealed.spans[0].skipped == 0
+
+
+def test_what_is_too_large_is_put_aside_without_its_bytes() -> None:
+    """Place, reason and size are kept; of a large value with a small key, the key."""
+    gatherer = Gatherer("t", 3, 10**9)
+    gatherer.claim(0, 0, 1)
+    gatherer.add(FakeMessage(0, bytes(KEPT_BYTES_MAX + 1)))
+    (bad,) = gatherer.seal().rejected
+    assert (bad.reason, bad.payload) == ("oversize", None)
+    assert f"not kept: key and value have {KEPT_BYTES_MAX + 1 + len(bad.key or b'')} bytes" in bad.error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -22,9 +24,13 @@ from costledger.streams.view import connect
 TOPICS = TopicNames()
 
 
-def record(offset: int, key: bytes | None, value: bytes | None) -> SimpleNamespace:
+class Record(SimpleNamespace):
+    """A record that can be referred to weakly."""
+
+
+def record(offset: int, key: bytes | None, value: bytes | None) -> Record:
     """A record as the Kafka client gives it."""
-    return SimpleNamespace(offset=offset, key=key, value=value, timestamp=NOW // 1000, headers=())
+    return Record(offset=offset, key=key, value=value, timestamp=NOW // 1000, headers=())
 
 
 def event_bytes(number: int, user: str) -> bytes:
@@ -127,3 +133,17 @@ def test_the_lag_of_a_partition_that_went_away_is_no_longer_told() -> None:
         if sample.name == "costledger_stream_lag_events"
     }
     assert lags == {"1": 3}
+
+
+def test_a_refused_record_is_let_go_at_once(process) -> None:
+    """No cycle of references keeps it until the collector comes, which many large records would not call."""
+    bad = record(0, b"ann", bytes(20_000))
+    told = weakref.ref(bad)
+    gc.disable()
+    try:
+        process(TOPICS.events, bad)
+        process(TOPICS.budgets, bad)
+        del bad
+        assert told() is None
+    finally:
+        gc.enable()

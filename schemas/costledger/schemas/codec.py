@@ -65,6 +65,7 @@ class Codec:
         self.name = name
         self._with_logical_types = with_logical_types
         self._reader = self._parse(current_schema(name))
+        self._plain_reader = fastavro.parse_schema(without_logical_types(current_schema(name)))
         self._single_object_prefix = SINGLE_OBJECT_MARKER + schema_fingerprint(current_schema(name))
         self._writers: dict[bytes, Any] = {
             SINGLE_OBJECT_MARKER + schema_fingerprint(released): self._parse(released)
@@ -119,12 +120,29 @@ class Codec:
         body = BytesIO(data)
         body.seek(start)
         try:
-            record = fastavro.schemaless_reader(body, writer, self._reader if writer is not self._reader else None)
+            if start == _CONFLUENT_HEADER_BYTES and writer is not self._reader:
+                record = self._read_foreign(body, writer)
+            else:
+                record = fastavro.schemaless_reader(body, writer, self._reader if writer is not self._reader else None)
         except Exception as error:
             raise MalformedMessage(f"the body is not a {self.name} in Avro: {shown(error)}") from error
         if body.tell() != len(data):
             raise MalformedMessage(f"{len(data) - body.tell()} bytes are left over after the {self.name}")
         return cast("dict[str, Any]", record)
+
+    def _read_foreign(self, body: BytesIO, writer: Any) -> Any:
+        """A record of a foreign schema, with the types of ours.
+
+        The decoder applies the logical types of the writer, which may make a date of a number. So they are left aside,
+        and the record is brought into our schema and read again as our own.
+        """
+        record = fastavro.schemaless_reader(body, writer, self._plain_reader)
+        if not self._with_logical_types:
+            return record
+        own = BytesIO()
+        fastavro.schemaless_writer(own, self._plain_reader, record)
+        own.seek(0)
+        return fastavro.schemaless_reader(own, self._reader, None)
 
     def _parse(self, schema: Schema) -> Any:
         return fastavro.parse_schema(schema if self._with_logical_types else without_logical_types(schema))
@@ -150,7 +168,7 @@ class Codec:
         if writer is None:
             schema = parse_foreign(self._registry.schema_of_id(schema_id))
             try:
-                writer = self._parse(schema)
+                writer = fastavro.parse_schema(without_logical_types(schema))
             except Exception as error:
                 raise UnknownSchema(f"schema id {schema_id} is not an Avro schema: {shown(error)}") from error
             if len(self._by_id) >= _SCHEMA_IDS_MAX:

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
 from costledger.schemas.codec import decode_event
-from costledger.schemas.errors import CostledgerError, DecodeError, InvalidEvent, Unavailable
+from costledger.schemas.errors import CostledgerError, DecodeError, InvalidEvent, OversizeMessage, Unavailable
 from costledger.schemas.events import EventRecord, check_event
 from costledger.sinks.packing import pack_event
 
@@ -21,6 +21,9 @@ ID_CONFLICT: Final = "id_conflict"
 DATA_ERROR: Final = "data_error"
 #: Reasons that the stream app cannot see: these the sink also owes to the dead-letter topic.
 SINK_ONLY_REASONS: Final = frozenset({ID_CONFLICT, DATA_ERROR})
+
+#: What is kept of a message that was put aside; of a larger one its place and reason. Many times what an event may have.
+KEPT_BYTES_MAX: Final = 128 * 1024
 
 _MICROSECONDS_PER_MILLISECOND: Final = 1_000
 _NO_TIMESTAMP: Final = 0
@@ -214,6 +217,26 @@ class Gatherer:
         batch.payload_bytes += len(payload)
         batch.spans[partition].next_offset = self._positions[partition].next_offset = offset + 1
 
+    def refuse(self, partition: int, first: int, end: int, error: str) -> bool:
+        """Put aside the offsets [first, end) of a record batch that cannot be read, as many as the batch has room for.
+
+        False where some are left for the next batch. Afterwards the client has to be set behind them (`astray`).
+        """
+        position = self._positions.get(partition)
+        if position is None:
+            return True
+        offset = max(first, position.next_offset)
+        if offset >= end or not self._reach(partition, offset):
+            return True
+        span, last = self._batch.spans[partition], min(end, offset + self.rows_left)
+        reason = OversizeMessage.reason
+        self._batch.rejected += [
+            Rejected(partition, one, reason, error, None, None, None) for one in range(offset, last)
+        ]
+        span.next_offset = position.next_offset = last
+        position.sync = _Sync.ASTRAY if last == end else position.sync
+        return last == end
+
     def end(self, partition: int, offset: int) -> None:
         """The partition has been read up to its end, `offset`: what is before it and was not seen is a gap."""
         position = self._positions.get(partition)
@@ -254,7 +277,12 @@ def rejected(message: Message, reason: str, error: str) -> Rejected:
     partition, offset = message.partition(), message.offset()
     if partition is None or offset is None:
         raise ValueError("a message from a topic has a partition and an offset")
-    return Rejected(partition, offset, reason, error, message.key(), message.value(), received_us(message))
+    key, value = message.key(), message.value()
+    size = len(key or b"") + len(value or b"")
+    if size > KEPT_BYTES_MAX:
+        key, value = (key if size - len(value or b"") <= KEPT_BYTES_MAX else None), None
+        error = f"{error} (not kept: key and value have {size} bytes)"
+    return Rejected(partition, offset, reason, error, key, value, received_us(message))
 
 
 class TooManyBad(CostledgerError):
@@ -269,7 +297,7 @@ class BadShare:
 
     def __init__(self, window_events: int, share_max: Decimal) -> None:
         self._window_events = window_events
-        self._bad_max = int(window_events * share_max)
+        self._share_max = share_max
         self._batches: list[tuple[int, int]] = []
 
     def check(self, events: int, bad: int) -> None:
@@ -280,8 +308,8 @@ class BadShare:
                 break
             recent_events += earlier_events
             recent_bad += earlier_bad
-        # A batch larger than the window may hold as many more.
-        allowed = self._bad_max * max(1, recent_events // self._window_events)
+        # Of what is larger than the window the same share may be bad: with a share of 1, all.
+        allowed = int(max(recent_events, self._window_events) * self._share_max)
         if recent_bad > allowed:
             raise TooManyBad(
                 f"{recent_bad} of the last {recent_events} events are bad; at most {allowed} may be "

@@ -14,12 +14,14 @@ from costledger.schemas.kafka_config import ClientConfig
 from costledger.schemas.settings import Settings
 from costledger.sinks.batch import Gatherer
 from costledger.sinks.consuming import member_config
+from costledger.sinks.unreadable import end_of_batch
 
 logger = logging.getLogger(__name__)
 
 _CONSUME_MESSAGES_MAX: Final = 5_000
 _WATERMARK_TIMEOUT_SECONDS: Final = 5.0
 _QUEUED_KILOBYTES_MAX: Final = 64 * 1024
+_FETCH_BYTES_MAX: Final = 1024 * 1024
 #: How long consumption rests when the schema registry cannot be asked.
 _REGISTRY_WAIT_SECONDS: Final = 1.0
 
@@ -36,6 +38,8 @@ def consumer_config(settings: Settings) -> ClientConfig:
         **member_config(settings, "costledger-sink", settings.sink_group),
         "queued.max.messages.kbytes": _QUEUED_KILOBYTES_MAX,
         "fetch.wait.max.ms": 100,
+        # Of all partitions together: what a few compressed kilobytes can inflate to is a multiple of it.
+        "fetch.max.bytes": _FETCH_BYTES_MAX,
         # Tells where a partition ends, beyond transaction markers that are no messages.
         "enable.partition.eof": True,
     }
@@ -48,11 +52,14 @@ class Intake:
     """Feeds a gatherer from a topic; the gatherer decides what it believes."""
 
     def __init__(self, settings: Settings, gatherer: Gatherer) -> None:
+        self._settings = settings
         self._topic = gatherer.topic
         self._gatherer = gatherer
         self._consumer = Consumer(consumer_config(settings), logger=logger)
         self._paused = False
         self._unchecked: set[int] = set()
+        #: Record batches that cannot be read: {partition: (first offset, the offset after it)}.
+        self._unreadable: dict[int, tuple[int, int]] = {}
         self._rests_until = 0.0
         #: Why nothing can be read at the moment, or None.
         self.trouble: str | None = None
@@ -76,7 +83,10 @@ class Intake:
             return
         if self._paused:
             self._resume()
+        self._refuse_unreadable()
         self._seek_astray()
+        if self._gatherer.full:
+            return
         self._take(self._consumer.consume(min(_CONSUME_MESSAGES_MAX, self._gatherer.rows_left), wait_seconds))
 
     def hold(self) -> None:
@@ -142,8 +152,33 @@ class Intake:
                 self._gatherer.end(partition, offset)
         elif error.fatal():
             raise KafkaException(error)
+        elif error.code() == KafkaError._BAD_COMPRESSION and partition is not None and offset is not None:
+            self._find_unreadable(partition, offset)
         else:
             logger.error("Kafka, partition %s: %s", partition, error)
+
+    def _find_unreadable(self, partition: int, first: int) -> None:
+        """The client cannot inflate a record batch, and by itself would read it again for ever."""
+        if partition in self._unreadable or self._gatherer.positions().get(partition, -1) < 0:
+            return
+        try:
+            end = end_of_batch(self._settings, self._topic, partition, first)
+        except Unavailable as away:
+            logger.error("partition %d: %s", partition, away)  # noqa: TRY400 - passes
+            return
+        logger.error(
+            "partition %d: offsets %d to %d are one record batch that cannot be inflated", partition, first, end
+        )
+        self._unreadable[partition] = first, end
+
+    def _refuse_unreadable(self) -> None:
+        for partition, (first, end) in list(self._unreadable.items()):
+            error = (
+                f"the record batch of the message (offsets {first} to {end - 1}) cannot be inflated within the limits "
+                "of the Kafka client, and is not kept"
+            )
+            if self._gatherer.refuse(partition, first, end, error):
+                del self._unreadable[partition]
 
     def _resume(self) -> None:
         self._gatherer.doubt()

@@ -9,6 +9,7 @@ from typing import Final
 
 from psycopg.rows import class_row
 
+from costledger.schemas.errors import OversizeMessage
 from costledger.sinks.database import Connection
 from costledger.sinks.delivery import Deliverer, Outgoing
 from costledger.sinks.queries import query
@@ -71,7 +72,7 @@ def get_quarantined(connection: Connection, message_id: int) -> Quarantined | No
 def replay_quarantined(connection: Connection, deliverer: Deliverer, message_ids: Iterable[int]) -> int:
     """Produce messages again to the topic they came from, and mark them; returns how many.
 
-    Messages that were replayed before are left alone. One that fails again is a new row, with its new offset.
+    Messages that were replayed before are left alone, and oversize ones whose bytes were not kept. One that fails again is a new row, with its new offset.
     Raises `Unavailable` where Kafka does not acknowledge: then none of that lot is marked.
     """
     wanted = sorted(set(message_ids))
@@ -80,8 +81,9 @@ def replay_quarantined(connection: Connection, deliverer: Deliverer, message_ids
         ids = wanted[start : start + _REPLAY_MESSAGES_MAX]
         with connection.transaction():
             locked = connection.execute(
-                "SELECT id FROM ledger.quarantine WHERE id = ANY (%s) AND replayed_at IS NULL ORDER BY id FOR UPDATE",
-                (ids,),
+                "SELECT id FROM ledger.quarantine WHERE id = ANY (%s) AND replayed_at IS NULL "
+                "AND NOT (reason = %s AND payload IS NULL) ORDER BY id FOR UPDATE",
+                (ids, OversizeMessage.reason),
             ).fetchall()
             ids = [message_id for (message_id,) in locked]
             with connection.cursor(row_factory=class_row(Quarantined)) as cursor:

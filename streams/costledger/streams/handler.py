@@ -14,7 +14,7 @@ from costledger.schemas.alerts import CostAlert
 from costledger.schemas.budgets import Budget
 from costledger.schemas.codec import decode_budget, decode_event, encode_alert
 from costledger.schemas.dead_letters import dead_letter_headers
-from costledger.schemas.errors import DecodeError, InvalidEvent, InvalidValue
+from costledger.schemas.errors import DecodeError, InvalidEvent, InvalidValue, OversizeMessage
 from costledger.schemas.events import check_event
 from costledger.schemas.fail_points import reach
 from costledger.schemas.topics import TopicNames
@@ -22,6 +22,7 @@ from costledger.streams.domain.partition import Outcome, PartitionTotals
 from costledger.streams.domain.rules import DAY_MICROSECONDS, Rules
 from costledger.streams.instruments import Instruments
 from costledger.streams.transport import Batch, Change, Flush, Output, StateRecord
+from costledger.streams.transport.batches import INFLATED_BYTES_MAX, UNREADABLE
 from costledger.streams.transport.records import ConsumerRecord
 from costledger.streams.view import PASSING_FAILURES, PartitionView
 
@@ -136,11 +137,12 @@ class CostHandler:
         for message in batch.records:
             received_at_us = message.timestamp * 1000
             try:
-                record = decode_event(message.value or b"")
+                record = decode_event(_readable(message) or b"")
                 check_event(record, received_at_us)
             except (DecodeError, InvalidEvent) as error:
                 self._partitions[partition].skip_event(message.offset)
-                refused.append((message, error))
+                # Without its traceback, whose frame holds this list: only the collector could free the message then.
+                refused.append((message, error.with_traceback(None)))
                 continue
             outcomes[add_event(record, message.offset, received_at_us)] += 1
             # A day that was over in UTC: cheap, and what "late" means to an operator.
@@ -156,7 +158,8 @@ class CostHandler:
                 user_id, budget = _budget_of(message)
             except (DecodeError, InvalidValue) as error:
                 # The budget before it stays in force. Budgets come through our own API, which checks them.
-                refused.append((message, error))
+                # Without its traceback, whose frame holds this list: only the collector could free the message then.
+                refused.append((message, error.with_traceback(None)))
                 continue
             totals.apply_budget(user_id, budget, message.offset, message.timestamp * 1000)
         self._refuse(batch, refused)
@@ -180,23 +183,34 @@ class CostHandler:
         self._instruments.users.set(sum(len(totals.users) for totals in self._partitions.values()))
 
 
+def _readable(message: ConsumerRecord) -> bytes | None:
+    """The value of a record; raises `OversizeMessage` where its batch could not be read."""
+    value: bytes | None = message.value
+    if value is UNREADABLE:
+        raise OversizeMessage(
+            f"the record batch of the message inflates to more than {INFLATED_BYTES_MAX} bytes, or is damaged"
+        )
+    return value
+
+
 def _budget_of(message: ConsumerRecord) -> tuple[str, Budget | None]:
     """The user and the budget of a record, None for a deletion; raises `DecodeError` or `InvalidValue`."""
     try:
         user_id = (message.key or b"").decode()
     except UnicodeDecodeError:
         raise InvalidValue("key", message.key, "the user_id of the budget, in UTF-8") from None
-    if message.value is None:
+    value = _readable(message)
+    if value is None:
         # A deletion has a key alone, whose bounds nobody else checks.
         return Budget(user_id=user_id).user_id, None
-    budget = decode_budget(message.value)
+    budget = decode_budget(value)
     if budget.user_id != user_id:
         raise InvalidValue("key", user_id, "the user_id of the budget")
     return user_id, budget
 
 
 def _dead_letter(topic: str, batch: Batch, message: ConsumerRecord, reason: str, error: str) -> Output:
-    key, value = message.key, message.value
+    key, value = message.key, None if message.value is UNREADABLE else message.value
     size = len(key or b"") + len(value or b"")
     if size > DEAD_LETTER_BYTES_MAX:
         key, value = (key if size - len(value or b"") <= DEAD_LETTER_BYTES_MAX else None), None

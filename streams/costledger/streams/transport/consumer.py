@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from aiokafka.errors import ConsumerStoppedError, IllegalStateError
+from aiokafka.errors import ConsumerStoppedError, CorruptRecordException, IllegalStateError
 from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP, ConsumerMessage
 
+from costledger.streams.transport.batches import UNREADABLE
 from costledger.streams.transport.conductor import BatchConductor
 from costledger.streams.transport.consumer_thread import BatchConsumerThread
 from costledger.streams.transport.producer import BatchProducer
@@ -82,6 +83,8 @@ class BatchConsumer(Consumer):
             if epoch != self.runtime.epoch:
                 stale.append(tp)
             elif tp.topic == self.runtime.changelog:
+                if any(record.value is UNREADABLE for record in records):
+                    raise CorruptRecordException(f"{tp.topic}[{tp.partition}] has a record batch that cannot be read")
                 recovery.apply(tp, records)
                 self.runtime.touch()
             else:

@@ -14,6 +14,8 @@ from faust.transport.drivers.aiokafka import DEFAULT_GENERATION_ID, AIOKafkaCons
 from faust.types import TP
 from mode.threads import WorkerThread
 
+from costledger.streams.transport import batches
+
 COMMIT_TIMEOUT_SECONDS = 5.0
 """How long a commit is waited for before it counts as failed."""
 IDLE_SECONDS = 0.05
@@ -59,6 +61,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
         await super().on_partitions_assigned(assigned, generation_id)
 
     def _create_worker_consumer(self, transport: Any) -> Any:
+        batches.install()
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = transport.runtime.config.fetch_wait_ms  # fixed at 1500 by Faust
         return consumer

@@ -1,0 +1,61 @@
+"""Hundreds of thousands of hostile inputs for the codec: each is a record that keeps its bounds, or refused with a reason."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.fault.hostile import fuzzing
+from tests.fault.hostile.scale import FUZZ_INPUTS
+
+ROOT = Path(__file__).parents[3]
+PROCESSES = 2
+
+
+@pytest.mark.timeout(900)
+def test_any_input_is_an_event_or_refused(seed: int) -> None:
+    """A record that passes `check_event` and survives the round trip, or one of the errors raised on purpose; within
+    50 ms and a fixed amount of memory; and the sink accepts exactly what the stream accepts."""
+    each = FUZZ_INPUTS // PROCESSES
+    command = [sys.executable, "-m", "tests.fault.hostile.fuzzing"]
+    running = [
+        subprocess.Popen(
+            [*command, str(seed + number), str(each)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(PROCESSES)
+    ]
+    for process in running:
+        with process:
+            out, errors = process.communicate()
+        assert process.returncode == 0, errors[-5_000:]
+        found = json.loads(out)
+        outcomes = found["outcomes"]
+        assert sum(outcomes.values()) == each
+        assert found["slowest_seconds"] < fuzzing.SECONDS_MAX
+        # What tries the promises must get past the first of them.
+        assert outcomes["accepted"] > each // 50
+        assert min(outcomes[name] for name in ("undecodable", "unknown_schema", "oversize", "invalid_metadata")) > 0
+
+
+def test_the_fuzzer_sees_an_error_that_is_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that lets a name out of bounds fail with another error, or a consumer that differs, ends a run."""
+
+    def broken(record: dict[str, object], received_at_us: int) -> None:
+        raise KeyError("user_id")
+
+    monkeypatch.setattr(fuzzing, "check_event", broken)
+    monkeypatch.setattr(fuzzing.codec, "configure_registry", lambda _registry: None)
+    with pytest.raises(AssertionError, match="KeyError"):
+        fuzzing.run(1, fuzzing.BATCH_INPUTS)
+    monkeypatch.undo()
+    monkeypatch.setattr(fuzzing.codec, "configure_registry", lambda _registry: None)
+    monkeypatch.setattr(fuzzing, "stream_accepts", lambda inputs: [False] * len(inputs))
+    with pytest.raises(AssertionError, match="the sink says True, the stream False"):
+        fuzzing.run(1, fuzzing.BATCH_INPUTS)

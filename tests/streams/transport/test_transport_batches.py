@@ -1,0 +1,61 @@
+"""Record batches within bounds: the same records as the client's own reader, and nothing that a hostile batch can do."""
+
+from __future__ import annotations
+
+import pytest
+from aiokafka.record.memory_records import MemoryRecords
+from tests.fault.hostile import wire
+
+from costledger.streams.transport.batches import INFLATED_BYTES_MAX, UNREADABLE, Batches
+
+GOOD = [wire.record(number, b"k%d" % number, b"v" * number, [(b"h", b"x")]) for number in range(50)]
+
+
+def read(reader: object) -> list[tuple]:
+    """(offset, timestamp, key, value) of every record."""
+    found = []
+    while reader.has_next():  # type: ignore[attr-defined]
+        found += [(one.offset, one.timestamp, one.key, one.value) for one in reader.next_batch()]  # type: ignore[attr-defined]
+    return found
+
+
+@pytest.mark.parametrize("codec", wire.CODECS)
+def test_batches_are_read_as_the_client_reads_them(codec: str) -> None:
+    """Every codec, several batches in one answer, and an end that is cut off."""
+    data = wire.batch(GOOD, codec).data * 3
+    assert len(read(Batches(data))) == 150
+    assert read(Batches(data)) == read(MemoryRecords(data))
+    assert read(Batches(data[:-1])) == read(MemoryRecords(data[:-1]))
+
+
+@pytest.mark.parametrize("codec", [codec for codec in wire.CODECS if codec != "none"])
+def test_a_batch_that_inflates_too_far_is_unreadable_offset_by_offset(codec: str) -> None:
+    """And so is one that is damaged within."""
+    records = [wire.record(number, b"k", bytes(2**20)) for number in range(INFLATED_BYTES_MAX // 2**20 + 1)]
+    bomb = wire.batch(records, codec)
+    assert [(offset, value) for offset, _, _, value in read(Batches(bomb.data))] == [
+        (offset, UNREADABLE) for offset in range(bomb.records)
+    ]
+    good = wire.batch(GOOD, codec)
+    damaged = good.data[:70] + bytes(10) + good.data[80:]
+    assert {value for *_, value in read(Batches(damaged))} == {UNREADABLE}
+
+
+@pytest.mark.parametrize("codec", wire.CODECS)
+def test_headers_that_are_no_text_are_left_out(codec: str) -> None:
+    """The record itself, and those around it, are read whole."""
+    bad = wire.record(1, b"key", b"value", [(b"\xff\xed\xa0\x80", b"x")])
+    batch = wire.batch([GOOD[0], bad, wire.record(2, None, b"last")], codec)
+    assert [(key, value) for _, _, key, value in read(Batches(batch.data))] == [
+        (b"k0", b""),
+        (b"key", b"value"),
+        (None, b"last"),
+    ]
+
+
+def test_an_answer_ends_where_its_room_is_used_up() -> None:
+    """The client fetches on from there; at least one batch is read each time."""
+    batch = wire.batch([wire.record(0, b"k", bytes(INFLATED_BYTES_MAX * 2 // 3))], "zstd")
+    reader = Batches(batch.data * 5)
+    assert len(read(reader)) == 2
+    assert reader.next_batch() is not None
