@@ -152,10 +152,11 @@ class Cluster:
         return self.workers[name]
 
     def load(self, name: str = "load", **options: Any) -> Generator:
-        """Begin to produce; see `Load` for the options. One name, one generator, one spool."""
+        """Begin to produce; see `Load` for the options. One name, one generator, one spool (elsewhere: `spool_dir`)."""
+        spool_dir = options.pop("spool_dir", self.folder / f"{name}-spool")
         seed = options.pop("seed", self.seed + len(self.generators))
         load = Load(name=name, seed=seed, **options)
-        generator = Generator(load, self.folder, self.environment("producer"), self.folder / f"{name}-spool")
+        generator = Generator(load, self.folder, self.environment("producer"), spool_dir)
         self.generators.append(generator)
         return generator
 
