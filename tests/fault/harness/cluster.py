@@ -95,6 +95,7 @@ class Cluster:
             "COSTLEDGER_NOTIFIER_GROUP": f"{self.prefix}notifier",
             "COSTLEDGER_PARTITIONS": str(self.partitions),
             "COSTLEDGER_STREAM_SESSION_TIMEOUT_SECONDS": "6",
+            "COSTLEDGER_SINK_SESSION_TIMEOUT_SECONDS": "6",
             "COSTLEDGER_DATABASE_TIMEOUT_SECONDS": "10",
             # The loads have late events, and bad ones only where a scenario says so.
             "COSTLEDGER_STREAM_METRICS_PORT": "0",

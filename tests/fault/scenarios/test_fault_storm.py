@@ -25,6 +25,7 @@ EVENTS_PER_SECOND: Final = 2_000
 STANDSTILL_SECONDS_MAX: Final = 30.0
 #: A member is away for up to this long, and the next one is chosen as long after it came back.
 PAUSE_SECONDS_MAX: Final = 3.0
+LEAVE_SECONDS_MAX: Final = 30.0
 #: The exit code of a process that was told to end before it handled signals: it had joined nothing yet.
 NOT_YET_BEGUN: Final = -signal.SIGTERM
 
@@ -41,7 +42,9 @@ def storm(cluster: Cluster, seconds: float) -> int:
         if left % 2 == 0:
             worker.kill()
         else:
-            code = worker.stop()
+            # How long an orderly end takes is asked elsewhere; here it must be one.
+            worker.process.terminate()
+            code = worker.died_by_itself(LEAVE_SECONDS_MAX)
             assert code in (0, NOT_YET_BEGUN), f"{name} did not drain, exit code {code}: {worker.log_path}"
         left += 1
         time.sleep(chance.uniform(0, PAUSE_SECONDS_MAX))
