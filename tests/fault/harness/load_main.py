@@ -35,8 +35,9 @@ TICK_SECONDS: Final = 0.01
 #: A generator that fell behind its rate catches up by so many events a tick at most.
 TICK_EVENTS_MAX: Final = 500
 AHEAD_SECONDS_MAX: Final = 600
-#: Whether an event is too far ahead is decided when the broker stores it: none is dated within this of the limit.
-AHEAD_DOUBT_SECONDS: Final = 1_800
+#: Whether an event is too far ahead is decided when the broker stores it, which may be a while later: none is dated so
+#: little below the limit, nor so little above it.
+AHEAD_DOUBT_SECONDS: Final = (5, 1_800)
 
 
 class Clock:
@@ -178,8 +179,8 @@ class Generating:
         if chance.random() < load.late_share:
             back = chance.randrange(load.late_days_max * DAY_SECONDS * 10**6)
         ahead_seconds = (now - back) / 10**6 - self.clock.right_ns() / 10**9
-        if abs(ahead_seconds - AHEAD_SECONDS_MAX) < AHEAD_DOUBT_SECONDS:
-            back += 2 * AHEAD_DOUBT_SECONDS * 10**6
+        if 0 < ahead_seconds - AHEAD_SECONDS_MAX + AHEAD_DOUBT_SECONDS[0] < sum(AHEAD_DOUBT_SECONDS):
+            back += sum(AHEAD_DOUBT_SECONDS) * 10**6
         return now - back
 
 

@@ -68,7 +68,7 @@ def told_in_order(cluster: Cluster) -> list[Told]:
     told = {}
     for message in cluster.reader.read(cluster.settings().topics.alerts):
         alert = decode_alert(message.value() or b"")
-        if alert["kind"] == "budget_threshold":
+        if alert["kind"] == "BUDGET_THRESHOLD":
             month = alert["period_start"].strftime("%Y-%m")
             facts = (alert["user_id"], alert["budget_version"], month, alert["threshold_percent"])
             told.setdefault(alert["alert_id"], Told(*facts, to_usd(alert["limit"]), to_usd(alert["actual"])))

@@ -76,7 +76,7 @@ def check_late_marks(cluster: Cluster) -> int:
         """
     ).fetchall()
     assert not wrong, f"{len(wrong)} alerts are marked wrongly: {wrong[:5]}"
-    return int(cluster.value("SELECT count(*) FROM ledger.alerts WHERE late AND kind = 'budget_threshold'"))
+    return int(cluster.value("SELECT count(*) FROM ledger.alerts WHERE late AND kind = 'BUDGET_THRESHOLD'"))
 
 
 def check_month_alerts(cluster: Cluster) -> None:
@@ -96,7 +96,7 @@ def check_month_alerts(cluster: Cluster) -> None:
             WHERE spent * 100 >= monthly_budget * percent
         ), told AS (
             SELECT user_id, period_start, period_end, threshold_percent AS percent, count(*) AS times
-            FROM ledger.alerts WHERE kind = 'budget_threshold' GROUP BY 1, 2, 3, 4
+            FROM ledger.alerts WHERE kind = 'BUDGET_THRESHOLD' GROUP BY 1, 2, 3, 4
         )
         SELECT * FROM expected FULL JOIN told USING (user_id, period_start, period_end, percent)
         WHERE times IS DISTINCT FROM 1 OR expected IS NULL
