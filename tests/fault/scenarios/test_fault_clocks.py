@@ -134,12 +134,13 @@ def test_month_ends_in_a_budgets_own_zone_while_the_stream_worker_dies(cluster: 
     set_budgets_in_zones(cluster)
     cluster.start("stream", "sink")
     around = turning_points(datetime.now(UTC))
-    load = cluster.load(events=9_000, rate=600, around=around, around_share=0.6, around_seconds=1_800)
+    load = cluster.load(rate=600, around=around, around_share=0.6, around_seconds=1_800)
     for _ in range(2):
         load.await_more(2_000)
         cluster.worker("stream").kill()
         cluster.start("stream")
-    load.finish()
+    load.await_more(2_000)
+    load.stop()
     cluster.check()
     assert check_late_marks(cluster) >= USERS
     check_month_alerts(cluster)
@@ -150,12 +151,13 @@ def test_events_that_come_up_to_five_weeks_late_and_shuffled(cluster: Cluster) -
     cluster.start("notifier")
     set_budgets_in_zones(cluster)
     cluster.start("stream", "sink")
-    load = cluster.load(events=6_000, rate=800, late_share=1.0, late_days_max=35, repeat_share=0.05)
+    load = cluster.load(rate=800, late_share=1.0, late_days_max=35, repeat_share=0.05)
     load.await_more(2_000)
     for name in ("sink", "stream"):
         cluster.worker(name).kill()
         cluster.start(name)
-    load.finish()
+    load.await_more(2_000)
+    load.stop()
     cluster.check()
     oldest = cluster.value("SELECT extract(epoch FROM min(occurred_at))::bigint FROM ledger.entries")
     assert oldest < time.time() - 34 * DAY_SECONDS

@@ -72,12 +72,13 @@ def test_another_payload_under_an_id_that_is_taken_is_put_aside(cluster: Cluster
     cluster.start("notifier")
     set_small_budgets(cluster)
     cluster.start("stream", "sink")
-    load = cluster.load(events=5_000, rate=1_000, conflict_share=0.2)
+    load = cluster.load(rate=1_000, conflict_share=0.2)
     for name in ("sink", "stream"):
         load.await_more(1_000)
         cluster.worker(name).kill()
         cluster.start(name)
-    load.finish()
+    load.await_more(1_000)
+    load.stop()
     findings = cluster.check()
     conflicts = sum(1 for attempt in load.record.attempts() if attempt.kind == "conflict")
     assert conflicts >= 500

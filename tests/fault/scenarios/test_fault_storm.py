@@ -12,6 +12,7 @@ from typing import Final
 
 import pytest
 from tests.fault.harness.cluster import Cluster
+from tests.fault.harness.load import Generator
 from tests.fault.harness.progress import Progress
 
 from costledger.schemas.budgets import Budget
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.fault
 USD: Final = 10**12
 STREAMS: Final = ("stream", "stream-2")
 SINKS: Final = ("sink", "sink-2", "sink-3")
+STATIC: Final = ("sink", "sink-2")
 PARTITIONS: Final = 12
 EVENTS_PER_SECOND: Final = 2_000
 STANDSTILL_SECONDS_MAX: Final = 30.0
@@ -30,12 +32,22 @@ LEAVE_SECONDS_MAX: Final = 30.0
 NOT_YET_BEGUN: Final = -signal.SIGTERM
 
 
-def storm(cluster: Cluster, seconds: float) -> int:
-    """Have members leave, by turns by kill -9 and orderly, and join again; how many left."""
+def join(cluster: Cluster, *names: str) -> None:
+    """Start members; two of the three sinks have a name for Kafka, so that a restart is no new member."""
+    for name in names:
+        own = {"sink_instance_id": name} if name in STATIC else {}
+        cluster.start(name, **own)
+
+
+def storm(cluster: Cluster, load: Generator, seconds: float) -> int:
+    """Have members leave, by turns by kill -9 and orderly, and join again; how many left.
+
+    A machine that is too slow for the rate has the storm until there were as many events.
+    """
     chance = random.Random(cluster.seed)
     left = 0
     ends_at = time.monotonic() + seconds
-    while time.monotonic() < ends_at:
+    while time.monotonic() < ends_at or load.attempted() < EVENTS_PER_SECOND * seconds:
         name = chance.choice(STREAMS + SINKS)
         worker = cluster.worker(name)
         assert worker.alive(), f"{name} ended by itself, exit code {worker.process.poll()}: {worker.log_path}"
@@ -48,7 +60,7 @@ def storm(cluster: Cluster, seconds: float) -> int:
             assert code in (0, NOT_YET_BEGUN), f"{name} did not drain, exit code {code}: {worker.log_path}"
         left += 1
         time.sleep(chance.uniform(0, PAUSE_SECONDS_MAX))
-        cluster.start(name)
+        join(cluster, name)
         time.sleep(chance.uniform(0, PAUSE_SECONDS_MAX))
     return left
 
@@ -69,15 +81,14 @@ def test_a_rebalance_storm_loses_nothing_and_holds_nobody_up(
         for number in range(30)
     ]
     cluster.set_budgets(*budgets)
-    cluster.start(*STREAMS, *SINKS)
+    join(cluster, *STREAMS, *SINKS)
     load = cluster.load(rate=EVENTS_PER_SECOND, users=200)
     cluster.watch.start()
     with Progress(cluster) as progress:
-        left = storm(cluster, seconds)
+        left = storm(cluster, load, seconds)
     load.stop()
     findings = cluster.check()
     assert left >= seconds / 10
-    assert findings.figures["attempts"] >= EVENTS_PER_SECOND * seconds * 0.8
     assert findings.figures["alerts"] >= len(budgets)
     standstills = progress.standstills()
     sys.stdout.write(f"{left} left and joined again; standstills in seconds {standstills}; {findings.figures}\n")
