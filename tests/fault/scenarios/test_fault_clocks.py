@@ -128,6 +128,7 @@ def test_a_producers_clock_that_is_a_day_wrong_and_jumps(cluster: Cluster) -> No
     check_month_alerts(cluster)
 
 
+@pytest.mark.long
 def test_month_ends_in_a_budgets_own_zone_while_the_stream_worker_dies(cluster: Cluster) -> None:
     """Events on both sides of each zone's month end and clock changes; each month is told by itself, late ones as late."""
     cluster.start("notifier")
@@ -146,6 +147,7 @@ def test_month_ends_in_a_budgets_own_zone_while_the_stream_worker_dies(cluster: 
     check_month_alerts(cluster)
 
 
+@pytest.mark.long
 def test_events_that_come_up_to_five_weeks_late_and_shuffled(cluster: Cluster) -> None:
     """Each is in its hour, day and month; alerts about months that are over say that they are late."""
     cluster.start("notifier")

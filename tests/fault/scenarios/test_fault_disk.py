@@ -146,6 +146,7 @@ def test_a_full_disk_of_the_spool_drops_nothing(cluster: Cluster, make_disk: Cal
     cluster.check()
 
 
+@pytest.mark.long
 def test_a_full_disk_of_postgresql_stops_the_ledger_loudly_until_there_is_room(
     cluster_on_small_disk: tuple[Cluster, SmallDisk],
 ) -> None:

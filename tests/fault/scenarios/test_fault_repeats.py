@@ -35,6 +35,7 @@ def dead_letter_places(cluster: Cluster) -> int:
     return len({(one["partition"], one["offset"]) for one in headers})
 
 
+@pytest.mark.long
 def test_a_batch_sent_five_times_and_read_again_from_the_start_adds_nothing(cluster: Cluster) -> None:
     """Ledger and stream are at the same totals, though the sink's and the stream's offsets were set back to 0."""
     cluster.start("notifier")
