@@ -175,6 +175,11 @@ class Cluster:
             save_budget(self.connection, budget)
         wait_until(lambda: self.value("SELECT count(*) FROM ledger.budget_outbox") == 0, 30, "Kafka has the budgets")
 
+    def reconnect(self) -> None:
+        """Connect to PostgreSQL anew, after it was away."""
+        self.connection.close()
+        self.connection = psycopg.connect(self.database_url, autocommit=True)
+
     # --- facts
 
     def value(self, query: str, *values: Any) -> Any:

@@ -74,7 +74,7 @@ def move(cluster: Cluster, administrator: psycopg.Connection, space: sql.Identif
         "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s", (name,)
     ).fetchall()
     administrator.execute(sql.SQL("ALTER DATABASE {} SET TABLESPACE {}").format(database, space))
-    cluster.connection = psycopg.connect(cluster.database_url, autocommit=True)
+    cluster.reconnect()
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def cluster_with_small_log(
     place.symlink_to(small)
     try:
         postgres.start()
-        cluster.connection = psycopg.connect(cluster.database_url, autocommit=True)
+        cluster.reconnect()
         yield cluster, disk
     finally:
         disk.clear()
@@ -190,7 +190,7 @@ def test_a_full_disk_of_postgresqls_own_log_costs_nothing(
     postgres = cluster.services.postgres
     wait_until(lambda: answers(cluster) or not postgres.alive(), LOUD_SECONDS_MAX, "PostgreSQL is back, or has ended")
     cluster.services.start()
-    cluster.connection = psycopg.connect(cluster.database_url, autocommit=True)
+    cluster.reconnect()
     load.await_more(500)
     load.stop()
     cluster.check()
