@@ -65,7 +65,7 @@ def change_some_budget(cluster: Cluster, chance: random.Random) -> None:
 
 def told_in_order(cluster: Cluster) -> list[Told]:
     """All alerts of thresholds on the topic, those of one user in the order in which they were decided."""
-    told = {}
+    told: dict[object, Told] = {}
     for message in cluster.reader.read(cluster.settings().topics.alerts):
         alert = decode_alert(message.value() or b"")
         if alert["kind"] == "BUDGET_THRESHOLD":

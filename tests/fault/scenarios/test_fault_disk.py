@@ -18,6 +18,7 @@ from tests.fault.harness.disk import NoDisk, SmallDisk, small_disk
 from tests.fixtures.wait import wait_until
 
 from costledger.deploy.stack.postgres import service_account
+from costledger.sinks.database import Connection
 
 pytestmark = pytest.mark.fault
 SPOOL_DISK_MIB: Final = 1
@@ -65,7 +66,7 @@ def cluster_on_small_disk(
             administrator.execute(sql.SQL("DROP TABLESPACE {}").format(space))
 
 
-def move(cluster: Cluster, administrator: psycopg.Connection, space: sql.Identifier) -> None:
+def move(cluster: Cluster, administrator: Connection, space: sql.Identifier) -> None:
     """Move the cluster's database to a table space: nobody may be connected to it."""
     cluster.connection.close()
     name = psycopg.conninfo.conninfo_to_dict(cluster.database_url)["dbname"]

@@ -83,7 +83,9 @@ def test_another_payload_under_an_id_that_is_taken_is_put_aside(cluster: Cluster
     findings = cluster.check()
     conflicts = sum(1 for attempt in load.record.attempts() if attempt.kind == "conflict")
     assert conflicts >= 500
-    by_reason = dict(cluster.connection.execute("SELECT reason, count(*) FROM ledger.quarantine GROUP BY 1").fetchall())
+    by_reason: dict[str, int] = dict(
+        cluster.connection.execute("SELECT reason, count(*) FROM ledger.quarantine GROUP BY 1").fetchall()
+    )
     assert by_reason == {"id_conflict": conflicts}
     assert findings.figures["alerts"] >= 10
     wait_until(lambda: dead_letter_places(cluster) == conflicts, 30, "each of them is a dead letter")

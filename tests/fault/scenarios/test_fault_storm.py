@@ -27,7 +27,7 @@ EVENTS_PER_SECOND: Final = 2_000
 STANDSTILL_SECONDS_MAX: Final = 30.0
 #: A member is away for up to this long, and the next one is chosen as long after it came back.
 PAUSE_SECONDS_MAX: Final = 3.0
-LEAVE_SECONDS_MAX: Final = 30.0
+LEAVE_SECONDS_MAX: Final = 60.0
 #: The exit code of a process that was told to end before it handled signals: it had joined nothing yet.
 NOT_YET_BEGUN: Final = -signal.SIGTERM
 
