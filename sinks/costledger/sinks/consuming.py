@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from costledger.schemas.kafka_config import ClientConfig, client_config
 from costledger.schemas.settings import Settings
-
-_SESSION_TIMEOUT_MS: Final = 10_000
 
 
 def reader_config(settings: Settings, client_id: str, group_id: str) -> ClientConfig:
@@ -30,5 +26,5 @@ def member_config(settings: Settings, client_id: str, group_id: str) -> ClientCo
     return {
         **reader_config(settings, client_id, group_id),
         "partition.assignment.strategy": "cooperative-sticky",
-        "session.timeout.ms": _SESSION_TIMEOUT_MS,
+        "session.timeout.ms": int(settings.sink_session_timeout_seconds * 1000),
     }

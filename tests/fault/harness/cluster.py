@@ -95,6 +95,7 @@ class Cluster:
             "COSTLEDGER_NOTIFIER_GROUP": f"{self.prefix}notifier",
             "COSTLEDGER_PARTITIONS": str(self.partitions),
             "COSTLEDGER_STREAM_SESSION_TIMEOUT_SECONDS": "6",
+            "COSTLEDGER_SINK_SESSION_TIMEOUT_SECONDS": "6",
             "COSTLEDGER_DATABASE_TIMEOUT_SECONDS": "10",
             # The loads have late events, and bad ones only where a scenario says so.
             "COSTLEDGER_STREAM_METRICS_PORT": "0",
@@ -152,10 +153,11 @@ class Cluster:
         return self.workers[name]
 
     def load(self, name: str = "load", **options: Any) -> Generator:
-        """Begin to produce; see `Load` for the options. One name, one generator, one spool."""
+        """Begin to produce; see `Load` for the options. One name, one generator, one spool (elsewhere: `spool_dir`)."""
+        spool_dir = options.pop("spool_dir", self.folder / f"{name}-spool")
         seed = options.pop("seed", self.seed + len(self.generators))
         load = Load(name=name, seed=seed, **options)
-        generator = Generator(load, self.folder, self.environment("producer"), self.folder / f"{name}-spool")
+        generator = Generator(load, self.folder, self.environment("producer"), spool_dir)
         self.generators.append(generator)
         return generator
 
@@ -172,6 +174,11 @@ class Cluster:
         for budget in budgets:
             save_budget(self.connection, budget)
         wait_until(lambda: self.value("SELECT count(*) FROM ledger.budget_outbox") == 0, 30, "Kafka has the budgets")
+
+    def reconnect(self) -> None:
+        """Connect to PostgreSQL anew, after it was away."""
+        self.connection.close()
+        self.connection = psycopg.connect(self.database_url, autocommit=True)
 
     # --- facts
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.fault.harness.oracle import Record
+from tests.fixtures.wait import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 FLUSH_SECONDS_MAX = 60.0
@@ -22,7 +23,10 @@ class Load:
     """A load that one seed decides. Shares are of all attempts; `events` None: until it is stopped.
 
     Amounts are up to `amount_max` (1e-12 USD). Events occurred up to `late_days_max` days ago in `late_share` of the
-    cases, within the last `recent_seconds` else.
+    cases, within the last `recent_seconds` else. In `around_share` of the cases they occurred within `around_seconds` of
+    one of the instants `around` (Unix seconds), if that is past. `clock_shifts_seconds`: the clock of the process is wrong
+    by so much, one after the other, each for an equal part of the events; what it then dates more than ten minutes ahead
+    must be put aside.
     """
 
     name: str
@@ -39,6 +43,10 @@ class Load:
     conflict_share: float = 0.0
     poison_share: float = 0.0
     unpriced_share: float = 0.005
+    around: tuple[int, ...] = ()
+    around_share: float = 0.0
+    around_seconds: int = 300
+    clock_shifts_seconds: tuple[int, ...] = (0,)
     delivery_timeout_seconds: float = 120.0
     flush_seconds: float = FLUSH_SECONDS_MAX
 
@@ -63,6 +71,11 @@ class Generator:
     def attempted(self) -> int:
         """How many events it has attempted so far."""
         return self.record.count()
+
+    def await_more(self, events: int, timeout_seconds: float = 60.0) -> None:
+        """Wait until it has attempted so many more than now."""
+        wanted = self.attempted() + events
+        wait_until(lambda: self.attempted() >= wanted, timeout_seconds, f"{self.load.name} has attempted {wanted}")
 
     def alive(self) -> bool:
         """True while it works."""

@@ -15,10 +15,11 @@ import time
 from collections import deque
 from pathlib import Path
 from typing import Any, Final
+from unittest import mock
 
 from confluent_kafka import Producer
 from tests.fault.harness.load import Load
-from tests.fault.harness.oracle import CONFLICT, EVENT, POISON, REPEAT, OracleFile
+from tests.fault.harness.oracle import CONFLICT, EVENT, POISON, REFUSED, REPEAT, OracleFile
 
 from costledger.producers import CostTracker
 from costledger.producers.channel import producer_config
@@ -33,6 +34,26 @@ REPEATABLE_MAX: Final = 200
 TICK_SECONDS: Final = 0.01
 #: A generator that fell behind its rate catches up by so many events a tick at most.
 TICK_EVENTS_MAX: Final = 500
+AHEAD_SECONDS_MAX: Final = 600
+#: Whether an event is too far ahead is decided when the broker stores it, which may be a while later: none is dated so
+#: little below the limit, nor so little above it.
+AHEAD_DOUBT_SECONDS: Final = (5, 1_800)
+
+
+class Clock:
+    """The clock of this process, which may be wrong; what paces and waits (`time.monotonic`) is right."""
+
+    def __init__(self) -> None:
+        self.right_ns = time.time_ns
+        self.shift_seconds = 0
+
+    def install(self) -> None:
+        """Have everybody in this process who asks for the time be told the wrong one."""
+        mock.patch.multiple(time, time_ns=self.wrong_ns, time=lambda: self.wrong_ns() / 1e9).start()
+
+    def wrong_ns(self) -> int:
+        """What this process takes for the time, in nanoseconds since 1970."""
+        return self.right_ns() + self.shift_seconds * 10**9
 
 
 class Generating:
@@ -56,6 +77,9 @@ class Generating:
         self.topic = settings.topics.events
         self.poisoner = Producer({**producer_config(settings), "linger.ms": 5}) if load.poison_share else None
         self.recent: deque[dict[str, Any]] = deque(maxlen=REPEATABLE_MAX)
+        self.clock = Clock()
+        if any(load.clock_shifts_seconds):
+            self.clock.install()
 
     def run(self) -> None:
         """Attempt until there are enough, or until stopped; then flush, and tell the counts."""
@@ -65,6 +89,7 @@ class Generating:
             if self.load.events is not None:
                 due = min(due, self.load.events - sent)
             for _ in range(min(due, TICK_EVENTS_MAX)):
+                self.clock.shift_seconds = self.shift_at(sent)
                 self.attempt()
                 sent += 1
             self.stopping.wait(TICK_SECONDS)
@@ -72,6 +97,11 @@ class Generating:
             self.poisoner.flush(self.load.flush_seconds)
         self.tracker.close()
         self.path.with_suffix(".done").write_text(json.dumps(self.tracker.stats()))
+
+    def shift_at(self, sent: int) -> int:
+        """By how many seconds the clock is wrong after so many attempts."""
+        shifts = self.load.clock_shifts_seconds
+        return shifts[min(sent * len(shifts) // (self.load.events or sent + 1), len(shifts) - 1)]
 
     def attempt(self) -> None:
         """One attempt of some kind."""
@@ -87,9 +117,14 @@ class Generating:
         drawn -= load.repeat_share
         if self.recent and drawn < load.conflict_share:
             earlier = self.chance.choice(self.recent)
-            self.send(CONFLICT, {**earlier, "quantity": earlier["quantity"] + 10**9, "metadata": {"try": "again"}})
+            amount = (earlier["amount"] or 0) + 10**6
+            other = {**earlier, "quantity": earlier["quantity"] + 10**9, "amount": amount, "metadata": {"try": "again"}}
+            self.send(CONFLICT, other)
             return
         record = self.new_record()
+        if record["occurred_at"] > self.clock.right_ns() // 1000 + AHEAD_SECONDS_MAX * 10**6:
+            self.send(REFUSED, record)
+            return
         self.recent.append(record)
         self.send(EVENT, record)
 
@@ -111,10 +146,7 @@ class Generating:
     def new_record(self) -> dict[str, Any]:
         """A valid event."""
         chance, load = self.chance, self.load
-        back = chance.randrange(load.recent_seconds * 10**6)
-        if chance.random() < load.late_share:
-            back = chance.randrange(load.late_days_max * DAY_SECONDS * 10**6)
-        occurred_at = time.time_ns() // 1000 - back
+        occurred_at = self.new_time()
         which = chance.randrange(len(SERVICES))
         unpriced = chance.random() < load.unpriced_share
         amount = None if unpriced else chance.choice((1, chance.randrange(load.amount_max), chance.randrange(10**6)))
@@ -135,6 +167,21 @@ class Generating:
             "reverses_event_id": None,
             "metadata": {},
         }
+
+    def new_time(self) -> int:
+        """When an event occurred, in Unix microseconds."""
+        chance, load = self.chance, self.load
+        now = time.time_ns() // 1000
+        if load.around and chance.random() < load.around_share:
+            around = chance.choice(load.around) * 10**6
+            return min(now, around + chance.randrange(-load.around_seconds, load.around_seconds) * 10**6)
+        back = chance.randrange(load.recent_seconds * 10**6)
+        if chance.random() < load.late_share:
+            back = chance.randrange(load.late_days_max * DAY_SECONDS * 10**6)
+        ahead_seconds = (now - back) / 10**6 - self.clock.right_ns() / 10**9
+        if 0 < ahead_seconds - AHEAD_SECONDS_MAX + AHEAD_DOUBT_SECONDS[0] < sum(AHEAD_DOUBT_SECONDS):
+            back += sum(AHEAD_DOUBT_SECONDS) * 10**6
+        return now - back
 
 
 def main() -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 READ_SECONDS_MAX = 20.0
 _MESSAGES_AT_ONCE = 5_000
@@ -72,3 +73,25 @@ def committed(bootstrap_servers: str, group: str, topic: str, partitions: int) -
         return {one.partition: max(0, one.offset) for one in consumer.committed(places, timeout=READ_SECONDS_MAX)}
     finally:
         consumer.close()
+
+
+def rewind(bootstrap_servers: str, group: str, topic: str, partitions: int) -> None:
+    """Set a group, of which no member is there, back to the beginning of a topic."""
+    places = [TopicPartition(topic, one, 0) for one in range(partitions)]
+    client = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    request = ConsumerGroupTopicPartitions(group, places)
+    for done in client.alter_consumer_group_offsets([request]).values():
+        for place in done.result(READ_SECONDS_MAX).topic_partitions:
+            assert place.error is None, place
+
+
+def produce_again(bootstrap_servers: str, topic: str, messages: Iterable[Message]) -> int:
+    """Produce messages once more, each to the partition that it came from; how many."""
+    producer = Producer({"bootstrap.servers": bootstrap_servers, "enable.idempotence": True, "linger.ms": 5})
+    count = 0
+    for message in messages:
+        producer.produce(topic, message.value(), message.key(), message.partition() or 0)
+        producer.poll(0)
+        count += 1
+    assert producer.flush(READ_SECONDS_MAX) == 0
+    return count
