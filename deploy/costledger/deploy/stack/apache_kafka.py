@@ -88,8 +88,8 @@ class ApacheKafka(ProcessService):
         log_option = f"-Dlog4j2.configurationFile={_LOG_CONFIG.as_uri()}"
         return (find_java(), *_JVM_OPTIONS, *options, log_option, "-cp", self._class_path)
 
-    def _write_config(self, port: int, controller_port: int) -> Path:
-        settings = {
+    def _settings(self, port: int, controller_port: int) -> dict[str, object]:
+        return {
             "process.roles": "broker,controller",
             "node.id": NODE_ID,
             "controller.quorum.voters": f"{NODE_ID}@{LOOPBACK}:{controller_port}",
@@ -113,6 +113,9 @@ class ApacheKafka(ProcessService):
             "share.coordinator.state.topic.replication.factor": 1,
             "share.coordinator.state.topic.min.isr": 1,
         }
+
+    def _write_config(self, port: int, controller_port: int) -> Path:
+        settings = self._settings(port, controller_port)
         config = self.data_dir / "server.properties"
         # Java property files take a backslash as an escape.
         lines = [f"{key}={str(value).replace(chr(92), chr(92) * 2)}\n" for key, value in settings.items()]

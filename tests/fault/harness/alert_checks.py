@@ -1,0 +1,131 @@
+"""I6: the alerts against a replay of the topic, one event at a time, in one process that nothing happens to.
+
+The replay uses the domain's own rules; that these are right is shown by the simulations against a naive model. Here the
+question is whether what happened to the processes has added, lost or changed an alert.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Final
+from uuid import UUID
+
+from confluent_kafka import Message
+from tests.fault.harness.findings import Findings
+from tests.fault.harness.topics import TopicReader
+
+from costledger.schemas.alerts import CostAlert
+from costledger.schemas.codec import decode_alert, decode_budget, decode_event
+from costledger.schemas.errors import DecodeError, InvalidEvent
+from costledger.schemas.events import check_event
+from costledger.schemas.settings import Settings
+from costledger.sinks.database import Connection
+from costledger.streams.domain.partition import PartitionTotals
+from costledger.streams.worker import rules_of
+
+EXAMPLES_MAX: Final = 5
+#: The replay hands its alerts on after so many events, which changes none of them.
+_FLUSH_EVENTS: Final = 1_000
+
+#: What of an alert must be the same wherever it is kept.
+Facts = tuple[str, str, str, str, int]
+
+
+def replayed_alerts(reader: TopicReader, settings: Settings) -> dict[UUID, Facts]:
+    """The alerts of all budgets and then all events of the topics. Budgets must have been set before the events."""
+    partitions: dict[int, PartitionTotals] = defaultdict(lambda: PartitionTotals(rules_of(settings)))
+    alerts: dict[UUID, Facts] = {}
+    for message in reader.read(settings.topics.budgets):
+        value = message.value()
+        user_id = (message.key() or b"").decode()
+        budget = None if value is None else decode_budget(value)
+        partitions[_partition(message)].apply_budget(user_id, budget, _offset(message), _time_us(message))
+    waiting = 0
+    for message in reader.read(settings.topics.events):
+        _apply(partitions[_partition(message)], message)
+        waiting += 1
+        if waiting >= _FLUSH_EVENTS:
+            _collect(partitions, alerts)
+            waiting = 0
+    _collect(partitions, alerts)
+    return alerts
+
+
+def stored_alerts(connection: Connection) -> dict[UUID, Facts]:
+    """The alerts of the database."""
+    statement = """
+        SELECT alert_id, kind, state, user_id, scope, (actual * 1000000000000)::numeric(40, 0) FROM ledger.alerts
+    """
+    return {
+        alert_id: (kind, state, user_id, scope, int(actual))
+        for alert_id, kind, state, user_id, scope, actual in connection.execute(statement)
+    }
+
+
+def check_alerts(
+    findings: Findings, connection: Connection, reader: TopicReader, settings: Settings, *, replay: bool = True
+) -> None:
+    """I6. Without `replay` (budgets changed meanwhile): topic and database agree, and nothing is told twice."""
+    stored = stored_alerts(connection)
+    findings.figures["alerts"] = len(stored)
+    _check_topic(findings, reader, settings, stored)
+    if not replay:
+        return
+    wanted = replayed_alerts(reader, settings)
+    missed = [wanted[one] for one in wanted.keys() - stored.keys()]
+    invented = [stored[one] for one in stored.keys() - wanted.keys()]
+    changed = [(wanted[one], stored[one]) for one in wanted.keys() & stored.keys() if wanted[one] != stored[one]]
+    for what, found in (("missed", missed), ("invented", invented), ("changed", changed)):
+        if found:
+            findings.found("I6", f"{len(found)} alerts {what}: {sorted(map(str, found))[:EXAMPLES_MAX]}")
+
+
+def _check_topic(findings: Findings, reader: TopicReader, settings: Settings, stored: dict[UUID, Facts]) -> None:
+    told: dict[UUID, Facts] = {}
+    repeats = 0
+    for message in reader.read(settings.topics.alerts):
+        alert = decode_alert(message.value() or b"")
+        alert_id = alert["alert_id"]
+        facts = (alert["kind"], alert["state"], alert["user_id"], alert["scope"], alert["actual"])
+        if alert_id in told:
+            repeats += 1
+            findings.expect("I6", told[alert_id] == facts, f"told again with another content: {facts}")
+        told[alert_id] = facts
+    findings.figures["alerts_repeated_on_topic"] = repeats
+    lost = told.keys() - stored.keys()
+    unknown = stored.keys() - told.keys()
+    findings.expect("I6", not lost, f"{len(lost)} alerts of the topic are not in the database")
+    findings.expect("I6", not unknown, f"{len(unknown)} alerts of the database are not on the topic")
+
+
+def _apply(totals: PartitionTotals, message: Message) -> None:
+    received_us = _time_us(message)
+    try:
+        record = decode_event(message.value() or b"")
+        check_event(record, received_us)
+    except (DecodeError, InvalidEvent):
+        totals.skip_event(_offset(message))
+        return
+    totals.add_event(record, _offset(message), received_us)
+
+
+def _collect(partitions: dict[int, PartitionTotals], alerts: dict[UUID, Facts]) -> None:
+    for totals in partitions.values():
+        for alert in totals.flush().alerts:
+            alerts[alert.alert_id] = _facts(alert)
+
+
+def _facts(alert: CostAlert) -> Facts:
+    return str(alert.kind), str(alert.state), alert.user_id, alert.scope, alert.actual
+
+
+def _partition(message: Message) -> int:
+    return message.partition() or 0
+
+
+def _offset(message: Message) -> int:
+    return message.offset() or 0
+
+
+def _time_us(message: Message) -> int:
+    return message.timestamp()[1] * 1000

@@ -1,0 +1,147 @@
+"""I1 to I4 and I7: the ledger against the oracle, its own roll-ups and the topic; plain SQL, no code of the product."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.fault.harness.findings import Findings
+from tests.fault.harness.tables import Counts
+
+from costledger.sinks.database import Connection
+
+EXAMPLES_MAX: Final = 5
+
+_SUMS = """
+WITH expected AS (
+    SELECT user_id, service, (occurred_at AT TIME ZONE 'UTC')::date AS day, sum(amount) AS amount, count(*) AS events
+    FROM oracle.attempted AS a
+    WHERE must OR EXISTS (SELECT FROM ledger.entries AS e WHERE e.event_id = a.event_id)
+    GROUP BY 1, 2, 3
+), found AS (
+    SELECT user_id, service, (occurred_at AT TIME ZONE 'UTC')::date AS day, sum(amount) AS amount, count(*) AS events
+    FROM ledger.entries
+    GROUP BY 1, 2, 3
+)
+SELECT user_id, service, day, expected.amount, found.amount, expected.events, found.events
+FROM expected FULL JOIN found USING (user_id, service, day)
+WHERE expected.amount IS DISTINCT FROM found.amount OR expected.events IS DISTINCT FROM found.events
+ORDER BY 1, 2, 3
+"""
+_CHANGED = """
+SELECT a.event_id, a.amount, e.amount
+FROM oracle.attempted AS a JOIN ledger.entries AS e USING (event_id)
+WHERE (a.user_id, a.service, a.operation, a.occurred_at) <> (e.user_id, e.service, e.operation, e.occurred_at)
+   OR a.amount IS DISTINCT FROM e.amount
+"""
+_LOST = """
+SELECT a.event_id FROM oracle.attempted AS a
+WHERE must AND NOT EXISTS (SELECT FROM ledger.entries AS e WHERE e.event_id = a.event_id)
+"""
+_INVENTED = """
+SELECT e.event_id FROM ledger.entries AS e
+WHERE NOT EXISTS (SELECT FROM oracle.attempted AS a WHERE a.event_id = e.event_id)
+"""
+_TWICE = "SELECT event_id, count(*) FROM ledger.entries GROUP BY 1 HAVING count(*) > 1"
+_ROLLUP = """
+WITH expected AS (
+    SELECT user_id, service, operation, {bucket} AS at, sum(CASE WHEN reverses_event_id IS NULL THEN 1 ELSE -1 END) AS events,
+           coalesce(sum(amount), 0) AS amount
+    FROM ledger.entries GROUP BY 1, 2, 3, 4
+)
+SELECT user_id, service, operation, at, e.amount, t.amount, e.events, t.events
+FROM expected AS e FULL JOIN (SELECT *, {column} AS at FROM ledger.{table}) AS t USING (user_id, service, operation, at)
+WHERE e.amount IS DISTINCT FROM t.amount OR e.events IS DISTINCT FROM t.events
+"""
+_UNEXPLAINED = """
+SELECT partition, consumed, inserted, duplicates, quarantined, skipped,
+       (SELECT count(*) FROM ledger.entries AS e
+        WHERE e.kafka_topic = s.topic AND e.kafka_partition = s.partition),
+       (SELECT count(*) FROM ledger.quarantine AS q WHERE q.topic = s.topic AND q.partition = s.partition)
+FROM ledger.sink_offsets AS s WHERE topic = %s ORDER BY 1
+"""
+_UNKNOWN_PLACE = """
+SELECT e.kafka_partition, e.kafka_offset FROM ledger.entries AS e
+LEFT JOIN ledger.sink_offsets AS s ON s.topic = e.kafka_topic AND s.partition = e.kafka_partition
+WHERE s.topic IS NULL OR e.kafka_offset >= s.next_offset OR e.kafka_offset < s.first_offset
+"""
+_TAKEN_TWICE = """
+SELECT kafka_topic, kafka_partition, kafka_offset FROM ledger.entries GROUP BY 1, 2, 3 HAVING count(*) > 1
+"""
+_POISON = """
+SELECT encode(p.sha256, 'hex'), count(q.id)
+FROM oracle.put_aside AS p LEFT JOIN ledger.quarantine AS q ON q.payload_sha256 = p.sha256
+WHERE p.sha256 IS NOT NULL GROUP BY 1 HAVING count(q.id) <> 1
+"""
+
+
+def check_sums(connection: Connection, findings: Findings) -> None:
+    """I1."""
+    _none(connection, findings, "I1", "sums differ (user, service, day, oracle, ledger, events, events)", _SUMS)
+    _none(connection, findings, "I1", "entries differ from what was attempted (id, oracle, ledger)", _CHANGED)
+
+
+def check_events(connection: Connection, findings: Findings) -> None:
+    """I2. The figures `lost` and `doubled` are from here."""
+    lost = _none(connection, findings, "I2", "events that must be there are not", _LOST)
+    _none(connection, findings, "I2", "entries that nobody attempted", _INVENTED)
+    doubled = _none(connection, findings, "I2", "ids that are there twice", _TWICE)
+    doubled += _none(connection, findings, "I4", "offsets that became an entry twice", _TAKEN_TWICE)
+    findings.figures["lost"] = lost
+    findings.figures["doubled"] = doubled
+
+
+def check_rollups(connection: Connection, findings: Findings) -> None:
+    """I3, on one snapshot."""
+    with connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        for table, column, bucket in (
+            ("hourly_totals", "hour", "date_trunc('hour', occurred_at, 'UTC')"),
+            ("daily_totals", "day", "(occurred_at AT TIME ZONE 'UTC')::date"),
+        ):
+            statement = _ROLLUP.format(table=table, column=column, bucket=bucket)
+            _none(connection, findings, "I3", f"{table} differ (key, entries, roll-up, events, events)", statement)
+
+
+def check_offsets(connection: Connection, findings: Findings, topic: str, ends: dict[int, int]) -> None:
+    """I4: every offset of the topic is accounted for; `ends` has the end of each partition."""
+    for row in connection.execute(_UNEXPLAINED, (topic,)).fetchall():
+        partition, consumed, inserted, duplicates, quarantined, skipped, entries, put_aside = row
+        findings.expect(
+            "I4",
+            consumed == inserted + duplicates + quarantined + skipped,
+            f"partition {partition}: {consumed} consumed, but {inserted} + {duplicates} + {quarantined} + {skipped}",
+        )
+        findings.expect("I4", entries == inserted, f"partition {partition}: {inserted} inserted, {entries} entries")
+        findings.expect(
+            "I4", put_aside == quarantined, f"partition {partition}: {quarantined} quarantined, {put_aside} put aside"
+        )
+    positions = dict(
+        connection.execute("SELECT partition, next_offset FROM ledger.sink_offsets WHERE topic = %s", (topic,))
+    )
+    for partition, end in ends.items():
+        at = positions.get(partition, 0)
+        findings.expect("I4", at == end, f"partition {partition} is at {at}, the topic ends at {end}")
+    _none(connection, findings, "I4", "entries outside the offsets accounted for (partition, offset)", _UNKNOWN_PLACE)
+
+
+def check_put_aside(connection: Connection, findings: Findings, counts: Counts) -> None:
+    """I7, and that nothing else was put aside."""
+    _none(connection, findings, "I7", "poison messages that are not in quarantine once (hash, times)", _POISON)
+    expected = counts.by_kind["poison"] + counts.by_kind["conflict"] + counts.by_kind["refused"]
+    found = _value(connection, "SELECT count(*) FROM ledger.quarantine")
+    findings.expect("I7", found == expected, f"{found} messages are in quarantine, {expected} were to be")
+
+
+def _none(connection: Connection, findings: Findings, invariant: str, what: str, statement: str) -> int:
+    # `text` goes to the server as it is: the statements are constants of this module.
+    rows = connection.execute(statement.encode()).fetchall()
+    if rows:
+        examples = "; ".join(str(tuple(map(str, row))) for row in rows[:EXAMPLES_MAX])
+        findings.found(invariant, f"{len(rows)} {what}: {examples}")
+    return len(rows)
+
+
+def _value(connection: Connection, statement: str) -> int:
+    row = connection.execute(statement.encode()).fetchone()
+    assert row is not None
+    return int(row[0])

@@ -1,0 +1,92 @@
+"""What a load consists of, and the process that produces it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tests.fault.harness.oracle import Record
+
+ROOT = Path(__file__).resolve().parents[3]
+FLUSH_SECONDS_MAX = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A load that one seed decides. Shares are of all attempts; `events` None: until it is stopped.
+
+    Amounts are up to `amount_max` (1e-12 USD). Events occurred up to `late_days_max` days ago in `late_share` of the
+    cases, within the last `recent_seconds` else.
+    """
+
+    name: str
+    seed: int
+    events: int | None = None
+    rate: float = 1_000.0
+    users: int = 40
+    durability: str = "spool"
+    amount_max: int = 10**9
+    recent_seconds: int = 60
+    late_share: float = 0.05
+    late_days_max: int = 35
+    repeat_share: float = 0.01
+    conflict_share: float = 0.0
+    poison_share: float = 0.0
+    unpriced_share: float = 0.005
+    delivery_timeout_seconds: float = 120.0
+    flush_seconds: float = FLUSH_SECONDS_MAX
+
+
+class Generator:
+    """A load generator at work: a service with a `CostTracker`."""
+
+    def __init__(self, load: Load, folder: Path, environment: Mapping[str, str], spool_dir: Path) -> None:
+        self.load = load
+        self.record = Record(folder / load.name, load.durability)
+        self.log_path = folder / f"{load.name}.log"
+        with self.log_path.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.fault.harness.load_main", json.dumps(asdict(load)), str(folder)],
+                env={**os.environ, **environment, "COSTLEDGER_SPOOL_DIR": str(spool_dir)},
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+            )
+
+    def attempted(self) -> int:
+        """How many events it has attempted so far."""
+        return self.record.count()
+
+    def alive(self) -> bool:
+        """True while it works."""
+        return self.process.poll() is None
+
+    def finish(self, timeout_seconds: float = 120.0) -> dict[str, int]:
+        """Wait for the end of a load that has one; the tracker's counts."""
+        code = self.process.wait(timeout_seconds)
+        assert code == 0, f"the load generator ended with {code}: {self.log_path.read_text()[-4000:]}"
+        stats = self.record.stats
+        assert stats is not None
+        return stats
+
+    def stop(self) -> dict[str, int]:
+        """SIGTERM: it flushes and ends; the tracker's counts."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.finish(self.load.flush_seconds + 30)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def end(self) -> None:
+        """Whatever its state: no such process afterwards."""
+        if self.alive():
+            self.kill()

@@ -1,0 +1,74 @@
+"""Reading topics from beginning to end, past all proxies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from confluent_kafka import Consumer, Message, TopicPartition
+
+READ_SECONDS_MAX = 20.0
+_MESSAGES_AT_ONCE = 5_000
+_CONSUME_SECONDS = 0.1
+
+
+class TopicReader:
+    """Reads whole topics; joins no group that anybody else is in."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "group.id": "fault-harness",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": True,
+                "log_level": 0,
+            }
+        )
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """The end of each partition."""
+        partitions = self._consumer.list_topics(topic, timeout=READ_SECONDS_MAX).topics[topic].partitions
+        return {
+            partition: self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=READ_SECONDS_MAX)[
+                1
+            ]
+            for partition in sorted(partitions)
+        }
+
+    def read(self, topic: str) -> Iterator[Message]:
+        """Every message, in the order of offsets within each partition; AssertionError where they stop coming."""
+        left = {partition for partition, end in self.ends(topic).items() if end > 0}
+        self._consumer.assign([TopicPartition(topic, partition, 0) for partition in left])
+        heard_at = time.monotonic()
+        while left:
+            # The client waits for as many as were asked for.
+            messages = self._consumer.consume(_MESSAGES_AT_ONCE, _CONSUME_SECONDS)
+            if messages:
+                heard_at = time.monotonic()
+            silent_seconds = time.monotonic() - heard_at
+            assert silent_seconds < READ_SECONDS_MAX, (
+                f"{topic}: nothing for {silent_seconds:.0f} s, {sorted(left)} left"
+            )
+            for message in messages:
+                error = message.error()
+                if error is None:
+                    yield message
+                elif error.name() == "_PARTITION_EOF":
+                    left.discard(message.partition() or 0)
+        self._consumer.unassign()
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._consumer.close()
+
+
+def committed(bootstrap_servers: str, group: str, topic: str, partitions: int) -> dict[int, int]:
+    """The offsets that a group has committed; 0 where none."""
+    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": group, "log_level": 0})
+    try:
+        places = [TopicPartition(topic, one) for one in range(partitions)]
+        return {one.partition: max(0, one.offset) for one in consumer.committed(places, timeout=READ_SECONDS_MAX)}
+    finally:
+        consumer.close()

@@ -1,0 +1,111 @@
+"""I5 and I10: what Redis shows and what the stream's state holds, against the entries of the ledger."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Final
+
+import redis
+from tests.fault.harness.findings import Findings
+from tests.fault.harness.topics import TopicReader
+
+from costledger.schemas.settings import Settings
+from costledger.sinks.database import Connection
+from costledger.streams.domain.partition import PartitionTotals
+from costledger.streams.transport.records import ConsumerRecord
+from costledger.streams.transport.table import RecoveredPartition
+from costledger.streams.worker import changelog_topic, rules_of
+
+EXAMPLES_MAX: Final = 5
+_KEYS_AT_ONCE: Final = 2_000
+
+#: user, kind of period, label
+Key = tuple[str, str, str]
+#: 1e-12 USD by (service, operation)
+Amounts = dict[tuple[str, str], int]
+
+_PERIODS = """
+SELECT e.user_id, kind, to_char(e.occurred_at AT TIME ZONE coalesce(u.time_zone, 'UTC'), form),
+       e.service, e.operation, (sum(e.amount) * 1000000000000)::numeric(60, 0)
+FROM ledger.entries AS e LEFT JOIN ledger.users AS u USING (user_id),
+     (VALUES ('hour', 'YYYY-MM-DD"T"HH24'), ('day', 'YYYY-MM-DD'), ('month', 'YYYY-MM')) AS kinds (kind, form)
+WHERE e.amount IS NOT NULL
+GROUP BY 1, 2, 3, 4, 5
+"""
+
+
+def ledger_totals(connection: Connection) -> dict[Key, Amounts]:
+    """Every period of every user. All entries must be within the horizon, as those of the load generator are."""
+    totals: dict[Key, Amounts] = defaultdict(dict)
+    for user, kind, label, service, operation, amount in connection.execute(_PERIODS.encode()):
+        totals[user, kind, label][service, operation] = int(amount)
+    return totals
+
+
+def redis_totals(client: redis.Redis) -> dict[Key, Amounts]:
+    """What Redis shows; AssertionError where a total is not the sum of its operations."""
+    totals: dict[Key, Amounts] = {}
+    keys = list(client.scan_iter(match="costledger:{*}:total:*", count=_KEYS_AT_ONCE))
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        chosen = keys[start : start + _KEYS_AT_ONCE]
+        with client.pipeline(transaction=False) as pipeline:
+            for key in chosen:
+                pipeline.hgetall(key)
+            found = pipeline.execute()
+        for key, fields in zip(chosen, found, strict=True):
+            user, _, rest = key.removeprefix("costledger:{").partition("}:total:")
+            kind, _, label = rest.partition(":")
+            amounts = {
+                tuple(name.removeprefix("operation:").split("/", 1)): int(value)
+                for name, value in fields.items()
+                if name.startswith("operation:")
+            }
+            assert sum(amounts.values()) == int(fields["total"]), f"{key}: {fields}"
+            totals[user, kind, label] = amounts
+    return totals
+
+
+def state_totals(reader: TopicReader, settings: Settings) -> dict[Key, Amounts]:
+    """What a worker would hold that recovers now: the changelog, read as a recovery reads it."""
+    recovered: dict[int, RecoveredPartition] = defaultdict(RecoveredPartition)
+    topic = changelog_topic(settings)
+    for message in reader.read(topic):
+        partition = message.partition() or 0
+        recovered[partition].apply([_record(message)])
+    totals: dict[Key, Amounts] = {}
+    for state in recovered.values():
+        held = PartitionTotals(rules_of(settings))
+        held.restore(state.state())
+        for views in held.views():
+            for view in views:
+                totals[view.user_id, view.kind.value, view.label] = dict(view.amounts or {})
+    return totals
+
+
+def compare_totals(
+    findings: Findings, invariant: str, what: str, wanted: dict[Key, Amounts], held: dict[Key, Amounts]
+) -> None:
+    """Every period of both sides; one that is missing is one of zeros."""
+    differing = []
+    for key in sorted(wanted.keys() | held.keys()):
+        ours, theirs = wanted.get(key, {}), held.get(key, {})
+        if any(ours.get(name, 0) != theirs.get(name, 0) for name in ours.keys() | theirs.keys()):
+            differing.append(f"{' '.join(key)}: ledger {sum(ours.values())}, {what} {sum(theirs.values())}")
+    if differing:
+        findings.found(invariant, f"{len(differing)} periods differ: {'; '.join(differing[:EXAMPLES_MAX])}")
+
+
+def _record(message: object) -> ConsumerRecord:
+    return _Adapted(message)  # type: ignore[return-value]  # the fields that recovery reads
+
+
+class _Adapted:
+    """A message of confluent-kafka with the attributes of one of aiokafka."""
+
+    def __init__(self, message: object) -> None:
+        self.topic = message.topic()  # type: ignore[attr-defined]
+        self.partition = message.partition()  # type: ignore[attr-defined]
+        self.offset = message.offset()  # type: ignore[attr-defined]
+        self.key = message.key()  # type: ignore[attr-defined]
+        self.value = message.value()  # type: ignore[attr-defined]
+        self.headers = tuple(message.headers() or ())  # type: ignore[attr-defined]

@@ -1,0 +1,101 @@
+"""What is looked at while harm is done: snapshots of the roll-ups (I3), memory and progress (I8)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+from tests.fault.harness.findings import Findings
+from tests.fault.harness.ledger_checks import check_rollups
+
+if TYPE_CHECKING:
+    from tests.fault.harness.cluster import Cluster
+
+SAMPLE_SECONDS: Final = 0.5
+SNAPSHOT_SECONDS: Final = 2.0
+_STOP_SECONDS_MAX: Final = 70.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One look. `rss_bytes` by worker (0: not running); `consumed` is None while PostgreSQL is away."""
+
+    at_seconds: float
+    rss_bytes: dict[str, int]
+    consumed: int | None
+
+
+class Watch:
+    """Looks from a thread of its own, from `start` to `stop`."""
+
+    def __init__(self, cluster: Cluster, snapshot_seconds: float = SNAPSHOT_SECONDS) -> None:
+        self._cluster = cluster
+        self._snapshot_seconds = snapshot_seconds
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
+        self._began = time.monotonic()
+        self.samples: list[Sample] = []
+        self.snapshots = 0
+        self.findings = Findings()
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread = threading.Thread(target=self._run, name="fault watch", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more. What went wrong with looking itself is raised here."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(_STOP_SECONDS_MAX)
+            self._thread = None
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+
+    def seconds(self) -> float:
+        """Since it was made; the clock of the samples."""
+        return time.monotonic() - self._began
+
+    def report(self, findings: Findings, rss_bytes_max: int) -> None:
+        """Stop, and tell what was seen."""
+        self.stop()
+        for invariant, found in self.findings.broken.items():
+            for what in found:
+                findings.found(invariant, f"during the faults: {what}")
+        peak = max((max(sample.rss_bytes.values(), default=0) for sample in self.samples), default=0)
+        findings.figures["rss_peak_mib"] = round(peak / 2**20, 1)
+        findings.figures["snapshots"] = self.snapshots
+        findings.expect("I8", peak <= rss_bytes_max, f"a worker held {peak} bytes; at most {rss_bytes_max} may be")
+
+    def _run(self) -> None:
+        snapshot_at = time.monotonic() + self._snapshot_seconds
+        try:
+            while not self._stopping.wait(SAMPLE_SECONDS):
+                due = time.monotonic() >= snapshot_at
+                self.samples.append(self._look(snapshot=due))
+                if due:
+                    snapshot_at = time.monotonic() + self._snapshot_seconds
+        except BaseException as error:  # noqa: BLE001 - raised by `stop`, in the test's own thread
+            self._failure = error
+
+    def _look(self, *, snapshot: bool) -> Sample:
+        rss = {name: worker.rss_bytes() for name, worker in list(self._cluster.workers.items())}
+        consumed: int | None = None
+        try:
+            # A connection each time: scenarios cut them.
+            with psycopg.connect(self._cluster.database_url, autocommit=True, connect_timeout=5) as connection:
+                row = connection.execute(
+                    "SELECT coalesce(sum(consumed), 0)::bigint FROM ledger.sink_offsets"
+                ).fetchone()
+                consumed = None if row is None else int(row[0])
+                if snapshot:
+                    check_rollups(connection, self.findings)
+                    self.snapshots += 1
+        except psycopg.OperationalError:
+            consumed = None  # PostgreSQL is away: that is the harm, and what is not seen is not counted
+        return Sample(self.seconds(), rss, consumed)
