@@ -63,7 +63,7 @@ def replayed_alerts(reader: TopicReader, settings: Settings) -> dict[UUID, Facts
 
 def stored_alerts(connection: Connection) -> dict[UUID, Facts]:
     """The alerts of the database."""
-    return {alert_id: tuple(facts) for alert_id, *facts in connection.execute(_STORED)}  # type: ignore[misc]  # as selected
+    return {alert_id: tuple(facts) for alert_id, *facts in connection.execute(_STORED)}
 
 
 def check_alerts(

@@ -163,12 +163,13 @@ class Cluster:
         return generator
 
     def sweep_up(self, name: str = "load") -> None:
-        """Have a new process of the service send what a killed one left in its spool."""
+        """Have a new process of the service send what a killed one left in its spool, until nothing is left."""
         environment = self.environment("producer")
-        load = Load(name=f"{name}-after", seed=self.seed, events=0, flush_seconds=HEALED_SECONDS_MAX)
+        load = Load(name=f"{name}-after", seed=self.seed, rate=0.0)
         after = Generator(load, self.folder, environment, self.folder / f"{name}-spool")
         self.generators.append(after)
-        after.finish()
+        wait_until(lambda: not after.spool_files(), HEALED_SECONDS_MAX, f"the spool of {name} is sent")
+        after.stop()
 
     def set_budgets(self, *budgets: Budget) -> None:
         """Set budgets and wait until Kafka has them. Needs a notifier, and no stream worker that reads events yet."""

@@ -57,7 +57,7 @@ WHERE (e.events, e.unpriced, e.quantity, e.amount, e.max_amount)
       IS DISTINCT FROM (t.events, t.unpriced, t.quantity, t.amount, t.max_amount)
 """
 _UNEXPLAINED = """
-SELECT partition, consumed, inserted, duplicates, quarantined, skipped,
+SELECT partition, first_offset, next_offset, consumed, inserted, duplicates, quarantined, skipped,
        (SELECT count(*) FROM ledger.entries AS e
         WHERE e.kafka_topic = s.topic AND e.kafka_partition = s.partition),
        (SELECT count(*) FROM ledger.quarantine AS q WHERE q.topic = s.topic AND q.partition = s.partition)
@@ -109,7 +109,10 @@ def check_rollups(connection: Connection, findings: Findings) -> None:
 def check_offsets(connection: Connection, findings: Findings, topic: str, ends: dict[int, int]) -> None:
     """I4: every offset of the topic is accounted for; `ends` has the end of each partition."""
     for row in connection.execute(_UNEXPLAINED, (topic,)).fetchall():
-        partition, consumed, inserted, duplicates, quarantined, skipped, entries, put_aside = row
+        partition, first, following, consumed, inserted, duplicates, quarantined, skipped, entries, put_aside = row
+        findings.expect("I4", first == 0, f"partition {partition} is accounted for from offset {first} on, not from 0")
+        # More, where a scenario has set the offsets back.
+        findings.expect("I4", consumed >= following, f"partition {partition}: {consumed} consumed of {following}")
         findings.expect(
             "I4",
             consumed == inserted + duplicates + quarantined + skipped,

@@ -22,7 +22,7 @@ class Load:
     """A load that one seed decides. Shares are of all attempts; `events` None: until it is stopped.
 
     Amounts are up to `amount_max` (1e-12 USD). Events occurred up to `late_days_max` days ago in `late_share` of the
-    cases, within the last `recent_seconds` else.
+    cases, within the last `recent_seconds` else. At a `rate` (events a second) of 0 it only sends what others left.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Generator:
     def __init__(self, load: Load, folder: Path, environment: Mapping[str, str], spool_dir: Path) -> None:
         self.load = load
         self.record = Record(folder / load.name, load.durability)
+        self.spool_dir = spool_dir
         self.log_path = folder / f"{load.name}.log"
         with self.log_path.open("ab") as out:
             self.process = subprocess.Popen(
@@ -80,6 +81,10 @@ class Generator:
         """SIGTERM: it flushes and ends; the tracker's counts."""
         self.process.send_signal(signal.SIGTERM)
         return self.finish(self.load.flush_seconds + 30)
+
+    def spool_files(self) -> list[Path]:
+        """The files in its spool, of whatever process; none where Kafka has acknowledged everything."""
+        return list(self.spool_dir.glob("*.spool.sqlite3"))
 
     def kill(self) -> None:
         """SIGKILL."""

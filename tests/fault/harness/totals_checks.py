@@ -9,9 +9,12 @@ import redis
 from tests.fault.harness.findings import Findings
 from tests.fault.harness.topics import TopicReader
 
+from costledger.schemas.codec import decode_budget
 from costledger.schemas.settings import Settings
 from costledger.sinks.database import Connection
 from costledger.streams.domain.partition import PartitionTotals
+from costledger.streams.domain.user import UserTotals
+from costledger.streams.domain.views import all_views
 from costledger.streams.transport.records import ConsumerRecord
 from costledger.streams.transport.table import RecoveredPartition
 from costledger.streams.worker import changelog_topic, rules_of
@@ -86,14 +89,19 @@ def _unexplained(fields: dict[str, str], amounts: Amounts) -> Amounts:
 def check_state(findings: Findings, connection: Connection, reader: TopicReader, settings: Settings) -> None:
     """I10. Needs the tables of the oracle."""
     try:
-        held = state_totals(reader, settings)
+        users = recovered_users(reader, settings)
     except ValueError as error:  # parts of a state are missing
         findings.found("I10", f"the state cannot be recovered: {error}")
         return
-    compare_totals(findings, "I10", "state", oracle_totals(connection), held)
+    compare_totals(findings, "I10", "state", oracle_totals(connection), _totals_of(users))
+    budgets = {(message.key() or b"").decode(): message.value() for message in reader.read(settings.topics.budgets)}
+    for user_id, value in budgets.items():
+        version = 0 if value is None else decode_budget(value).version
+        held = users[user_id].budget.version if user_id in users else 0
+        findings.expect("I10", held == version, f"{user_id}: budget {version} is in force, the state has {held}")
 
 
-def state_totals(reader: TopicReader, settings: Settings) -> dict[Key, Amounts]:
+def recovered_users(reader: TopicReader, settings: Settings) -> dict[str, UserTotals]:
     """What a worker would hold that recovers now: the changelog, read as a recovery reads it.
 
     `ValueError` where a worker could not recover from it.
@@ -103,14 +111,20 @@ def state_totals(reader: TopicReader, settings: Settings) -> dict[Key, Amounts]:
     for message in reader.read(topic):
         partition = message.partition() or 0
         recovered[partition].apply([_record(message)])
-    totals: dict[Key, Amounts] = {}
+    users: dict[str, UserTotals] = {}
     for state in recovered.values():
         held = PartitionTotals(rules_of(settings))
         held.restore(state.state())
-        for views in held.views():
-            for view in views:
-                totals[view.user_id, view.kind.value, view.label] = dict(view.amounts or {})
-    return totals
+        users |= held.users
+    return users
+
+
+def _totals_of(users: dict[str, UserTotals]) -> dict[Key, Amounts]:
+    return {
+        (view.user_id, view.kind.value, view.label): dict(view.amounts or {})
+        for user in users.values()
+        for view in all_views(user)
+    }
 
 
 def compare_totals(
