@@ -147,18 +147,19 @@ ALERTS: Damages = {
 }
 
 
+@pytest.mark.timeout(600)
 def test_each_damage_breaks_the_promises_that_it_should_and_no_other(cluster: Cluster) -> None:
     """In the ledger, its roll-ups, the quarantine, the offsets, the alerts, Redis, and the topics of state and alerts."""
     make_a_good_run(cluster)
     for name, (table, statement, broken) in (LEDGER | ROLLUPS | QUARANTINE | OFFSETS | ALERTS).items():
         with damaged_table(cluster.connection, table, statement) as rows:
             assert rows == 1, name
-            expect(cluster, name, broken)
+            expect(cluster, name, broken, chain=table == "ledger.entries")
     check_that_an_id_has_one_place(cluster)
     for name, damage in {**redis_damages(cluster), **topic_damages(cluster)}.items():
         with damage() as broken:
             expect(cluster, name, broken)
-    expect(cluster, "nothing, after all", set())
+    expect(cluster, "nothing, after all", set(), chain=True)
 
 
 def make_a_good_run(cluster: Cluster) -> None:
@@ -176,11 +177,11 @@ def make_a_good_run(cluster: Cluster) -> None:
         assert worker.stop() == 0
 
 
-def expect(cluster: Cluster, damage: str, broken: set[str]) -> None:
-    """What the harness finds."""
-    if cluster.run("verify", "--help", check=False).returncode != 0:
+def expect(cluster: Cluster, damage: str, broken: set[str], *, chain: bool = False) -> None:
+    """What the harness finds. The chain is verified, by a process of its own, where entries are damaged."""
+    findings = cluster.examine(redis_seconds=0, chain=chain)
+    if chain and cluster.run("verify", "--help", check=False).returncode != 0:
         broken = broken - {"I9"}  # TEMPORARY: until `costledger verify` is there
-    findings = cluster.examine(redis_seconds=0)
     assert set(findings.broken) == broken, f"{damage}:\n{findings.describe()}"
 
 
@@ -197,7 +198,7 @@ def check_that_an_id_has_one_place(cluster: Cluster) -> None:
     cluster.connection.execute("ALTER TABLE ledger.entries DROP CONSTRAINT entries_pkey")
     with damaged_table(cluster.connection, "ledger.entries", AGAIN.format(event_id="e.event_id")) as rows:
         assert rows == 1
-        expect(cluster, "an entry is there again under its own id", {"I1", "I2", "I3", "I4", "I5", "I9"})
+        expect(cluster, "an entry is there again under its own id", {"I1", "I2", "I3", "I4", "I5", "I9"}, chain=True)
     cluster.connection.execute("ALTER TABLE ledger.entries ADD PRIMARY KEY (event_id)")
 
 

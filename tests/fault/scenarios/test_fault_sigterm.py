@@ -22,7 +22,7 @@ DRAINED_SECONDS_MAX = 10.0
 def test_workers_that_are_told_to_stop_drain_and_nothing_is_done_twice(cluster: Cluster) -> None:
     """Sink, stream, notifier, scheduler and the producing service; the ledger refuses the service's own repeats alone."""
     cluster.start("notifier")
-    thresholds = tuple(Decimal(5 * one) for one in range(1, 21))
+    thresholds = tuple(Decimal(10 * one) for one in range(1, 11))
     cluster.set_budgets(
         *(
             Budget(user_id=f"user-{number:03d}", monthly_budget=USD // 50, alert_thresholds=thresholds)
@@ -39,6 +39,8 @@ def test_workers_that_are_told_to_stop_drain_and_nothing_is_done_twice(cluster: 
     drained_seconds = {}
     for name, observed in successors.items():
         drained_seconds[name] = seconds_to_stop(cluster, name)
+        if name == "sink":
+            assert "drained" in cluster.worker(name).log_path.read_text()  # what it had read is in the ledger
         cluster.start(name, **observed.setting(name))
     stream = successors["stream"]
     wait_until(lambda: stream.figures().get(f"{STREAM_EVENTS.name}_total", 0) >= 500, 60, "the successor streams")
