@@ -14,6 +14,7 @@ from tests.fixtures.wait import wait_until
 from tests.sinks.notifications.receivers import Receiver
 
 from costledger.schemas.budgets import Budget
+from costledger.sinks.notifications.routes import add_route, wanted_route
 
 pytestmark = pytest.mark.fault
 
@@ -42,10 +43,12 @@ def prepare(cluster: Cluster, receiver: Receiver, users: int) -> None:
     cluster.start("notifier")
     names = [f"user-{number:03d}" for number in range(users)]
     cluster.set_budgets(
-        *(Budget(user_id=name, monthly_budget=USD // 10, alert_thresholds=THRESHOLDS) for name in names)
+        *(Budget(user_id=name, monthly_budget=USD // 4, alert_thresholds=THRESHOLDS) for name in names)
     )
+    settings = cluster.settings()
     for name in names:
-        cluster.run("routes", "add", "webhook", f"{receiver.url}/{name}", "--user", name)
+        wanted = wanted_route(settings, user_id=name, channel="webhook", target=f"{receiver.url}/{name}")
+        add_route(cluster.connection, wanted)
     assert cluster.worker("notifier").stop() == 0
 
 
@@ -76,7 +79,7 @@ def test_a_notifier_killed_before_and_after_it_stores_alerts_has_each_told_once(
     cluster.start("stream", "sink", "scheduler")
     load = cluster.load(rate=300, users=8)
     for place in ("notifier.before_commit", "notifier.after_insert"):
-        assert cluster.start("notifier", **fail_at(place, 2)).died_by_itself() == -signal.SIGKILL
+        assert cluster.start("notifier", **fail_at(place)).died_by_itself() == -signal.SIGKILL
     cluster.start("notifier")
     load.stop()
     print(cluster.check().figures)
@@ -93,7 +96,7 @@ def test_schedulers_killed_before_and_after_they_send_tell_everybody(cluster: Cl
     wait_until(lambda: cluster.value(alerts) >= 20, 60, "there is something to tell")
     # Both at once: a route that a dead one holds is free after half a minute.
     dying = [
-        cluster.start("scheduler", **fail_at("delivery.before_send", 2)),
+        cluster.start("scheduler", **fail_at("delivery.before_send")),
         cluster.start("scheduler-2", **fail_at("delivery.after_send", 2)),
     ]
     assert [one.died_by_itself() for one in dying] == [-signal.SIGKILL] * 2
