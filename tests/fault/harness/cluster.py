@@ -11,6 +11,7 @@ with load, do harm, heal, check:
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 import time
@@ -276,9 +277,9 @@ class Cluster:
         findings.broken.update(found.broken)
 
     def _examine_chain(self, findings: Findings) -> None:
-        done = self.run("verify", "--seal", check=False)
-        if "No such command" in done.stderr:
+        if importlib.util.find_spec("costledger.deploy.commands.verify") is None:
             return  # TEMPORARY: until `costledger verify` is there
+        done = self.run("verify", "--seal", check=False)
         findings.expect("I9", done.returncode == 0, done.stdout + done.stderr)
 
     def close(self) -> None:

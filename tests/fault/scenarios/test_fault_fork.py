@@ -34,7 +34,7 @@ def test_all_children_of_a_preloaded_service_deliver(cluster: Cluster) -> None:
         assert len(records) >= 1 + CHILDREN
         cluster.other_records += records
         tracked[durability] = sum(record.count() for record in records)
-    print(tracked, cluster.check().figures)
+    cluster.check()
     # In the mode `memory` the oracle asks for what was acknowledged; after an orderly end that is all.
     assert cluster.value("SELECT count(*) FROM ledger.entries") == sum(tracked.values())
     assert cluster.value("SELECT sum(duplicates) FROM ledger.sink_offsets") == 0

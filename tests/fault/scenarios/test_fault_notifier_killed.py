@@ -42,9 +42,7 @@ def prepare(cluster: Cluster, receiver: Receiver, users: int) -> None:
     )
     cluster.start("notifier")
     names = [f"user-{number:03d}" for number in range(users)]
-    cluster.set_budgets(
-        *(Budget(user_id=name, monthly_budget=USD // 4, alert_thresholds=THRESHOLDS) for name in names)
-    )
+    cluster.set_budgets(*(Budget(user_id=name, monthly_budget=USD // 4, alert_thresholds=THRESHOLDS) for name in names))
     settings = cluster.settings()
     for name in names:
         wanted = wanted_route(settings, user_id=name, channel="webhook", target=f"{receiver.url}/{name}")
@@ -82,7 +80,7 @@ def test_a_notifier_killed_before_and_after_it_stores_alerts_has_each_told_once(
         assert cluster.start("notifier", **fail_at(place)).died_by_itself() == -signal.SIGKILL
     cluster.start("notifier")
     load.stop()
-    print(cluster.check().figures)
+    cluster.check()
     check_deliveries(cluster, receiver, deaths_after_send=0)
 
 
@@ -102,5 +100,5 @@ def test_schedulers_killed_before_and_after_they_send_tell_everybody(cluster: Cl
     assert [one.died_by_itself() for one in dying] == [-signal.SIGKILL] * 2
     cluster.start("scheduler")
     load.stop()
-    print(cluster.check().figures)
+    cluster.check()
     check_deliveries(cluster, receiver, deaths_after_send=1)

@@ -55,7 +55,6 @@ def test_a_stream_worker_killed_in_the_middle_of_a_batch_counts_every_event_once
     await_stream(cluster)
     load.stop()
     findings = cluster.check()
-    print(findings.figures)
     assert findings.figures["alerts"] >= 20
     # The death after the alerts were told and before that was written: they were told again, under the same ids.
     assert findings.figures["alerts_repeated_on_topic"] >= 1
@@ -77,6 +76,5 @@ def test_one_of_two_stream_workers_is_killed_and_the_other_restarted(cluster: Cl
     await_stream(cluster)
     load.stop()
     findings = cluster.check()
-    print(findings.figures)
     assert observed.figures()[f"{STREAM_REPLAYED.name}_total"] == 0
     assert findings.figures["alerts"] >= 20
