@@ -149,14 +149,21 @@ ALERTS: Damages = {
 
 
 @pytest.mark.timeout(600)
-def test_each_damage_breaks_the_promises_that_it_should_and_no_other(cluster: Cluster) -> None:
-    """In the ledger, its roll-ups, the quarantine, the offsets, the alerts, Redis, and the topics of state and alerts."""
+def test_damage_to_the_database_breaks_the_promises_that_it_should_and_no_other(cluster: Cluster) -> None:
+    """To entries, roll-ups, quarantine, offsets and alerts."""
     make_a_good_run(cluster)
     for name, (table, statement, broken) in (LEDGER | ROLLUPS | QUARANTINE | OFFSETS | ALERTS).items():
         with damaged_table(cluster.connection, table, statement) as rows:
             assert rows == 1, name
             expect(cluster, name, broken, chain=table == "ledger.entries")
     check_that_an_id_has_one_place(cluster)
+    expect(cluster, "nothing, after all", set(), chain=True)
+
+
+@pytest.mark.timeout(600)
+def test_damage_to_redis_and_to_topics_breaks_the_promises_that_it_should_and_no_other(cluster: Cluster) -> None:
+    """To the totals in Redis, the changelog of the stream's state, and the alerts on their topic."""
+    make_a_good_run(cluster)
     for name, damage in {**redis_damages(cluster), **topic_damages(cluster)}.items():
         with damage() as broken:
             expect(cluster, name, broken)
