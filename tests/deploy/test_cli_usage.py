@@ -48,7 +48,18 @@ COMMANDS = {
         "quarantine list",
         "quarantine replay",
     ),
-    *("quarantine show", "recommend", "reconcile", "rerate", "schemas check", "sink", "stream", "topics", "up"),
+    *(
+        "quarantine show",
+        "recommend",
+        "reconcile",
+        "rerate",
+        "schemas check",
+        "sink",
+        "stream",
+        "topics",
+        "up",
+        "verify",
+    ),
 }
 EMIT = ("emit", "--user", "u", "--service", "aws-rekognition", "--operation", "detectLabels", "--quantity", "1")
 RERATE = ("rerate", "--from", "2026-01-01T00:00:00Z", "--to")
@@ -100,6 +111,8 @@ def test_every_command_explains_itself(path: str, capsys: pytest.CaptureFixture[
         (*EMIT, "--metadata", "nokey"),
         ("import", "llm-trace", "no-such-file.csv", "--model", "gpt-4"),
         ("reconcile", "--wait", "-1"),
+        ("verify", "--partition", "-1"),
+        ("verify", "--heads", "no-such-file.json"),
         ("up", "--broker", "other"),
         ("demo", "--seconds", "0"),
         ("quarantine", "replay"),
@@ -162,6 +175,7 @@ def test_a_value_out_of_bounds_is_named(
         (("quarantine", "list"), "COSTLEDGER_DATABASE_URL"),
         (("prices", "record"), "COSTLEDGER_DATABASE_URL"),
         (("reconcile",), "COSTLEDGER_"),
+        (("verify",), "COSTLEDGER_DATABASE_URL"),
         ((*RERATE, "now"), "COSTLEDGER_BOOTSTRAP_SERVERS"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else None,

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,11 +69,18 @@ class Service:
             **settings,
         }
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """One of the programs in `outbox_process.py`."""
+    def start(self, seed: int) -> subprocess.Popen[str]:
+        """The service in `outbox_process.py`."""
+        return self._start([str(PROCESS), str(seed)])
+
+    def start_relay(self, batch_rows: int, variables: Mapping[str, str]) -> subprocess.Popen[str]:
+        """`costledger outbox relay`, with more variables."""
+        return self._start(["-m", "costledger", "outbox", "relay", "--batch", str(batch_rows)], variables)
+
+    def _start(self, arguments: list[str], variables: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, str(PROCESS), *arguments],
-            env=self.environment(PYTHONPATH=str(PROCESS.parents[2])),
+            [sys.executable, *arguments],
+            env=self.environment(**(variables or {})),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

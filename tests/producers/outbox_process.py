@@ -1,21 +1,17 @@
-"""Processes that tests kill: a service that orders and tracks, and a relay that kills itself at a step of a batch.
+"""A service that a test kills: it orders and tracks without end, some of it rolled back.
 
-service SEED        orders without end, some rolled back; prints `tracking` when it has begun
-relay STEP NUMBER   relays, and dies at the step of the batch with this number
+Run with a seed; prints `tracking` when it has begun.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import signal
 import sys
 
 import psycopg
 
 from costledger.producers import CostTracker
-from costledger.producers.outbox.relay import Relay, Step
-from costledger.schemas.settings import load_settings
 
 
 class Changed(Exception):
@@ -44,22 +40,5 @@ def serve(seed: int) -> None:
                 sys.stdout.flush()
 
 
-def relay(wanted: str, number: int) -> None:
-    """Relay in batches of 50."""
-    left = number
-
-    def on_step(step: Step) -> None:
-        nonlocal left
-        if step == wanted:
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    Relay(load_settings(), batch_rows=50, on_step=on_step).run()
-
-
 if __name__ == "__main__":
-    if sys.argv[1] == "service":
-        serve(int(sys.argv[2]))
-    else:
-        relay(sys.argv[2], int(sys.argv[3]))
+    serve(int(sys.argv[1]))

@@ -104,7 +104,7 @@ def test_a_killed_service_leaves_no_event_without_its_order_nor_an_order_without
     """kill -9 at random moments, five times: topic and committed orders are the same set."""
     rng = random.Random(seed)
     for _ in range(KILLS):
-        process = service.start("service", str(rng.randrange(2**32)))
+        process = service.start(rng.randrange(2**32))
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "tracking\n"
@@ -119,29 +119,6 @@ def test_a_killed_service_leaves_no_event_without_its_order_nor_an_order_without
     service.relay_all()
     assert service.on_topic() == dict.fromkeys(orders, 1)
     assert empty(service)
-
-
-@pytest.mark.fault
-@pytest.mark.parametrize("step", ["claimed", "delivered", "committed"])
-def test_a_killed_relay_loses_nothing(service: Service, step: str) -> None:
-    """kill -9 at each step of the third batch: all events are there, and only that batch may have come twice."""
-    ids = fill(service, 400)
-    process = service.start("relay", step, "3")
-    _, errors = process.communicate(timeout=WAIT_SECONDS)
-    assert process.returncode == -signal.SIGKILL, errors
-    left = {"claimed": 300, "delivered": 300, "committed": 250}[step]
-    assert len(service.waiting()) == left
-
-    def relayed() -> bool:
-        service.relay_all()
-        return empty(service)
-
-    wait_until(relayed, WAIT_SECONDS, "PostgreSQL has let the dead relay's rows go")
-    found = service.on_topic()
-    assert set(found) == set(ids)
-    repeats = {event_id for event_id, times in found.items() if times > 1}
-    assert repeats == (set(ids[100:150]) if step == "delivered" else set())
-    assert max(found.values()) <= 2
 
 
 @pytest.mark.fault

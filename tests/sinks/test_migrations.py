@@ -17,7 +17,7 @@ from costledger.sinks.migrations import migrate, pending_migrations
 
 TABLES = {
     *("entries", "entries_default", "hourly_totals", "daily_totals", "sink_offsets", "quarantine", "users"),
-    *("budgets", "budget_outbox", "alerts", "alert_deliveries", "reports", "prices"),
+    *("budgets", "budget_outbox", "alerts", "alert_deliveries", "reports", "prices", "chain_blocks"),
 }
 VIEWS = {"costs", "costs_hourly", "costs_daily", "focus", "budgets", "alerts", "completeness", "prices", "reports"}
 

@@ -12,6 +12,7 @@ import redis
 from tests.fixtures.wait import wait_until
 from tests.sinks.conftest import Ledger, Running, Topic, make_event, random_events
 
+from costledger.deploy.commands.reconcile import show
 from costledger.schemas.budgets import Budget
 from costledger.schemas.events import CostEvent
 from costledger.schemas.periods import PeriodKind, period_at
@@ -75,6 +76,20 @@ def test_a_whole_ledger_reconciles(settings: Settings, ledger: Ledger, topic: To
     }
     assert {name: found[name] for name in wanted} == wanted
     assert len(lines) >= 5
+
+
+def test_people_are_told_what_became_of_every_offset(
+    settings: Settings, events: list[CostEvent], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The text names gaps beside duplicates, quarantined, unpriced and missing, for each partition and in the last line."""
+    report = reconcile(settings, with_redis=False)
+    report.partitions[0].skipped = 4321
+    show(report)
+    shown = capsys.readouterr().out
+    for name in ("watermark", "lag", "missing", "inserted", "duplicates", "quarantined", "gaps", "unpriced"):
+        assert name in shown.splitlines()[1].split()
+    assert "4321" in shown.splitlines()[2].split()
+    assert ", 4321 gaps," in shown.splitlines()[-1]
 
 
 def test_lag_is_told_and_is_no_difference(

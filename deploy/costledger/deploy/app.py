@@ -27,6 +27,7 @@ from costledger.deploy.commands import (
     setup,
     token,
     up,
+    verify,
     workers,
 )
 
@@ -59,6 +60,7 @@ def command() -> Any:
         imports,
         outbox,
         reconcile,
+        verify,
         export,
         rerate,
         quarantine,

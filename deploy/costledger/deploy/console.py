@@ -9,7 +9,9 @@ import json
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 #: Columns of tables that are not written to a terminal.
 _PIPED_COLUMNS: Final = 200
+_PROGRESS_EVERY_SECONDS: Final = 5.0
 
 #: The option that every command with a result has.
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of text.")]
@@ -69,6 +72,28 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
     for row in cells:
         table.add_row(*(Text("" if row[i] is None else str(row[i])) for i in shown))
     out().print(table)
+
+
+@contextmanager
+def row_progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr where that is a terminal; elsewhere a line every few seconds. Takes rows done and rows in all."""
+    console = err()
+    if console.is_terminal:
+        from rich.progress import Progress
+
+        with Progress(console=console, transient=True) as bar:
+            task = bar.add_task(what, total=None)
+            yield lambda rows, of: bar.update(task, completed=rows, total=of)
+        return
+    said_at = time.monotonic()
+
+    def say_sometimes(rows: int, of: int) -> None:
+        nonlocal said_at
+        if time.monotonic() - said_at >= _PROGRESS_EVERY_SECONDS:
+            said_at = time.monotonic()
+            say(f"{rows} of {of} rows")
+
+    yield say_sometimes
 
 
 def _console(*, stderr: bool) -> Console:

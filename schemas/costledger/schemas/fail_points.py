@@ -92,7 +92,7 @@ FAIL_POINTS: Final[Mapping[str, str]] = {
     "spool.adopted": "The file of a process that is gone is ours, and nothing of it has been sent.",
     "spool.before_checkpoint": "The log has become long, and is on the disk.",
     "spool.after_checkpoint": "The log is moved into the database, and begins anew.",
-    "spool.removing": "A file that is worked off is deleted, and its log is not.",
+    "spool.removing": "A file that is worked off has its last name, and neither it nor its log is deleted.",
     # The relay of the outbox.
     "outbox.claimed": "Rows are locked, and nothing has been produced.",
     "outbox.delivered": "Kafka has acknowledged the rows, and they are still there.",

@@ -92,6 +92,10 @@ SCHEDULER_DELIVERIES: Final = Metric(
     "reports not delivered to a recipient; dead: given up",
     ("state",),
 )
+CHAIN_UNSEALED: Final = Metric(
+    "costledger_chain_unsealed_entries", "gauge", "entries of the ledger that are not in the hash chain yet"
+)
+CHAIN_SEALED: Final = Metric("costledger_chain_sealed_entries", "counter", "entries sealed in the hash chain")
 SWEEP_MISSED: Final = Metric(
     "costledger_sweep_missed_spikes", "counter", "users above their hourly limit of whom no alert told"
 )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from costledger.schemas.errors import CostledgerError
 from costledger.sinks.batch import Batch
+from costledger.sinks.chain.sealing import seal
 from costledger.sinks.database import Connection
 from costledger.sinks.queries import query
 
@@ -92,7 +93,9 @@ def _settle(connection: Connection, topic: str, batch: Batch) -> None:
 def forget(connection: Connection, topic: str) -> int:
     """Forget the positions of a topic that was made anew (a broker without its former data); returns how many.
 
-    Only while no sink runs. The next sink reads the topic from its start; what is in the ledger already is
-    recognised by its event ids and counted as duplicates.
+    Only while no sink runs; as the ledger's owner, in autocommit mode. The next sink reads the topic from its start; what
+    is in the ledger already is recognised by its event ids and counted as duplicates. Its entries are sealed in the hash
+    chain first: afterwards nobody could tell which of two topics of a name an offset is of.
     """
+    seal(connection, topic)
     return connection.execute("DELETE FROM ledger.sink_offsets WHERE topic = %s", (topic,)).rowcount

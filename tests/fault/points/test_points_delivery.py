@@ -24,7 +24,7 @@ def test_a_worker_that_dies_at_every_place_delivers_every_alert(
     start_delivery_process: Callable[..., subprocess.Popen[bytes]],
 ) -> None:
     """Each is sent once; what was sent and not kept comes a second time with the same id and body, as is promised."""
-    desk = make_desk(delivery_timeout_http_seconds=1, delivery_digest_alerts=1000)
+    desk = make_desk(delivery_timeout_http_seconds=2, delivery_digest_alerts=1000)
     desk.route("webhook", receiver.url)
     alerts = many_alerts(2 * len(PLACES))
     for life, place in enumerate(PLACES):

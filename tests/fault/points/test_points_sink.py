@@ -26,6 +26,7 @@ ONCE = {"sink.before_claim", "sink.after_claim", "sink.before_release", *places_
 
 
 @pytest.mark.fault
+@pytest.mark.timeout(900)
 @visits(*PLACES)
 def test_a_sink_that_dies_at_every_place_writes_every_event_once(
     deaths: Deaths,

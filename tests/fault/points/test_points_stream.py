@@ -72,6 +72,7 @@ class Load:
 
 
 @pytest.mark.fault
+@pytest.mark.timeout(900)
 @visits(*PLACES)
 def test_a_stream_that_dies_at_every_place_counts_every_event_once(system: System, deaths: Deaths, seed: int) -> None:
     """Redis and the recovered state are what was sent; an alert that is repeated is the same, byte for byte."""

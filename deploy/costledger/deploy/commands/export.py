@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from costledger.deploy.console import JsonOption, err, print_json, say
+from costledger.deploy.console import JsonOption, print_json, row_progress, say
 from costledger.deploy.context import command_settings, ledger_connection, time_option, usage_errors
 
 if TYPE_CHECKING:
     from costledger.sinks.export import Destination, Export, ExportSummary
 
 _STDOUT: Final = "-"
-_PROGRESS_EVERY_SECONDS: Final = 5.0
 
 
 def register(app: typer.Typer) -> None:
@@ -84,7 +81,7 @@ def export(
         usage_errors(),
         _destination(output) as destination,
         ledger_connection(settings, "export") as connection,
-        _progress() as progress,
+        row_progress("exporting") as progress,
     ):
         summary = export_entries(connection, wanted, destination, progress)
     if json:
@@ -97,28 +94,6 @@ def _destination(output: str) -> AbstractContextManager[Destination]:
     from costledger.sinks.export import file_output, stream_output
 
     return stream_output(sys.stdout.buffer) if output == _STDOUT else file_output(Path(output))
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr where that is a terminal; elsewhere a line every few seconds."""
-    console = err()
-    if console.is_terminal:
-        from rich.progress import Progress
-
-        with Progress(console=console, transient=True) as bar:
-            task = bar.add_task("exporting", total=None)
-            yield lambda rows, of: bar.update(task, completed=rows, total=of)
-        return
-    said_at = time.monotonic()
-
-    def say_sometimes(rows: int, of: int) -> None:
-        nonlocal said_at
-        if time.monotonic() - said_at >= _PROGRESS_EVERY_SECONDS:
-            said_at = time.monotonic()
-            say(f"{rows} of {of} rows")
-
-    yield say_sometimes
 
 
 def _document(wanted: Export, output: str, summary: ExportSummary) -> dict[str, Any]:

@@ -57,6 +57,7 @@ def show(report: Report) -> None:
         "inserted",
         "duplicates",
         "quarantined",
+        "gaps",
         "unpriced",
     )
     rows = [
@@ -69,6 +70,7 @@ def show(report: Report) -> None:
             one.inserted,
             one.duplicates,
             one.quarantined,
+            one.skipped,
             one.unpriced,
         )
         for one in report.partitions
@@ -89,7 +91,7 @@ def verdict(report: Report) -> str:
     found = "everything agrees" if report.ok else "there are DIFFERENCES"
     return (
         f"{found}: {report.total('inserted')} entries, {report.total('duplicates')} duplicates, "
-        f"{report.total('quarantined')} quarantined, {report.total('unpriced')} unpriced, "
+        f"{report.total('quarantined')} quarantined, {report.total('skipped')} gaps, {report.total('unpriced')} unpriced, "
         f"{report.total('missing')} missing, lag {report.total('lag')}, "
         f"difference {report.difference_picodollars} × 1e-12 USD"
     )

@@ -11,7 +11,7 @@ from costledger.producers.counters import Counters
 from costledger.producers.errors import SPOOL_LOST, EventDropped
 from costledger.producers.reporting import Reporter
 from costledger.producers.spool.book import Book
-from costledger.producers.spool.directory import others, put_aside
+from costledger.producers.spool.directory import others, put_aside, sweep
 from costledger.producers.spool.errors import SpoolBusy, SpoolCorrupt, SpoolForeign, SpoolUnavailable
 from costledger.producers.spool.file import SpoolFile
 from costledger.producers.spool.options import SpoolOptions
@@ -55,6 +55,7 @@ class Adoption:
         self._due = now + ADOPT_INTERVAL_SECONDS
         try:
             paths = others(self._options.directory)
+            sweep(self._options.directory)
         except OSError as error:
             self._reporter.announce(
                 "adoption", f"the spool directory {self._options.directory} cannot be read: {error}"

@@ -13,6 +13,8 @@ from uuid import uuid4
 _DIRECTORY_MODE: Final = 0o700
 _SUFFIX: Final = ".spool.sqlite3"
 WAL_SUFFIX: Final = "-wal"
+#: Of a file that is worked off: it and its log are only to be deleted, by whoever finds them.
+_DONE_SUFFIX: Final = ".done"
 
 #: Files of this process, and those that its ancestors had at a fork: never to be opened a second time here. SQLite
 #: holds its locks per process, and a child's copy of its table of locks says for ever that the parent's are taken.
@@ -56,6 +58,27 @@ def others(directory: Path) -> list[Path]:
     except FileNotFoundError:
         return []
     return [path for path in (directory / name for name in names) if path not in _owned]
+
+
+def mark_done(path: Path) -> None:
+    """Rename a file that is worked off, so that nobody takes it for one that was left. `OSError` if it fails."""
+    path.rename(path.with_name(path.name + _DONE_SUFFIX))
+
+
+def delete_done(path: Path) -> None:
+    """Delete such a file, by its first name, and its log before it: a kill in between leaves what leads to the log."""
+    path.with_name(path.name + WAL_SUFFIX).unlink(missing_ok=True)
+    path.with_name(path.name + _DONE_SUFFIX).unlink(missing_ok=True)
+
+
+def sweep(directory: Path) -> None:
+    """Delete what processes that were killed while they deleted it have left. `OSError` where that cannot be done."""
+    try:
+        names = [entry.name for entry in os.scandir(directory) if entry.name.endswith(_SUFFIX + _DONE_SUFFIX)]
+    except FileNotFoundError:
+        return
+    for name in names:
+        delete_done(directory / name.removesuffix(_DONE_SUFFIX))
 
 
 def aside_path(path: Path) -> Path:

@@ -19,7 +19,16 @@ from typing import Final, Literal, Self
 from urllib.parse import quote
 
 from costledger.producers.exits import hold_at_fork
-from costledger.producers.spool.directory import WAL_SUFFIX, claim, disclaim, make_directory, new_path, put_aside
+from costledger.producers.spool.directory import (
+    WAL_SUFFIX,
+    claim,
+    delete_done,
+    disclaim,
+    make_directory,
+    mark_done,
+    new_path,
+    put_aside,
+)
 from costledger.producers.spool.errors import SpoolBusy, SpoolCorrupt, SpoolForeign, SpoolUnavailable, spool_error
 from costledger.producers.spool.examination import Examined, examine
 from costledger.schemas.fail_points import reach
@@ -222,13 +231,17 @@ class SpoolFile:
             disclaim(self.path)
 
     def remove(self) -> None:
-        """Delete the file and let it go. Deleted first: nobody can adopt it in between."""
-        with suppress(OSError):
-            self.path.unlink(missing_ok=True)
+        """Delete the file and let it go. Renamed first: nobody can adopt it in between."""
+        try:
+            mark_done(self.path)
+        except OSError:
+            # Gone already; or the disk is full, and has no room for another name.
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
         reach("spool.removing")
         self.close()
         with suppress(OSError):
-            self._wal_path.unlink(missing_ok=True)
+            delete_done(self.path)
 
     def put_aside(self) -> Path:
         """Rename the file, so that nobody tries it again, and let it go; its new name."""

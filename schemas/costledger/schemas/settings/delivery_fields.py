@@ -68,6 +68,12 @@ class DeliveryFields(BaseSettings):
     )
     jobs_concurrency: int = Field(8, ge=1, le=64, description="jobs that one scheduler runs at the same time")
     jobs_keep_days: int = Field(14, ge=1, le=3660, description="days that finished and failed jobs are kept")
+    chain_seal_after_seconds: float = Field(
+        300,
+        ge=1,
+        le=86_400,
+        description="entries so old are sealed in the hash chain, also where they fill no block (the scheduler does it)",
+    )
     report_cache_days: int = Field(30, ge=1, le=3660, description="days that a report stays in Redis")
     scheduler_metrics_port: int = Field(
         9104, ge=0, le=65_535, description="port of the scheduler's metrics; 0 takes a free one"

@@ -23,6 +23,8 @@ class SchedulerMetrics:
         self._failures = metrics.create(metrics.SCHEDULER_FAILURES, registry)
         self._jobs = metrics.create(metrics.SCHEDULER_JOBS, registry)
         self._deliveries = metrics.create(metrics.SCHEDULER_DELIVERIES, registry)
+        self._sealed = metrics.create(metrics.CHAIN_SEALED, registry)
+        self._unsealed = metrics.create(metrics.CHAIN_UNSEALED, registry)
         self._missed_total = metrics.create(metrics.SWEEP_MISSED, registry)
         self._hour_total = metrics.create(metrics.HOUR_TOTAL, registry)
         self._hour_users = metrics.create(metrics.HOUR_USERS, registry)
@@ -37,6 +39,10 @@ class SchedulerMetrics:
         """Some periodic work failed, and will be tried again."""
         self._failures.labels(work).inc()
 
+    def sealed(self, entries: int) -> None:
+        """Entries were sealed in the hash chain."""
+        self._sealed.inc(entries)
+
     def missed(self, spikes: int) -> None:
         """A sweep found spikes that nobody was told of."""
         self._missed_total.inc(spikes)
@@ -49,6 +55,8 @@ class SchedulerMetrics:
             self._jobs.labels(state).set(counted.get(("job", state), 0))
         for state in _DELIVERY_STATES:
             self._deliveries.labels(state).set(counted.get(("delivery", state), 0))
+        ((unsealed,),) = connection.execute(query("chain_unsealed")).fetchall()
+        self._unsealed.set(unsealed)
         row = connection.execute(query("newest_sweep")).fetchone()
         if row is not None:
             self._sweep(row[0])

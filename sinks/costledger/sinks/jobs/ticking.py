@@ -16,6 +16,7 @@ import redis
 from costledger.schemas.money import usd_text
 from costledger.schemas.settings import Settings
 from costledger.schemas.times import from_microseconds, rfc3339, to_microseconds
+from costledger.sinks.chain.sealing import TURN_ROUNDS_MAX, seal
 from costledger.sinks.database import Connection
 from costledger.sinks.jobs.observation import SchedulerMetrics
 from costledger.sinks.queries import query
@@ -60,6 +61,7 @@ class Ticker:
         watermarks = Watermarks(self._settings)
         parts: dict[str, Callable[[Connection], None]] = {
             "housekeeping": self._keep_house,
+            "chain": self._seal,
             "sweep": lambda one: self._sweep(one, watermarks),
             "reports": lambda one: self._report(one, watermarks),
             "deliveries": self._wake,
@@ -146,3 +148,15 @@ class Ticker:
         today = from_microseconds(self._clock()).date()
         after = (today.replace(day=1) + timedelta(days=32)).replace(day=1)
         connection.execute("SELECT ledger.ensure_partitions(%s, %s)", (today, after))
+
+    def _seal(self, connection: Connection) -> None:
+        """Seal what is due in the hash chain; while another process does so, nothing."""
+        settings = self._settings
+        sealed = seal(
+            connection,
+            settings.topics.events,
+            after_seconds=settings.chain_seal_after_seconds,
+            rounds_max=TURN_ROUNDS_MAX,
+            wait=False,
+        )
+        self._metrics.sealed(sealed)

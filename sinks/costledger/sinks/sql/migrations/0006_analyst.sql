@@ -119,11 +119,19 @@ SELECT alert_id, kind, state, severity, user_id, scope, period_start, period_end
        acknowledged_at, acknowledged_by, snoozed_until
 FROM ledger.alerts;
 
+-- Where a later migration has added columns, its view stays: none can be taken away.
+DO $do$ BEGIN
+IF NOT EXISTS (SELECT FROM pg_attribute
+               WHERE attrelid = to_regclass('analyst.completeness') AND attname = 'sealed_offset') THEN
+EXECUTE $view$
 CREATE OR REPLACE VIEW analyst.completeness AS
 SELECT topic, partition, next_offset, first_offset, consumed, inserted, duplicates, quarantined, skipped AS gaps,
        unpriced, consumed - inserted - duplicates - quarantined - skipped AS unexplained,
        last_inserted_at AS newest_recorded_at, updated_at
-FROM ledger.sink_offsets;
+FROM ledger.sink_offsets
+$view$;
+END IF;
+END $do$;
 
 COMMENT ON VIEW analyst.costs IS 'Every cost event once, with the tier of its user today.';
 COMMENT ON COLUMN analyst.costs.event_id IS 'id of the event, a UUIDv7 whose time is that of occurred_at';
