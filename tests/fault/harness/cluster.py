@@ -11,7 +11,6 @@ with load, do harm, heal, check:
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 import time
@@ -277,8 +276,6 @@ class Cluster:
         findings.broken.update(found.broken)
 
     def _examine_chain(self, findings: Findings) -> None:
-        if importlib.util.find_spec("costledger.deploy.commands.verify") is None:
-            return  # TEMPORARY: until `costledger verify` is there
         done = self.run("verify", "--seal", check=False)
         findings.expect("I9", done.returncode == 0, done.stdout + done.stderr)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from decimal import Decimal
@@ -188,8 +187,6 @@ def make_a_good_run(cluster: Cluster) -> None:
 def expect(cluster: Cluster, damage: str, broken: set[str], *, chain: bool = False) -> None:
     """What the harness finds. The chain is verified, by a process of its own, where entries are damaged."""
     findings = cluster.examine(redis_seconds=0, chain=chain)
-    if importlib.util.find_spec("costledger.deploy.commands.verify") is None:
-        broken = broken - {"I9"}  # TEMPORARY: until `costledger verify` is there
     assert set(findings.broken) == broken, f"{damage}:\n{findings.describe()}"
 
 
