@@ -50,5 +50,5 @@ fault: install
 	test -n "$$seeds" || seeds=$$($(BIN)/python -c 'import random; print(*random.sample(range(2**32), 3))'); \
 	for seed in $$seeds; do \
 		echo "COSTLEDGER_TEST_SEED=$$seed"; \
-		COSTLEDGER_TEST_SEED=$$seed $(BIN)/pytest -m fault $(ARGS) || exit 1; \
+		COSTLEDGER_TEST_SIMULATION=full COSTLEDGER_TEST_SEED=$$seed $(BIN)/pytest -m fault $(ARGS) || exit 1; \
 	done

@@ -166,7 +166,7 @@ def ids(first: int, count: int) -> list[str]:
 def test_an_id_in_two_chunks_is_remembered_until_the_later_one_goes() -> None:
     """After a crash between two chunks an id may stand in both: the ring goes on, and knows it by its later offset."""
     twice = ids(0, 1)[0]
-    older, newer, ring = RecentEvents(1000), RecentEvents(1000), RecentEvents(1000)
+    older, newer, ring = (RecentEvents(CHUNK_EVENTS) for _ in range(3))
     for offset, name in enumerate([twice, *ids(100, CHUNK_EVENTS - 1)]):
         older.is_repeat(name, offset)
     for offset, name in enumerate([twice, *ids(1000, 299)], 1000):
@@ -180,3 +180,27 @@ def test_an_id_in_two_chunks_is_remembered_until_the_later_one_goes() -> None:
     assert [slot for slot, _ in ring.changed_chunks()] == [0, 1]
     assert ring.is_repeat(twice, 3000), "the earlier chunk is gone, the later one is not"
     assert len(ring) == CHUNK_EVENTS + 1
+
+
+def test_the_ring_knows_as_many_events_as_it_says() -> None:
+    """Also right after it has begun a new chunk, in the place of its oldest."""
+    ring, names = RecentEvents(2 * CHUNK_EVENTS), ids(0, 3 * CHUNK_EVENTS + 1)
+    for offset, name in enumerate(names):
+        assert not ring.is_repeat(name, offset)
+    assert all(ring.is_repeat(name, len(names)) for name in names[-2 * CHUNK_EVENTS :])
+
+
+def test_a_label_that_has_totals_again_is_shown() -> None:
+    """A change of zone leaves an hour's label without totals; an event gives it some before that is written."""
+    hour = period_at(PeriodKind.HOUR, NOW)
+    partition = PartitionTotals(RULES)
+    partition.apply_budget("ann", Budget(user_id="ann", version=1, time_zone="Europe/Berlin"), 0, NOW)
+    partition.add_event(event(0, "ann", USD, hour.start_us), 0, NOW)
+    partition.flush()
+    partition.apply_budget("ann", Budget(user_id="ann", version=2), 1, NOW)
+    partition.add_event(event(1, "ann", 2 * USD, hour.end_us), 1, hour.end_us)
+    shown = {view.label: view.amounts for view in partition.flush().views if view.kind is PeriodKind.HOUR}
+    assert shown == {
+        hour.label: {("openai", "o"): USD},
+        hour.next().label: {("openai", "o"): 2 * USD},
+    }

@@ -19,10 +19,11 @@ _ID_CHARACTERS: Final = 36
 
 
 class RecentEvents:
-    """A ring of the last `events_max` event ids (canonical text) with their offsets."""
+    """A ring of at least the last `events_max` event ids (canonical text) with their offsets."""
 
     def __init__(self, events_max: int) -> None:
-        self._slots = max(2, -(-events_max // CHUNK_EVENTS))
+        # One more than they fill: the chunk that is being filled has taken the place of a whole one.
+        self._slots = -(-events_max // CHUNK_EVENTS) + 1
         self._chunks: list[dict[str, int]] = [{} for _ in range(self._slots)]
         self._slot = 0
         self._offset_of: dict[str, int] = {}

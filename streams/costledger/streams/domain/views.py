@@ -45,8 +45,10 @@ def changed_views(user: UserTotals, offset: int) -> Iterator[PeriodView]:
         month = calendar.months.get(label)
         if month is not None:
             yield PeriodView(name, PeriodKind.MONTH, label, month.amounts, offset)
-    for kind, label in calendar.retired:
-        yield PeriodView(name, kind, label, None)
+    if calendar.retired:
+        # Since the change of zone a label may have got totals again.
+        for kind, label in calendar.retired - calendar.labels():
+            yield PeriodView(name, kind, label, None)
 
 
 def all_views(user: UserTotals) -> Iterator[PeriodView]:
