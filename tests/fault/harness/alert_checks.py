@@ -7,6 +7,7 @@ question is whether what happened to the processes has added, lost or changed an
 from __future__ import annotations
 
 from collections import defaultdict
+from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
@@ -27,8 +28,17 @@ EXAMPLES_MAX: Final = 5
 #: The replay hands its alerts on after so many events, which changes none of them.
 _FLUSH_EVENTS: Final = 1_000
 
-#: What of an alert must be the same wherever it is kept.
-Facts = tuple[str, str, str, str, int]
+#: What of an alert must be the same wherever it is kept: kind, state, severity, user, scope, threshold (percent), version
+#: of the budget, actual and limit (1e-12 USD), occurred and raised (Unix microseconds), late, text.
+Facts = tuple[str, str, str, str, str, Decimal | None, int | None, int, int | None, int, int, bool, str]
+
+_STORED = """
+SELECT alert_id, kind, state, severity, user_id, scope, threshold_percent, budget_version,
+       (actual * 1000000000000)::numeric(40, 0), ("limit" * 1000000000000)::numeric(40, 0),
+       (extract(epoch FROM occurred_at) * 1000000)::bigint, (extract(epoch FROM raised_at) * 1000000)::bigint,
+       late, message
+FROM ledger.alerts
+"""
 
 
 def replayed_alerts(reader: TopicReader, settings: Settings) -> dict[UUID, Facts]:
@@ -53,13 +63,7 @@ def replayed_alerts(reader: TopicReader, settings: Settings) -> dict[UUID, Facts
 
 def stored_alerts(connection: Connection) -> dict[UUID, Facts]:
     """The alerts of the database."""
-    statement = """
-        SELECT alert_id, kind, state, user_id, scope, (actual * 1000000000000)::numeric(40, 0) FROM ledger.alerts
-    """
-    return {
-        alert_id: (kind, state, user_id, scope, int(actual))
-        for alert_id, kind, state, user_id, scope, actual in connection.execute(statement)
-    }
+    return {alert_id: tuple(facts) for alert_id, *facts in connection.execute(_STORED)}
 
 
 def check_alerts(
@@ -81,16 +85,16 @@ def check_alerts(
 
 
 def _check_topic(findings: Findings, reader: TopicReader, settings: Settings, stored: dict[UUID, Facts]) -> None:
-    told: dict[UUID, Facts] = {}
+    told: dict[UUID, bytes] = {}
     repeats = 0
     for message in reader.read(settings.topics.alerts):
-        alert = decode_alert(message.value() or b"")
-        alert_id = alert["alert_id"]
-        facts = (alert["kind"], alert["state"], alert["user_id"], alert["scope"], alert["actual"])
+        value = message.value() or b""
+        alert = decode_alert(value)
+        alert_id = UUID(str(alert["alert_id"]))
         if alert_id in told:
             repeats += 1
-            findings.expect("I6", told[alert_id] == facts, f"told again with another content: {facts}")
-        told[alert_id] = facts
+            findings.expect("I6", told[alert_id] == value, f"told again with another content: {alert}")
+        told[alert_id] = value
     findings.figures["alerts_repeated_on_topic"] = repeats
     lost = told.keys() - stored.keys()
     unknown = stored.keys() - told.keys()
@@ -116,7 +120,21 @@ def _collect(partitions: dict[int, PartitionTotals], alerts: dict[UUID, Facts]) 
 
 
 def _facts(alert: CostAlert) -> Facts:
-    return str(alert.kind), str(alert.state), alert.user_id, alert.scope, alert.actual
+    return (
+        str(alert.kind),
+        str(alert.state),
+        str(alert.severity),
+        alert.user_id,
+        alert.scope,
+        alert.threshold_percent,
+        alert.budget_version,
+        alert.actual,
+        alert.limit,
+        alert.occurred_at,
+        alert.raised_at,
+        alert.late,
+        alert.message,
+    )
 
 
 def _partition(message: Message) -> int:

@@ -44,16 +44,20 @@ WHERE NOT EXISTS (SELECT FROM oracle.attempted AS a WHERE a.event_id = e.event_i
 _TWICE = "SELECT event_id, count(*) FROM ledger.entries GROUP BY 1 HAVING count(*) > 1"
 _ROLLUP = """
 WITH expected AS (
-    SELECT user_id, service, operation, {bucket} AS at, sum(CASE WHEN reverses_event_id IS NULL THEN 1 ELSE -1 END) AS events,
-           coalesce(sum(amount), 0) AS amount
+    SELECT user_id, service, operation, {bucket} AS at,
+           sum(CASE WHEN reverses_event_id IS NULL THEN 1 ELSE -1 END) AS events,
+           sum(CASE WHEN amount IS NOT NULL THEN 0 WHEN reverses_event_id IS NULL THEN 1 ELSE -1 END) AS unpriced,
+           sum(quantity) AS quantity, coalesce(sum(amount), 0) AS amount,
+           max(amount) FILTER (WHERE reverses_event_id IS NULL) AS max_amount
     FROM ledger.entries GROUP BY 1, 2, 3, 4
 )
 SELECT user_id, service, operation, at, e.amount, t.amount, e.events, t.events
 FROM expected AS e FULL JOIN (SELECT *, {column} AS at FROM ledger.{table}) AS t USING (user_id, service, operation, at)
-WHERE e.amount IS DISTINCT FROM t.amount OR e.events IS DISTINCT FROM t.events
+WHERE (e.events, e.unpriced, e.quantity, e.amount, e.max_amount)
+      IS DISTINCT FROM (t.events, t.unpriced, t.quantity, t.amount, t.max_amount)
 """
 _UNEXPLAINED = """
-SELECT partition, consumed, inserted, duplicates, quarantined, skipped,
+SELECT partition, first_offset, next_offset, consumed, inserted, duplicates, quarantined, skipped,
        (SELECT count(*) FROM ledger.entries AS e
         WHERE e.kafka_topic = s.topic AND e.kafka_partition = s.partition),
        (SELECT count(*) FROM ledger.quarantine AS q WHERE q.topic = s.topic AND q.partition = s.partition)
@@ -105,7 +109,10 @@ def check_rollups(connection: Connection, findings: Findings) -> None:
 def check_offsets(connection: Connection, findings: Findings, topic: str, ends: dict[int, int]) -> None:
     """I4: every offset of the topic is accounted for; `ends` has the end of each partition."""
     for row in connection.execute(_UNEXPLAINED, (topic,)).fetchall():
-        partition, consumed, inserted, duplicates, quarantined, skipped, entries, put_aside = row
+        partition, first, following, consumed, inserted, duplicates, quarantined, skipped, entries, put_aside = row
+        findings.expect("I4", first == 0, f"partition {partition} is accounted for from offset {first} on, not from 0")
+        # More, where a scenario has set the offsets back.
+        findings.expect("I4", consumed >= following, f"partition {partition}: {consumed} consumed of {following}")
         findings.expect(
             "I4",
             consumed == inserted + duplicates + quarantined + skipped,
@@ -130,6 +137,9 @@ def check_put_aside(connection: Connection, findings: Findings, counts: Counts) 
     expected = counts.by_kind["poison"] + counts.by_kind["conflict"] + counts.by_kind["refused"]
     found = _value(connection, "SELECT count(*) FROM ledger.quarantine")
     findings.expect("I7", found == expected, f"{found} messages are in quarantine, {expected} were to be")
+    conflicts = _value(connection, "SELECT count(*) FROM ledger.quarantine WHERE reason = 'id_conflict'")
+    wanted = counts.by_kind["conflict"]
+    findings.expect("I7", conflicts == wanted, f"{conflicts} conflicts are in quarantine, {wanted} were attempted")
 
 
 def _none(connection: Connection, findings: Findings, invariant: str, what: str, statement: str) -> int:

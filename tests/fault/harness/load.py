@@ -26,7 +26,7 @@ class Load:
     cases, within the last `recent_seconds` else. In `around_share` of the cases they occurred within `around_seconds` of
     one of the instants `around` (Unix seconds), if that is past. `clock_shifts_seconds`: the clock of the process is wrong
     by so much, one after the other, each for an equal part of the events; what it then dates more than ten minutes ahead
-    must be put aside.
+    must be put aside. At a `rate` (events a second) of 0 it only sends what others left.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Generator:
     def __init__(self, load: Load, folder: Path, environment: Mapping[str, str], spool_dir: Path) -> None:
         self.load = load
         self.record = Record(folder / load.name, load.durability)
+        self.spool_dir = spool_dir
         self.log_path = folder / f"{load.name}.log"
         with self.log_path.open("ab") as out:
             self.process = subprocess.Popen(
@@ -93,6 +94,10 @@ class Generator:
         """SIGTERM: it flushes and ends; the tracker's counts."""
         self.process.send_signal(signal.SIGTERM)
         return self.finish(self.load.flush_seconds + 30)
+
+    def spool_files(self) -> list[Path]:
+        """The files in its spool, of whatever process; none where Kafka has acknowledged everything."""
+        return list(self.spool_dir.glob("*.spool.sqlite3"))
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -61,11 +61,9 @@ class Generating:
 
     def __init__(self, load: Load, folder: Path, settings: Settings) -> None:
         self.load = load
-        self.chance = random.Random(load.seed)
+        self.folder = folder
         self.stopping = threading.Event()
-        self.path = folder / load.name
-        self.attempted = OracleFile(self.path.with_suffix(".attempted"))
-        self.acked = OracleFile(self.path.with_suffix(".acked"))
+        self.begin(load.name, load.seed)
         self.tracker = CostTracker(
             source="load",
             durability=load.durability,
@@ -76,16 +74,27 @@ class Generating:
             self.tracker.subscribe(lambda event_id, _partition, _offset: self.acked.write(event_id))
         self.topic = settings.topics.events
         self.poisoner = Producer({**producer_config(settings), "linger.ms": 5}) if load.poison_share else None
+
+    def begin(self, name: str, seed: int) -> None:
+        """Begin a record of its own; also a forked child's, which goes on with the tracker of its parent."""
+        self.chance = random.Random(seed)
+        self.path = self.folder / name
+        self.attempted = OracleFile(self.path.with_suffix(".attempted"))
+        self.acked = OracleFile(self.path.with_suffix(".acked"))
         self.recent: deque[dict[str, Any]] = deque(maxlen=REPEATABLE_MAX)
         self.clock = Clock()
         if any(load.clock_shifts_seconds):
             self.clock.install()
 
+    def end(self) -> None:
+        """Every `track()` has returned: note so, with the tracker's counts."""
+        self.path.with_suffix(".done").write_text(json.dumps(self.tracker.stats()))
+
     def run(self) -> None:
         """Attempt until there are enough, or until stopped; then flush, and tell the counts."""
         begun, sent = time.monotonic(), 0
         while not self.stopping.is_set() and (self.load.events is None or sent < self.load.events):
-            due = int((time.monotonic() - begun) * self.load.rate) + 1 - sent
+            due = int((time.monotonic() - begun) * self.load.rate + 1.0) - sent if self.load.rate else 0
             if self.load.events is not None:
                 due = min(due, self.load.events - sent)
             for _ in range(min(due, TICK_EVENTS_MAX)):
@@ -96,7 +105,7 @@ class Generating:
         if self.poisoner is not None:
             self.poisoner.flush(self.load.flush_seconds)
         self.tracker.close()
-        self.path.with_suffix(".done").write_text(json.dumps(self.tracker.stats()))
+        self.end()
 
     def shift_at(self, sent: int) -> int:
         """By how many seconds the clock is wrong after so many attempts."""

@@ -57,7 +57,7 @@ class Worker:
         """SIGCONT."""
         self.process.send_signal(signal.SIGCONT)
 
-    def died_by_itself(self, timeout_seconds: float = 60.0) -> int:
+    def died_by_itself(self, timeout_seconds: float = 120.0) -> int:
         """Wait until it has ended; the exit code (-9: it was killed, also by a fail point)."""
         return self.process.wait(timeout_seconds)
 

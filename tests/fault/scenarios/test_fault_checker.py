@@ -1,0 +1,269 @@
+"""Who checks the checker: after a good run, each damage breaks exactly the promises that it should."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from decimal import Decimal
+
+import psycopg
+import pytest
+from tests.fault.harness.cluster import Cluster
+from tests.fault.harness.damage import Kept, damaged_table, damaged_topic
+
+from costledger.schemas.budgets import Budget
+from costledger.streams.worker import changelog_topic
+
+pytestmark = pytest.mark.fault
+
+USD = 10**12
+#: A damage by its name: what it does, and the promises that it breaks.
+Damages = dict[str, tuple[str, str, set[str]]]
+
+ENTRY = "event_id = (SELECT event_id FROM ledger.entries WHERE amount > 0.000001 ORDER BY event_id LIMIT 1)"
+UNPRICED = "event_id = (SELECT event_id FROM ledger.entries WHERE amount IS NULL ORDER BY event_id LIMIT 1)"
+ALERT = "alert_id = (SELECT alert_id FROM ledger.alerts ORDER BY alert_id LIMIT 1)"
+POISON = "id = (SELECT min(id) FROM ledger.quarantine WHERE reason <> 'id_conflict')"
+CONFLICT = "id = (SELECT min(id) FROM ledger.quarantine WHERE reason = 'id_conflict')"
+HOUR = "ctid = (SELECT min(ctid) FROM ledger.hourly_totals)"
+DAY = "ctid = (SELECT min(ctid) FROM ledger.daily_totals)"
+PARTITION = "partition = (SELECT min(partition) FROM ledger.sink_offsets)"
+#: Once more, under the id that `event_id` gives.
+AGAIN = (
+    """
+INSERT INTO ledger.entries
+SELECT (jsonb_populate_record(e, jsonb_build_object('event_id', {event_id}))).* FROM ledger.entries AS e WHERE
+"""
+    + ENTRY
+)
+OTHER_ID = "overlay(e.event_id::text placing '00000000' from 29)"
+ADD = "UPDATE {table} SET {column} = coalesce({column}, 0) + {more} WHERE {where}"
+
+
+def add(table: str, column: str, where: str, more: str = "1") -> str:
+    """The statement that adds to one value."""
+    return ADD.format(table=table, column=column, where=where, more=more)
+
+
+LEDGER: Damages = {
+    "an entry is dropped": (
+        "ledger.entries",
+        f"DELETE FROM ledger.entries WHERE {ENTRY}",
+        {"I1", "I2", "I3", "I4", "I5", "I9"},
+    ),
+    "an entry is there again under another id": (
+        "ledger.entries",
+        AGAIN.format(event_id=OTHER_ID),
+        {"I1", "I2", "I3", "I4", "I5", "I9"},
+    ),
+    "an entry has 1e-12 USD more": (
+        "ledger.entries",
+        add("ledger.entries", "amount", ENTRY, "0.000000000001"),
+        {"I1", "I3", "I5", "I9"},
+    ),
+    "an entry is another user's": (
+        "ledger.entries",
+        f"UPDATE ledger.entries SET user_id = 'user-of-another-name' WHERE {ENTRY}",
+        {"I1", "I3", "I5", "I9"},
+    ),
+    "an entry without a price is given the price of zero": (
+        "ledger.entries",
+        f"UPDATE ledger.entries SET amount = 0 WHERE {UNPRICED}",
+        {"I1", "I3", "I9"},
+    ),
+    "an entry's metadata, which no total shows, are changed": (
+        "ledger.entries",
+        f"""UPDATE ledger.entries SET metadata = '{{"by": "hand"}}' WHERE {ENTRY}""",
+        {"I9"},
+    ),
+    "an hour is lost": ("ledger.hourly_totals", f"DELETE FROM ledger.hourly_totals WHERE {HOUR}", {"I3"}),
+    "a day is lost": ("ledger.daily_totals", f"DELETE FROM ledger.daily_totals WHERE {DAY}", {"I3"}),
+}
+ROLLUPS: Damages = {
+    f"{table} has another {column}": (f"ledger.{table}", add(f"ledger.{table}", column, where, more), {"I3"})
+    for table, where in (("hourly_totals", HOUR), ("daily_totals", DAY))
+    for column, more in (("amount", "0.000000000001"), ("events", "1"), ("quantity", "0.1"), ("unpriced", "1"))
+} | {
+    "an hour has another largest amount": (
+        "ledger.hourly_totals",
+        add("ledger.hourly_totals", "max_amount", HOUR, "0.000000000001"),
+        {"I3"},
+    ),
+}
+QUARANTINE: Damages = {
+    "a poison message is not in quarantine": (
+        "ledger.quarantine",
+        f"DELETE FROM ledger.quarantine WHERE {POISON}",
+        {"I4", "I7"},
+    ),
+    "a conflict is not in quarantine": (
+        "ledger.quarantine",
+        f"DELETE FROM ledger.quarantine WHERE {CONFLICT}",
+        {"I4", "I7"},
+    ),
+    "a poison message is in quarantine twice": (
+        "ledger.quarantine",
+        f"""INSERT INTO ledger.quarantine (topic, partition, "offset", reason, error, key, payload)
+            SELECT topic, partition, "offset" + 1, reason, error, key, payload FROM ledger.quarantine WHERE {POISON}""",
+        {"I4", "I7"},
+    ),
+    "a poison message in quarantine has other bytes": (
+        "ledger.quarantine",
+        f"UPDATE ledger.quarantine SET payload = payload || '\\x00'::bytea WHERE {POISON}",
+        {"I7"},
+    ),
+    "a conflict is kept for another reason": (
+        "ledger.quarantine",
+        f"UPDATE ledger.quarantine SET reason = 'data_error' WHERE {CONFLICT}",
+        {"I7"},
+    ),
+}
+OFFSETS: Damages = {
+    f"the sink's {column} is one more": (
+        "ledger.sink_offsets",
+        add("ledger.sink_offsets", column, PARTITION),
+        {"I4"},
+    )
+    for column in ("next_offset", "first_offset", "consumed", "inserted", "duplicates", "quarantined")
+}
+ALERTS: Damages = {
+    "an alert is lost": ("ledger.alerts", f"DELETE FROM ledger.alerts WHERE {ALERT}", {"I6"}),
+    "there is an alert that nobody raised": (
+        "ledger.alerts",
+        f"""INSERT INTO ledger.alerts SELECT (jsonb_populate_record(a,
+            jsonb_build_object('alert_id', gen_random_uuid()))).* FROM ledger.alerts AS a WHERE {ALERT}""",
+        {"I6"},
+    ),
+    "an alert has 1e-12 USD more": (
+        "ledger.alerts",
+        add("ledger.alerts", "actual", ALERT, "0.000000000001"),
+        {"I6"},
+    ),
+    "an alert has another text": (
+        "ledger.alerts",
+        f"UPDATE ledger.alerts SET message = message || '!' WHERE {ALERT}",
+        {"I6"},
+    ),
+}
+
+
+@pytest.mark.timeout(600)
+def test_damage_to_the_database_breaks_the_promises_that_it_should_and_no_other(cluster: Cluster) -> None:
+    """To entries, roll-ups, quarantine, offsets and alerts."""
+    make_a_good_run(cluster)
+    for name, (table, statement, broken) in (LEDGER | ROLLUPS | QUARANTINE | OFFSETS | ALERTS).items():
+        with damaged_table(cluster.connection, table, statement) as rows:
+            assert rows == 1, name
+            expect(cluster, name, broken, chain=table == "ledger.entries")
+    check_that_an_id_has_one_place(cluster)
+    expect(cluster, "nothing, after all", set(), chain=True)
+
+
+@pytest.mark.timeout(600)
+def test_damage_to_redis_and_to_topics_breaks_the_promises_that_it_should_and_no_other(cluster: Cluster) -> None:
+    """To the totals in Redis, the changelog of the stream's state, and the alerts on their topic."""
+    make_a_good_run(cluster)
+    for name, damage in {**redis_damages(cluster), **topic_damages(cluster)}.items():
+        with damage() as broken:
+            expect(cluster, name, broken)
+    expect(cluster, "nothing, after all", set(), chain=True)
+
+
+def make_a_good_run(cluster: Cluster) -> None:
+    """Every promise has something to be broken in it."""
+    cluster.start("notifier")
+    thresholds = (Decimal(25), Decimal(50), Decimal(100))
+    cluster.set_budgets(
+        *(Budget(user_id=f"user-{n:03d}", monthly_budget=USD // 1_000, alert_thresholds=thresholds) for n in range(5))
+    )
+    cluster.start("stream", "sink")
+    load = cluster.load(events=1_500, rate=750, users=10, conflict_share=0.01, poison_share=0.01, unpriced_share=0.02)
+    load.finish()
+    assert cluster.check().figures["alerts"] >= 10
+    for worker in cluster.workers.values():
+        assert worker.stop() == 0
+
+
+def expect(cluster: Cluster, damage: str, broken: set[str], *, chain: bool = False) -> None:
+    """What the harness finds. The chain is verified, by a process of its own, where entries are damaged."""
+    findings = cluster.examine(redis_seconds=0, chain=chain)
+    assert set(findings.broken) == broken, f"{damage}:\n{findings.describe()}"
+
+
+def check_that_an_id_has_one_place(cluster: Cluster) -> None:
+    """PostgreSQL refuses the same id in another partition, and in its own; without the key the harness finds it."""
+    home = cluster.value(f"SELECT tableoid::regclass::text FROM ledger.entries WHERE {ENTRY}")
+    others = cluster.connection.execute(
+        "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'ledger.entries'::regclass"
+    ).fetchall()
+    for (partition,) in others:
+        refusal = psycopg.errors.UniqueViolation if partition == home else psycopg.errors.CheckViolation
+        with pytest.raises(refusal):
+            cluster.connection.execute(f"INSERT INTO {partition} SELECT * FROM ledger.entries WHERE {ENTRY}".encode())
+    cluster.connection.execute("ALTER TABLE ledger.entries DROP CONSTRAINT entries_pkey")
+    with damaged_table(cluster.connection, "ledger.entries", AGAIN.format(event_id="e.event_id")) as rows:
+        assert rows == 1
+        expect(cluster, "an entry is there again under its own id", {"I1", "I2", "I3", "I4", "I5", "I9"}, chain=True)
+    cluster.connection.execute("ALTER TABLE ledger.entries ADD PRIMARY KEY (event_id)")
+
+
+Damage = Callable[[], AbstractContextManager[set[str]]]
+
+
+def redis_damages(cluster: Cluster) -> dict[str, Damage]:
+    """Of one key with an amount."""
+    client = cluster.redis
+    key = min(one for one in client.scan_iter("costledger:{*}:total:month:*") if int(client.hget(one, "total")) > 0)
+    fields = ["total", *sorted(one for one in client.hkeys(key) if one.startswith(("service:", "operation:")))]
+
+    @contextmanager
+    def damaged(harm: Callable[[], object]) -> Iterator[set[str]]:
+        dumped = client.dump(key)
+        harm()
+        yield {"I5"}
+        client.restore(key, 0, dumped, replace=True)
+
+    return {
+        "Redis has lost a key": lambda: damaged(lambda: client.delete(key)),
+        "a field of Redis is lost": lambda: damaged(lambda: client.hdel(key, fields[-1])),
+        **{
+            f"{field} in Redis is one more": lambda field=field: damaged(lambda: client.hincrby(key, field, 1))
+            for field in (fields[0], fields[1], fields[-1])
+        },
+    }
+
+
+def topic_damages(cluster: Cluster) -> dict[str, Damage]:
+    """Of the state's changelog, and of the alerts' topic."""
+    settings = cluster.settings()
+
+    @contextmanager
+    def damaged(topic: str, change: Callable[[list[Kept]], list[Kept]], broken: set[str]) -> Iterator[set[str]]:
+        with damaged_topic(cluster.services.kafka.bootstrap_servers, cluster.reader, topic, change):
+            yield broken
+
+    def without_last(prefix: bytes) -> Callable[[list[Kept]], list[Kept]]:
+        def change(messages: list[Kept]) -> list[Kept]:
+            chosen = [one for one in messages if one.key is not None and one.key.startswith(prefix)][-1]
+            return [one for one in messages if one is not chosen]
+
+        return change
+
+    def told_again_otherwise(messages: list[Kept]) -> list[Kept]:
+        first = messages[0]
+        assert first.value is not None
+        other = first.value.replace(b"budget", b"BUDGET")
+        assert other != first.value
+        return [*messages, Kept(first.partition, first.key, other, first.headers)]
+
+    state, alerts = changelog_topic(settings), settings.topics.alerts
+    return {
+        **{
+            f"the last record of a {what} is lost from the state": lambda prefix=prefix: damaged(
+                state, without_last(prefix), {"I10"}
+            )
+            for what, prefix in (("day", b"d"), ("month", b"m"), ("user", b"u"))
+        },
+        "an alert is told again with another text": lambda: damaged(alerts, told_again_otherwise, {"I6"}),
+        "an alert is not on its topic": lambda: damaged(alerts, lambda messages: messages[1:], {"I6"}),
+    }
