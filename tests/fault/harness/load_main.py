@@ -64,6 +64,9 @@ class Generating:
         self.folder = folder
         self.stopping = threading.Event()
         self.begin(load.name, load.seed)
+        self.clock = Clock()
+        if any(load.clock_shifts_seconds):
+            self.clock.install()
         self.tracker = CostTracker(
             source="load",
             durability=load.durability,
@@ -82,9 +85,6 @@ class Generating:
         self.attempted = OracleFile(self.path.with_suffix(".attempted"))
         self.acked = OracleFile(self.path.with_suffix(".acked"))
         self.recent: deque[dict[str, Any]] = deque(maxlen=REPEATABLE_MAX)
-        self.clock = Clock()
-        if any(load.clock_shifts_seconds):
-            self.clock.install()
 
     def end(self) -> None:
         """Every `track()` has returned: note so, with the tracker's counts."""
