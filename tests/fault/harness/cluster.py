@@ -65,12 +65,14 @@ class Cluster:
         self.workers: dict[str, Worker] = {}
         self.generators: list[Generator] = []
         self._settings: dict[str, str] = {}
+        self._started: dict[str, dict[str, str]] = {}
+        self.revived = 0
         self.redis = redis.Redis.from_url(services.redis.url, decode_responses=True)
         self.redis.flushall()
         self.run("migrate")
         self.run("topics")
         # As the superuser, who may see and do what no role of the product may.
-        self.connection: Connection = psycopg.connect(self.database_url, autocommit=True)
+        self._connection: Connection = psycopg.connect(self.database_url, autocommit=True)
         self.reader = TopicReader(services.kafka.bootstrap_servers)
         self.watch = Watch(self)
 
@@ -139,6 +141,7 @@ class Cluster:
             own = {f"COSTLEDGER_{setting.upper()}": value for setting, value in settings.items()}
             command = name.rstrip("0123456789").rstrip("-")
             environment = {**self.environment(name), **own}
+            self._started[name] = settings
             worker = self.workers[name] = Worker(command, name, environment, self.folder / f"{name}.log")
         assert worker is not None
         return worker
@@ -146,6 +149,13 @@ class Cluster:
     def start_all(self) -> None:
         """One stream worker, one sink, one notifier."""
         self.start("stream", "sink", "notifier")
+
+    def revive(self) -> None:
+        """Start those again that were killed or have ended by themselves, as a supervisor does; not those told to."""
+        for name, worker in list(self.workers.items()):
+            if worker.process.poll() not in (None, 0):
+                self.revived += 1
+                self.start(name, **self._started[name])
 
     def worker(self, name: str) -> Worker:
         """A worker by its name."""
@@ -175,6 +185,16 @@ class Cluster:
 
     # --- facts
 
+    @property
+    def connection(self) -> Connection:
+        """A connection past all proxies, made again where PostgreSQL was restarted meanwhile."""
+        try:
+            self._connection.execute("SELECT 1")
+        except psycopg.OperationalError:
+            self._connection.close()
+            self._connection = psycopg.connect(self.database_url, autocommit=True)
+        return self._connection
+
     def value(self, query: str, *values: Any) -> Any:
         """The only value of a query."""
         row = self.connection.execute(query.encode(), values).fetchone()
@@ -201,11 +221,12 @@ class Cluster:
         }
 
     def await_quiet(self, timeout_seconds: float = HEALED_SECONDS_MAX) -> float:
-        """Wait until every consumer is at the end, twice in a row; the seconds that it took."""
+        """Wait until every consumer is at the end, twice in a row; the seconds that it took. Ended workers are revived."""
         began = time.monotonic()
         seen = [0]
 
         def quiet() -> bool:
+            self.revive()
             seen[0] = seen[0] + 1 if not any(self.lag().values()) else 0
             return seen[0] >= 2
 
@@ -277,7 +298,7 @@ class Cluster:
         for generator in self.generators:
             generator.end()
         self.reader.close()
-        self.connection.close()
+        self._connection.close()
         self.redis.close()
 
 
