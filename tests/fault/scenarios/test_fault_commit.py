@@ -13,6 +13,8 @@ from tests.fixtures.wait import wait_until
 from costledger.schemas.budgets import Budget
 
 pytestmark = pytest.mark.fault
+#: As it is on the wire; temporary tables have an ON COMMIT, too.
+COMMIT = b"COMMIT\0"
 SETTLED = "the reply to a commit was lost, but it took place"
 
 
@@ -27,12 +29,12 @@ def test_a_commit_whose_reply_is_lost_is_settled_through_the_offsets(cluster: Cl
     """Again and again: COMMIT reaches PostgreSQL, the connection is reset before the reply."""
     link = batches_of_the_sink(cluster)
     cluster.start_all()
-    load = cluster.load(events=4_000, rate=500)
+    load = cluster.load(rate=500)
     await_consumed(cluster)
     for times in (1, 3, 3):
-        link.lose_reply_to(b"COMMIT", times=times)
+        link.lose_reply_to(COMMIT, times=times)
         wait_until(link.reply_lost, 60, "the replies are lost")
-    load.finish()
+    load.stop()
     cluster.check()
     assert cluster.worker("sink").logged(SETTLED) >= 3
     assert cluster.value("SELECT sum(quarantined) FROM ledger.sink_offsets") == 0
@@ -42,13 +44,13 @@ def test_a_connection_that_is_half_open_at_commit_is_given_up(cluster: Cluster) 
     """The reply never comes, and no reset either: the sink takes another connection by itself, and does not hang."""
     link = batches_of_the_sink(cluster)
     cluster.start_all()
-    load = cluster.load(events=6_000, rate=400)
+    load = cluster.load(rate=400)
     await_consumed(cluster)
-    link.freeze_after(b"COMMIT")
+    link.freeze_after(COMMIT)
     wait_until(link.reply_lost, 60, "COMMIT has passed, its reply has not")
     # Never healed: only a new connection leads on.
     await_consumed(cluster, 1_000)
-    load.finish()
+    load.stop()
     cluster.check()
     assert cluster.worker("sink").alive()
     assert cluster.revived == 0
@@ -60,14 +62,14 @@ def test_a_late_commit_of_a_connection_given_up_changes_nothing(cluster: Cluster
     """The network holds the sink's connections until it has taken others; what they had sent comes afterwards."""
     link = batches_of_the_sink(cluster)
     cluster.start_all()
-    load = cluster.load(events=12_000, rate=400)
+    load = cluster.load(rate=400)
     await_consumed(cluster)
     for _ in range(2):
         link.freeze_connections()
         await_consumed(cluster, 1_000)
         link.heal()
         await_consumed(cluster, 500)
-    load.finish()
+    load.stop()
     cluster.check()
     assert cluster.revived == 0
 
@@ -85,11 +87,11 @@ def test_an_alert_whose_commit_is_in_doubt_is_stored_once(cluster: Cluster) -> N
     )
     cluster.start("stream", "sink")
     link = cluster.services.link("notifier", "postgres")
-    load = cluster.load(events=5_000, rate=400)
+    load = cluster.load(rate=400)
     for times in (1, 3):
-        link.lose_reply_to(b"COMMIT", times=times)
+        link.lose_reply_to(COMMIT, times=times)
         wait_until(link.reply_lost, 60, "the replies are lost")
-    link.freeze_after(b"COMMIT")
-    load.finish()
+    link.freeze_after(COMMIT)
+    load.stop()
     findings = cluster.check()
     assert findings.figures["alerts"] > 20

@@ -45,7 +45,7 @@ def test_a_bad_network_between_two_heals(cluster: Cluster, client: str, service:
     """Cut for 4 s, half-open for 4 s, slow for 6 s; everything arrives once."""
     start_with_budgets(cluster)
     link = cluster.services.link(client, service)
-    load = cluster.load(events=10_000, rate=400)
+    load = cluster.load(rate=400)
     await_consumed(cluster, 300)
     link.cut()
     lasting(4)
@@ -58,7 +58,7 @@ def test_a_bad_network_between_two_heals(cluster: Cluster, client: str, service:
     link.slow(0.2, bytes_per_second=200_000)
     lasting(6)
     link.heal()
-    load.finish()
+    load.stop()
     findings = cluster.check()
     assert findings.figures["alerts"] > 20
 
@@ -78,7 +78,7 @@ def test_connections_that_died_without_a_word_are_replaced(cluster: Cluster, cli
 def test_a_network_that_is_silent_for_longer_than_sessions_heals(cluster: Cluster) -> None:
     """All pairs at once; what was under way arrives late."""
     start_with_budgets(cluster)
-    load = cluster.load(events=10_000, rate=400)
+    load = cluster.load(rate=400)
     await_consumed(cluster, 300)
     links = [cluster.services.link(client, service) for client, service in PAIRS]
     for link in links:
@@ -87,7 +87,7 @@ def test_a_network_that_is_silent_for_longer_than_sessions_heals(cluster: Cluste
     assert load.alive()
     for link in links:
         link.heal()
-    load.finish()
+    load.stop()
     cluster.check()
 
 

@@ -53,7 +53,7 @@ def check_nothing_put_aside(cluster: Cluster) -> Findings:
 def test_a_postgresql_that_stops_in_the_midst_of_a_transaction_is_waited_for(cluster: Cluster) -> None:
     """`pg_ctl stop -m immediate` while a batch is half written; and kill -9 of the whole server once it is back."""
     cluster.start_all()
-    load = cluster.load(events=5_000, rate=400)
+    load = cluster.load(rate=400)
     await_consumed(cluster, 500)
     with other_session(cluster) as session:
         session.execute("LOCK TABLE ledger.hourly_totals IN EXCLUSIVE MODE")
@@ -67,7 +67,7 @@ def test_a_postgresql_that_stops_in_the_midst_of_a_transaction_is_waited_for(clu
     cluster.services.postgres.kill()
     lasting(1)
     cluster.services.postgres.start()
-    load.finish()
+    load.stop()
     check_nothing_put_aside(cluster)
     assert cluster.revived == 0
 
@@ -78,14 +78,14 @@ def test_sessions_that_are_terminated_are_made_again(cluster: Cluster) -> None:
     chance = random.Random(cluster.seed)
     cluster.start_all()
     cluster.watch.start()
-    load = cluster.load(events=9_000, rate=500)
+    load = cluster.load(rate=500)
     await_consumed(cluster, 100)
     terminated = 0
     for _ in range(12):
         lasting(chance.uniform(0.2, 1.2))
         terminated += cluster.value(TERMINATE)
     assert terminated >= 12
-    load.finish()
+    load.stop()
     check_nothing_put_aside(cluster)
     assert cluster.revived == 0
 
@@ -97,7 +97,7 @@ def test_the_victim_of_a_deadlock_tries_again(cluster: Cluster) -> None:
     name = cluster.value("SELECT current_database()")
     cluster.connection.execute(f"ALTER DATABASE {name} SET deadlock_timeout = '3s'")
     cluster.start_all()
-    load = cluster.load(events=5_000, rate=300, late_share=0.0)
+    load = cluster.load(rate=300, late_share=0.0)
     await_consumed(cluster, 300)
     with other_session(cluster) as session:
         session.execute("SET deadlock_timeout = '100s'")
@@ -105,7 +105,7 @@ def test_the_victim_of_a_deadlock_tries_again(cluster: Cluster) -> None:
         await_lock(cluster)
         # Returns once the sink's transaction was rolled back.
         session.execute("SELECT FROM ledger.hourly_totals FOR UPDATE")
-    load.finish()
+    load.stop()
     assert cluster.worker("sink").logged("PostgreSQL (40P01)") >= 1
     check_nothing_put_aside(cluster)
     assert cluster.revived == 0
@@ -116,12 +116,12 @@ def test_a_lock_that_others_hold_for_too_long_is_waited_for(cluster: Cluster) ->
     """Lock and statement timeouts pass, as often as they come."""
     cluster.configure(database_timeout_seconds="2")
     cluster.start_all()
-    load = cluster.load(events=6_000, rate=400)
+    load = cluster.load(rate=400)
     await_consumed(cluster, 300)
     with other_session(cluster) as session:
         session.execute("LOCK TABLE ledger.sink_offsets IN EXCLUSIVE MODE")
         await_lock(cluster)
         wait_until(lambda: cluster.worker("sink").logged(WAITING) >= 2, 60, "the sink says that it waits")
-    load.finish()
+    load.stop()
     check_nothing_put_aside(cluster)
     assert cluster.revived == 0

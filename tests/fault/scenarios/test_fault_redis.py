@@ -14,12 +14,12 @@ TOTALS = "costledger:{*}:total:*"
 def test_a_redis_that_comes_back_empty_is_filled_again(cluster: Cluster) -> None:
     """kill -9 under load, and a restart without data, while the ledger goes on."""
     cluster.start_all()
-    load = cluster.load(events=5_000, rate=500)
+    load = cluster.load(rate=500)
     await_consumed(cluster, 500)
     cluster.services.redis.kill()
     await_consumed(cluster, 1_500)
     cluster.services.redis.start()
-    load.finish()
+    load.stop()
     cluster.check()
     assert cluster.revived == 0
 
@@ -28,12 +28,12 @@ def test_a_redis_that_comes_back_empty_is_filled_again(cluster: Cluster) -> None
 def test_a_redis_that_is_emptied_is_filled_again(cluster: Cluster) -> None:
     """FLUSHALL under load, and once more when all is quiet and no event will touch what is lacking."""
     cluster.start_all()
-    load = cluster.load(events=4_000, rate=500)
+    load = cluster.load(rate=500)
     await_consumed(cluster, 500)
     for _ in range(3):
         cluster.redis.flushall()
         await_consumed(cluster, 500)
-    load.finish()
+    load.stop()
     cluster.check()
     cluster.redis.flushall()
     wait_until(lambda: next(cluster.redis.scan_iter(match=TOTALS), None), 10, "the totals are written again")
@@ -47,7 +47,7 @@ def test_a_redis_that_is_silent_or_slow_holds_nothing_up(cluster: Cluster, harm:
     """The stream goes on reading and committing, and the totals are right after healing."""
     cluster.start_all()
     link = cluster.services.link("stream", "redis")
-    load = cluster.load(events=9_000, rate=500)
+    load = cluster.load(rate=500)
     await_consumed(cluster, 500)
     if harm == "silent":
         link.freeze()
@@ -58,6 +58,6 @@ def test_a_redis_that_is_silent_or_slow_holds_nothing_up(cluster: Cluster, harm:
     lasting(12)
     assert cluster.lag()["stream"] < 2_500, "the stream has waited for Redis"
     link.heal()
-    load.finish()
+    load.stop()
     cluster.check()
     assert cluster.revived == 0

@@ -35,7 +35,7 @@ def await_taken_over(cluster: Cluster, name: str) -> None:
 def test_a_sink_that_slept_past_its_session_is_fenced(cluster: Cluster) -> None:
     """SIGSTOP in the midst of a transaction, another sink takes over, SIGCONT: every event is there once."""
     cluster.start_all()
-    load = cluster.load(events=12_000, rate=400)
+    load = cluster.load(rate=400)
     await_consumed(cluster, 500)
     sleeper = cluster.worker("sink")
     with psycopg.connect(cluster.database_url) as other:
@@ -48,15 +48,15 @@ def test_a_sink_that_slept_past_its_session_is_fenced(cluster: Cluster) -> None:
     await_claims(cluster, epochs)
     await_consumed(cluster, 500)
     sleeper.resume()
-    load.finish()
+    load.stop()
     cluster.check()
-    assert cluster.value("SELECT sum(duplicates) FROM ledger.sink_offsets") <= 12_000 * 0.03
+    assert cluster.value("SELECT sum(duplicates) FROM ledger.sink_offsets") <= load.attempted() * 0.03
 
 
 def test_a_stream_worker_that_slept_past_its_session_changes_nothing(cluster: Cluster) -> None:
     """SIGSTOP, another worker takes over, SIGCONT: totals, alerts and Redis are as if it had not been there."""
     cluster.start_all()
-    load = cluster.load(events=12_000, rate=400)
+    load = cluster.load(rate=400)
     await_consumed(cluster, 500)
     sleeper = cluster.worker("stream")
     sleeper.suspend()
@@ -64,7 +64,7 @@ def test_a_stream_worker_that_slept_past_its_session_changes_nothing(cluster: Cl
     await_taken_over(cluster, "stream-2")
     lasting(2)
     sleeper.resume()
-    load.finish()
+    load.stop()
     cluster.check()
 
 
@@ -74,7 +74,7 @@ def test_the_late_writes_of_a_stream_worker_that_was_cut_off_change_nothing(
 ) -> None:
     """Its last changelog batch and its last totals arrive when another worker has written later ones."""
     cluster.start_all()
-    load = cluster.load(events=14_000, rate=400)
+    load = cluster.load(rate=400)
     await_consumed(cluster, 500)
     for service in services:
         cluster.services.link("stream", service).freeze()
@@ -83,14 +83,14 @@ def test_the_late_writes_of_a_stream_worker_that_was_cut_off_change_nothing(
     lasting(4)
     for service in services:
         cluster.services.link("stream", service).heal()
-    load.finish()
+    load.stop()
     cluster.check()
 
 
 def test_a_stream_worker_whose_changelog_writes_fail_is_replaced(cluster: Cluster) -> None:
     """Cut from Kafka for longer than a write may take: it ends or recovers, and the totals are right."""
     cluster.start_all()
-    load = cluster.load(events=8_000, rate=400)
+    load = cluster.load(rate=400)
     await_consumed(cluster, 500)
     link = cluster.services.link("stream", "kafka")
     for _ in range(2):
@@ -99,5 +99,5 @@ def test_a_stream_worker_whose_changelog_writes_fail_is_replaced(cluster: Cluste
         link.heal()
         cluster.revive()
         lasting(2)
-    load.finish()
+    load.stop()
     cluster.check()
