@@ -205,6 +205,12 @@ class Cluster:
         """Offsets that the ledger accounts for."""
         return int(self.value("SELECT coalesce(sum(consumed), 0) FROM ledger.sink_offsets"))
 
+    def streamed(self) -> int:
+        """Offsets that the stream has committed."""
+        settings = self.settings()
+        servers = self.services.kafka.bootstrap_servers
+        return sum(committed(servers, settings.stream_app_id, settings.topics.events, self.partitions).values())
+
     def lag(self) -> dict[str, int]:
         """By consumer how many messages it has still to read: sink (by the ledger), stream and notifier (by Kafka)."""
         settings = self.settings()

@@ -33,6 +33,12 @@ def await_consumed(cluster: Cluster, events: int = 1, timeout_seconds: float = U
     wait_until(lambda: cluster.consumed() >= target, timeout_seconds, f"the ledger takes {events} more")
 
 
+def await_under_way(cluster: Cluster, events: int = 300) -> None:
+    """Until the ledger accounts for so many offsets, and the stream has committed as many: both are at work."""
+    wait_until(lambda: cluster.consumed() >= events, UNDER_WAY_SECONDS_MAX, "the ledger is under way")
+    wait_until(lambda: cluster.streamed() >= events, UNDER_WAY_SECONDS_MAX, "the stream is under way")
+
+
 def await_log(worker: Worker, text: str, timeout_seconds: float = UNDER_WAY_SECONDS_MAX) -> None:
     """Until a worker has said so."""
     wait_until(lambda: worker.logged(text), timeout_seconds, f"{worker.client} says: {text}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.fault.harness.cluster import Cluster
-from tests.fault.harness.harm import assert_accounted, await_attempts, await_consumed, lasting
+from tests.fault.harness.harm import assert_accounted, await_attempts, await_consumed, await_under_way, lasting
 
 pytestmark = pytest.mark.fault
 
@@ -15,7 +15,7 @@ def test_a_broker_that_is_stopped_for_half_a_minute_costs_nothing(cluster: Clust
     cluster.start_all()
     cluster.watch.start()
     load = cluster.load(rate=500)
-    await_consumed(cluster, 500)
+    await_under_way(cluster)
     cluster.services.kafka.stop()
     before = load.attempted()
     lasting(30)
@@ -45,7 +45,7 @@ def test_a_broker_that_is_away_for_longer_than_messages_wait_costs_a_spool_nothi
     """librdkafka gives messages up after 5 s, the broker is away for 20: each goes back to the spool."""
     cluster.start_all()
     load = cluster.load(rate=400, delivery_timeout_seconds=5)
-    await_consumed(cluster, 500)
+    await_under_way(cluster)
     cluster.services.kafka.kill()
     lasting(20)
     cluster.services.kafka.start()
@@ -60,7 +60,7 @@ def test_what_memory_loses_to_a_broker_that_is_away_is_counted(cluster: Cluster)
     """Without a spool messages are given up after 5 s: each is counted, and none that was acknowledged is lost."""
     cluster.start_all()
     load = cluster.load(rate=400, durability="memory", delivery_timeout_seconds=5)
-    await_consumed(cluster, 500)
+    await_under_way(cluster)
     cluster.services.kafka.kill()
     lasting(12)
     cluster.services.kafka.start()

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 from tests.fault.harness.cluster import Cluster
-from tests.fault.harness.harm import await_consumed
+from tests.fault.harness.harm import await_consumed, await_under_way
 from tests.fault.harness.proxy import Link
 from tests.fixtures.wait import wait_until
 
@@ -30,7 +30,7 @@ def test_a_commit_whose_reply_is_lost_is_settled_through_the_offsets(cluster: Cl
     link = batches_of_the_sink(cluster)
     cluster.start_all()
     load = cluster.load(rate=500)
-    await_consumed(cluster)
+    await_under_way(cluster)
     for times in (1, 3, 3):
         link.lose_reply_to(COMMIT, times=times)
         wait_until(link.reply_lost, 60, "the replies are lost")
@@ -45,7 +45,7 @@ def test_a_connection_that_is_half_open_at_commit_is_given_up(cluster: Cluster) 
     link = batches_of_the_sink(cluster)
     cluster.start_all()
     load = cluster.load(rate=400)
-    await_consumed(cluster)
+    await_under_way(cluster)
     link.freeze_after(COMMIT)
     wait_until(link.reply_lost, 60, "COMMIT has passed, its reply has not")
     # Never healed: only a new connection leads on.
@@ -63,7 +63,7 @@ def test_a_late_commit_of_a_connection_given_up_changes_nothing(cluster: Cluster
     link = batches_of_the_sink(cluster)
     cluster.start_all()
     load = cluster.load(rate=400)
-    await_consumed(cluster)
+    await_under_way(cluster)
     for _ in range(2):
         link.freeze_connections()
         await_consumed(cluster, 1_000)

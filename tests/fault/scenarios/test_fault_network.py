@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 from tests.fault.harness.cluster import Cluster
-from tests.fault.harness.harm import await_attempts, await_consumed, lasting
+from tests.fault.harness.harm import await_attempts, await_under_way, lasting
 from tests.fixtures.wait import wait_until
 
 from costledger.schemas.budgets import Budget
@@ -46,7 +46,7 @@ def test_a_bad_network_between_two_heals(cluster: Cluster, client: str, service:
     start_with_budgets(cluster)
     link = cluster.services.link(client, service)
     load = cluster.load(rate=400)
-    await_consumed(cluster, 300)
+    await_under_way(cluster)
     link.cut()
     lasting(4)
     link.heal()
@@ -68,10 +68,11 @@ def test_connections_that_died_without_a_word_are_replaced(cluster: Cluster, cli
     """Half-open for good, while new connections work: within a minute everything is at its end, and nothing was healed."""
     start_with_budgets(cluster)
     link = cluster.services.link(client, service)
-    load = cluster.load(events=4_000, rate=400)
-    await_consumed(cluster, 300)
+    load = cluster.load(rate=300)
+    await_under_way(cluster)
     link.freeze_connections()
-    load.finish()
+    await_attempts(load, 1_500)
+    load.stop()
     cluster.check()
 
 
@@ -79,7 +80,7 @@ def test_a_network_that_is_silent_for_longer_than_sessions_heals(cluster: Cluste
     """All pairs at once; what was under way arrives late."""
     start_with_budgets(cluster)
     load = cluster.load(rate=400)
-    await_consumed(cluster, 300)
+    await_under_way(cluster)
     links = [cluster.services.link(client, service) for client, service in PAIRS]
     for link in links:
         link.freeze()

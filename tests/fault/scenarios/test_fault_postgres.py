@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from tests.fault.harness.cluster import Cluster
 from tests.fault.harness.findings import Findings
-from tests.fault.harness.harm import await_consumed, await_log, lasting
+from tests.fault.harness.harm import await_consumed, await_log, await_under_way, lasting
 from tests.fixtures.wait import wait_until
 
 from costledger.sinks.database import Connection
@@ -54,7 +54,7 @@ def test_a_postgresql_that_stops_in_the_midst_of_a_transaction_is_waited_for(clu
     """`pg_ctl stop -m immediate` while a batch is half written; and kill -9 of the whole server once it is back."""
     cluster.start_all()
     load = cluster.load(rate=400)
-    await_consumed(cluster, 500)
+    await_under_way(cluster)
     with other_session(cluster) as session:
         session.execute("LOCK TABLE ledger.hourly_totals IN EXCLUSIVE MODE")
         await_lock(cluster)
@@ -79,7 +79,7 @@ def test_sessions_that_are_terminated_are_made_again(cluster: Cluster) -> None:
     cluster.start_all()
     cluster.watch.start()
     load = cluster.load(rate=500)
-    await_consumed(cluster, 100)
+    await_under_way(cluster)
     terminated = 0
     for _ in range(12):
         lasting(chance.uniform(0.2, 1.2))
@@ -98,7 +98,7 @@ def test_the_victim_of_a_deadlock_tries_again(cluster: Cluster) -> None:
     cluster.connection.execute(f"ALTER DATABASE {name} SET deadlock_timeout = '3s'")
     cluster.start_all()
     load = cluster.load(rate=300, late_share=0.0)
-    await_consumed(cluster, 300)
+    await_under_way(cluster)
     with other_session(cluster) as session:
         session.execute("SET deadlock_timeout = '100s'")
         session.execute("SELECT FROM ledger.daily_totals FOR UPDATE")
@@ -117,7 +117,7 @@ def test_a_lock_that_others_hold_for_too_long_is_waited_for(cluster: Cluster) ->
     cluster.configure(database_timeout_seconds="2")
     cluster.start_all()
     load = cluster.load(rate=400)
-    await_consumed(cluster, 300)
+    await_under_way(cluster)
     with other_session(cluster) as session:
         session.execute("LOCK TABLE ledger.sink_offsets IN EXCLUSIVE MODE")
         await_lock(cluster)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.fault.harness.cluster import Cluster
-from tests.fault.harness.harm import await_consumed, lasting
+from tests.fault.harness.harm import await_consumed, await_under_way, lasting
 from tests.fixtures.wait import wait_until
 
 pytestmark = pytest.mark.fault
@@ -15,7 +15,7 @@ def test_a_redis_that_comes_back_empty_is_filled_again(cluster: Cluster) -> None
     """kill -9 under load, and a restart without data, while the ledger goes on."""
     cluster.start_all()
     load = cluster.load(rate=500)
-    await_consumed(cluster, 500)
+    await_under_way(cluster)
     cluster.services.redis.kill()
     await_consumed(cluster, 1_500)
     cluster.services.redis.start()
@@ -29,7 +29,7 @@ def test_a_redis_that_is_emptied_is_filled_again(cluster: Cluster) -> None:
     """FLUSHALL under load, and once more when all is quiet and no event will touch what is lacking."""
     cluster.start_all()
     load = cluster.load(rate=500)
-    await_consumed(cluster, 500)
+    await_under_way(cluster)
     for _ in range(3):
         cluster.redis.flushall()
         await_consumed(cluster, 500)
@@ -48,7 +48,7 @@ def test_a_redis_that_is_silent_or_slow_holds_nothing_up(cluster: Cluster, harm:
     cluster.start_all()
     link = cluster.services.link("stream", "redis")
     load = cluster.load(rate=500)
-    await_consumed(cluster, 500)
+    await_under_way(cluster)
     if harm == "silent":
         link.freeze()
     elif harm == "slow":

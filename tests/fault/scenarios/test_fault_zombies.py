@@ -8,7 +8,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 from tests.fault.harness.cluster import Cluster
-from tests.fault.harness.harm import await_consumed, lasting
+from tests.fault.harness.harm import await_consumed, await_under_way, lasting
 from tests.fixtures.wait import wait_until
 
 pytestmark = [pytest.mark.fault, pytest.mark.long]
@@ -36,7 +36,7 @@ def test_a_sink_that_slept_past_its_session_is_fenced(cluster: Cluster) -> None:
     """SIGSTOP in the midst of a transaction, another sink takes over, SIGCONT: every event is there once."""
     cluster.start_all()
     load = cluster.load(rate=400)
-    await_consumed(cluster, 500)
+    await_under_way(cluster)
     sleeper = cluster.worker("sink")
     with psycopg.connect(cluster.database_url) as other:
         other.execute("LOCK TABLE ledger.daily_totals IN EXCLUSIVE MODE")
@@ -57,7 +57,7 @@ def test_a_stream_worker_that_slept_past_its_session_changes_nothing(cluster: Cl
     """SIGSTOP, another worker takes over, SIGCONT: totals, alerts and Redis are as if it had not been there."""
     cluster.start_all()
     load = cluster.load(rate=400)
-    await_consumed(cluster, 500)
+    await_under_way(cluster)
     sleeper = cluster.worker("stream")
     sleeper.suspend()
     cluster.start("stream-2")
@@ -75,7 +75,7 @@ def test_the_late_writes_of_a_stream_worker_that_was_cut_off_change_nothing(
     """Its last changelog batch and its last totals arrive when another worker has written later ones."""
     cluster.start_all()
     load = cluster.load(rate=400)
-    await_consumed(cluster, 500)
+    await_under_way(cluster)
     for service in services:
         cluster.services.link("stream", service).freeze()
     cluster.start("stream-2")
@@ -91,7 +91,7 @@ def test_a_stream_worker_whose_changelog_writes_fail_is_replaced(cluster: Cluste
     """Cut from Kafka for longer than a write may take: it ends or recovers, and the totals are right."""
     cluster.start_all()
     load = cluster.load(rate=400)
-    await_consumed(cluster, 500)
+    await_under_way(cluster)
     link = cluster.services.link("stream", "kafka")
     for _ in range(2):
         link.cut()
