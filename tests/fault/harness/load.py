@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.fault.harness.oracle import Record
+from tests.fixtures.wait import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 FLUSH_SECONDS_MAX = 60.0
@@ -77,7 +78,8 @@ class Generator:
         return stats
 
     def stop(self) -> dict[str, int]:
-        """SIGTERM: it flushes and ends; the tracker's counts."""
+        """SIGTERM: it flushes and ends; the tracker's counts. Before its first attempt it could not be told."""
+        wait_until(lambda: self.attempted() > 0 or not self.alive(), FLUSH_SECONDS_MAX, "the load generator has begun")
         self.process.send_signal(signal.SIGTERM)
         return self.finish(self.load.flush_seconds + 30)
 

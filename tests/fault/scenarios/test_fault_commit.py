@@ -88,6 +88,7 @@ def test_an_alert_whose_commit_is_in_doubt_is_stored_once(cluster: Cluster) -> N
     cluster.start("stream", "sink")
     link = cluster.services.link("notifier", "postgres")
     load = cluster.load(rate=400)
+    await_under_way(cluster)
     for times in (1, 3):
         link.lose_reply_to(COMMIT, times=times)
         wait_until(link.reply_lost, 60, "the replies are lost")

@@ -68,20 +68,20 @@ def test_a_stream_worker_that_slept_past_its_session_changes_nothing(cluster: Cl
     cluster.check()
 
 
-@pytest.mark.parametrize("services", [("kafka",), ("kafka", "redis")], ids=["kafka", "kafka-and-redis"])
+@pytest.mark.parametrize("away", [("kafka",), ("kafka", "redis")], ids=["kafka", "kafka-and-redis"])
 def test_the_late_writes_of_a_stream_worker_that_was_cut_off_change_nothing(
-    cluster: Cluster, services: tuple[str, ...]
+    cluster: Cluster, away: tuple[str, ...]
 ) -> None:
     """Its last changelog batch and its last totals arrive when another worker has written later ones."""
     cluster.start_all()
     load = cluster.load(rate=400)
     await_under_way(cluster)
-    for service in services:
+    for service in away:
         cluster.services.link("stream", service).freeze()
     cluster.start("stream-2")
     await_taken_over(cluster, "stream-2")
     lasting(4)
-    for service in services:
+    for service in away:
         cluster.services.link("stream", service).heal()
     load.stop()
     cluster.check()
