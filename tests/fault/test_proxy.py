@@ -172,16 +172,17 @@ def test_a_frozen_link_delivers_late(link: Link, echo: Echo) -> None:
 
 def test_what_a_dead_client_sent_over_a_frozen_link_arrives_late(link: Link, echo: Echo) -> None:
     """As a zombie's last write does: the service hears neither of it nor of the end before the link is healed."""
-    with connected(link) as client:
+    with connected(link) as client, connected(link) as idle:
         assert ask(client, b"one") == b"one"
+        assert ask(idle, b"-") == b"-"
         link.freeze()
         client.sendall(b"two")
     with connected(link) as client:
         assert hears_nothing(client)
-        assert (bytes(echo.received), echo.ended, echo.reset) == (b"one", 0, 0)
+        assert (bytes(echo.received), echo.ended, echo.reset) == (b"one-", 0, 0)
     link.heal()
-    wait_until(lambda: bytes(echo.received) == b"onetwo", ANSWER_SECONDS_MAX, "the late write arrives")
-    wait_until(lambda: echo.ended >= 1, ANSWER_SECONDS_MAX, "and the end after it")
+    wait_until(lambda: bytes(echo.received) == b"one-two", ANSWER_SECONDS_MAX, "the late write arrives")
+    wait_until(lambda: echo.ended >= 2, ANSWER_SECONDS_MAX, "and the ends after it")
 
 
 def test_connections_can_be_half_open_while_new_ones_work(link: Link, echo: Echo) -> None:

@@ -181,7 +181,7 @@ class Cluster:
         """Set budgets and wait until Kafka has them. Needs a notifier, and no stream worker that reads events yet."""
         for budget in budgets:
             save_budget(self.connection, budget)
-        wait_until(lambda: self.value("SELECT count(*) FROM ledger.budget_outbox") == 0, 30, "Kafka has the budgets")
+        wait_until(lambda: self.value("SELECT count(*) FROM ledger.budget_outbox") == 0, 60, "Kafka has the budgets")
 
     # --- facts
 
