@@ -68,12 +68,14 @@ class Cluster:
         #: What was attempted by processes that are no generators.
         self.other_records: list[Record] = []
         self._settings: dict[str, str] = {}
+        self._started: dict[str, dict[str, str]] = {}
+        self.revived = 0
         self.redis = redis.Redis.from_url(services.redis.url, decode_responses=True)
         self.redis.flushall()
         self.run("migrate")
         self.run("topics")
         # As the superuser, who may see and do what no role of the product may.
-        self.connection: Connection = psycopg.connect(self.database_url, autocommit=True)
+        self._connection: Connection = psycopg.connect(self.database_url, autocommit=True)
         self.reader = TopicReader(services.kafka.bootstrap_servers)
         self.watch = Watch(self)
 
@@ -143,6 +145,7 @@ class Cluster:
             own = {f"COSTLEDGER_{setting.upper()}": value for setting, value in settings.items()}
             command = name.rstrip("0123456789").rstrip("-")
             environment = {**self.environment(name), **own}
+            self._started[name] = settings
             worker = self.workers[name] = Worker(command, name, environment, self.folder / f"{name}.log")
         assert worker is not None
         return worker
@@ -150,6 +153,13 @@ class Cluster:
     def start_all(self) -> None:
         """One stream worker, one sink, one notifier."""
         self.start("stream", "sink", "notifier")
+
+    def revive(self) -> None:
+        """Start those again that were killed or have ended by themselves, as a supervisor does; not those told to."""
+        for name, worker in list(self.workers.items()):
+            if worker.process.poll() not in (None, 0):
+                self.revived += 1
+                self.start(name, **self._started[name])
 
     def worker(self, name: str) -> Worker:
         """A worker by its name."""
@@ -179,12 +189,17 @@ class Cluster:
             save_budget(self.connection, budget)
         wait_until(lambda: self.value("SELECT count(*) FROM ledger.budget_outbox") == 0, 60, "Kafka has the budgets")
 
-    def reconnect(self) -> None:
-        """Connect to PostgreSQL anew, after it was away."""
-        self.connection.close()
-        self.connection = psycopg.connect(self.database_url, autocommit=True)
-
     # --- facts
+
+    @property
+    def connection(self) -> Connection:
+        """A connection past all proxies, made again where PostgreSQL was restarted meanwhile."""
+        try:
+            self._connection.execute("SELECT 1")
+        except psycopg.OperationalError:
+            self._connection.close()
+            self._connection = psycopg.connect(self.database_url, autocommit=True)
+        return self._connection
 
     def value(self, query: str, *values: Any) -> Any:
         """The only value of a query."""
@@ -195,6 +210,12 @@ class Cluster:
     def consumed(self) -> int:
         """Offsets that the ledger accounts for."""
         return int(self.value("SELECT coalesce(sum(consumed), 0) FROM ledger.sink_offsets"))
+
+    def streamed(self) -> int:
+        """Offsets that the stream has committed."""
+        settings = self.settings()
+        servers = self.services.kafka.bootstrap_servers
+        return sum(committed(servers, settings.stream_app_id, settings.topics.events, self.partitions).values())
 
     def lag(self) -> dict[str, int]:
         """By consumer how many messages it has still to read: sink (by the ledger), stream and notifier (by Kafka)."""
@@ -212,11 +233,12 @@ class Cluster:
         }
 
     def await_quiet(self, timeout_seconds: float = HEALED_SECONDS_MAX) -> float:
-        """Wait until every consumer is at the end, twice in a row; the seconds that it took."""
+        """Wait until every consumer is at the end, twice in a row; the seconds that it took. Ended workers are revived."""
         began = time.monotonic()
         seen = [0]
 
         def quiet() -> bool:
+            self.revive()
             seen[0] = seen[0] + 1 if not any(self.lag().values()) else 0
             return seen[0] >= 2
 
@@ -294,7 +316,7 @@ class Cluster:
         for generator in self.generators:
             generator.end()
         self.reader.close()
-        self.connection.close()
+        self._connection.close()
         self.redis.close()
 
 

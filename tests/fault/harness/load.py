@@ -91,7 +91,8 @@ class Generator:
         return stats
 
     def stop(self) -> dict[str, int]:
-        """SIGTERM: it flushes and ends; the tracker's counts."""
+        """SIGTERM: it flushes and ends; the tracker's counts. Before its first attempt it could not be told."""
+        wait_until(lambda: self.attempted() > 0 or not self.alive(), FLUSH_SECONDS_MAX, "the load generator has begun")
         self.process.send_signal(signal.SIGTERM)
         return self.finish(self.load.flush_seconds + 30)
 

@@ -17,6 +17,8 @@ from typing import Any, Final
 LOOPBACK: Final = "127.0.0.1"
 CALL_SECONDS_MAX: Final = 10.0
 CHUNK_BYTES: Final = 64 * 1024
+#: What is remembered of the last piece: words may come in two.
+TAIL_BYTES: Final = 64
 #: Closing with this option sends RST: the other side sees a reset, not an orderly end.
 RESET: Final = struct.pack("ii", 1, 0)
 
@@ -47,11 +49,15 @@ class _Pair:
     client: asyncio.StreamWriter
     service: asyncio.StreamWriter | None = None
     loses_replies: bool = False
+    #: Whether the client has sent the words that tell the connections apart on which markers count.
+    chosen: bool = False
+    #: Set while bytes may pass; cleared when this connection alone is half-open.
+    flows: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def reset(self) -> None:
         for writer in (self.client, self.service):
-            if writer is None:
+            if writer is None or writer.is_closing():
                 continue
             taken = writer.get_extra_info("socket")
             with contextlib.suppress(OSError):
@@ -76,6 +82,8 @@ class Link:
         self._bytes_per_second: float | None = None
         self._marker: bytes | None = None
         self._markers_left = 0
+        self._freezes_at_marker = False
+        self._words: bytes | None = None
         self._cut_replies = threading.Event()
         self._server: asyncio.Server = loop.call(asyncio.start_server(self._serve, LOOPBACK, 0))
         self.port: int = self._server.sockets[0].getsockname()[1]
@@ -96,6 +104,10 @@ class Link:
         """Half-open: connections stay, new ones are taken, and not a byte passes in either direction."""
         self._loop.call(self._freeze())
 
+    def freeze_connections(self) -> None:
+        """Half-open for good: not a byte passes over the connections that are there, until healed; new ones work."""
+        self._loop.call(self._freeze_connections())
+
     def slow(self, delay_seconds: float, bytes_per_second: float | None = None) -> None:
         """Hold every piece back for so long, and limit the rate."""
         self._delay_seconds, self._bytes_per_second = delay_seconds, bytes_per_second
@@ -103,7 +115,16 @@ class Link:
     def lose_reply_to(self, marker: bytes, times: int = 1) -> None:
         """When the client sends something that has `marker` in it: pass it on, lose all replies, then reset."""
         self._cut_replies.clear()
-        self._marker, self._markers_left = marker, times
+        self._marker, self._markers_left, self._freezes_at_marker = marker, times, False
+
+    def only_connections_with(self, words: bytes) -> None:
+        """Markers count on connections that have ever sent these words from now on: a client may have several."""
+        self._words = words
+
+    def freeze_after(self, marker: bytes) -> None:
+        """When the client sends something that has `marker` in it: pass it on, and leave the connection half-open."""
+        self._cut_replies.clear()
+        self._marker, self._markers_left, self._freezes_at_marker = marker, 1, True
 
     def reply_lost(self) -> bool:
         """Whether replies to the last marker have been lost as often as was asked for."""
@@ -118,6 +139,8 @@ class Link:
         self._delay_seconds, self._bytes_per_second = 0.0, None
         self._marker, self._markers_left = None, 0
         self._flows.set()
+        for pair in self._pairs:
+            pair.flows.set()
 
     async def _cut(self) -> None:
         self._refuses = True
@@ -130,6 +153,10 @@ class Link:
     async def _freeze(self) -> None:
         self._flows.clear()
 
+    async def _freeze_connections(self) -> None:
+        for pair in self._pairs:
+            pair.flows.clear()
+
     async def _close(self) -> None:
         self._server.close()
         tasks = [task for pair in self._pairs for task in pair.tasks]
@@ -139,6 +166,7 @@ class Link:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         pair = _Pair(writer)
+        pair.flows.set()
         self._pairs.add(pair)
         # In a task of its own: this one belongs to the server and must not be cancelled.
         joined = asyncio.create_task(self._join(pair, reader))
@@ -157,22 +185,34 @@ class Link:
         replies = asyncio.create_task(self._pump_replies(pair, from_service))
         pair.tasks.append(replies)
         await self._pump_requests(pair, from_client, pair.service)
+        await replies
 
     async def _pump_requests(self, pair: _Pair, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         tail = b""
-        while data := await source.read(CHUNK_BYTES):
-            await self._hold_back(len(data))
-            if self._marker is not None and self._markers_left and self._marker in tail + data:
+        while data := await self._read(pair, source):
+            await self._hold_back(pair, len(data))
+            if self._words is None or self._words in tail + data:
+                pair.chosen = True
+            if pair.chosen and self._marker is not None and self._markers_left and _ends_in(tail, data, self._marker):
                 self._markers_left -= 1
-                pair.loses_replies = True
-            tail = data[-64:]
+                self._do_harm(pair)
+            tail = (tail + data)[-TAIL_BYTES:]
             sink.write(data)
             await sink.drain()
+        sink.write_eof()
+
+    def _do_harm(self, pair: _Pair) -> None:
+        """To the replies of what is about to be passed on."""
+        if self._freezes_at_marker:
+            pair.flows.clear()
+            self._cut_replies.set()
+        else:
+            pair.loses_replies = True
 
     async def _pump_replies(self, pair: _Pair, source: asyncio.StreamReader) -> None:
         try:
-            while data := await source.read(CHUNK_BYTES):
-                await self._hold_back(len(data))
+            while data := await self._read(pair, source):
+                await self._hold_back(pair, len(data))
                 if pair.loses_replies:
                     # The service has done what was asked; the client will not hear of it.
                     if not self._markers_left:
@@ -180,11 +220,33 @@ class Link:
                     break
                 pair.client.write(data)
                 await pair.client.drain()
+            else:
+                pair.client.close()
         except OSError:
             pass  # the pair ends
         pair.reset()
 
-    async def _hold_back(self, size: int) -> None:
+    async def _read(self, pair: _Pair, source: asyncio.StreamReader) -> bytes:
+        """The next piece; over a half-open connection nobody hears that the other side has gone."""
+        try:
+            data = await source.read(CHUNK_BYTES)
+        except OSError:
+            await self._await_flow(pair)
+            raise
+        if not data:
+            await self._await_flow(pair)
+        return data
+
+    async def _hold_back(self, pair: _Pair, size: int) -> None:
         if self._delay_seconds or self._bytes_per_second:
             await asyncio.sleep(self._delay_seconds + (size / self._bytes_per_second if self._bytes_per_second else 0))
+        await self._await_flow(pair)
+
+    async def _await_flow(self, pair: _Pair) -> None:
         await self._flows.wait()
+        await pair.flows.wait()
+
+
+def _ends_in(tail: bytes, data: bytes, marker: bytes) -> bool:
+    """Whether the marker ends within the data; it may begin in the piece before."""
+    return marker in (tail + data)[max(0, len(tail) - len(marker) + 1) :]

@@ -61,6 +61,10 @@ class Worker:
         """Wait until it has ended; the exit code (-9: it was killed, also by a fail point)."""
         return self.process.wait(timeout_seconds)
 
+    def logged(self, text: str) -> int:
+        """How often it has written a text."""
+        return self.log_path.read_text(errors="replace").count(text)
+
     def rss_bytes(self) -> int:
         """Resident memory; 0 when it has ended."""
         with contextlib.suppress(psutil.Error):

@@ -75,7 +75,6 @@ def move(cluster: Cluster, administrator: Connection, space: sql.Identifier) -> 
         "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s", (name,)
     ).fetchall()
     administrator.execute(sql.SQL("ALTER DATABASE {} SET TABLESPACE {}").format(database, space))
-    cluster.reconnect()
 
 
 @pytest.fixture
@@ -93,7 +92,6 @@ def cluster_with_small_log(
     place.symlink_to(small)
     try:
         postgres.start()
-        cluster.reconnect()
         yield cluster, disk
     finally:
         disk.clear()
@@ -191,7 +189,6 @@ def test_a_full_disk_of_postgresqls_own_log_costs_nothing(
     postgres = cluster.services.postgres
     wait_until(lambda: answers(cluster) or not postgres.alive(), LOUD_SECONDS_MAX, "PostgreSQL is back, or has ended")
     cluster.services.start()
-    cluster.reconnect()
     load.await_more(500)
     load.stop()
     cluster.check()

@@ -12,7 +12,7 @@ from typing import Any, Final
 import psycopg
 
 from costledger.schemas.errors import CostledgerError
-from costledger.sinks.database import Connection
+from costledger.sinks.database import Connection, allow_silence
 from costledger.sinks.export.columnar import parquet_schema, write_parquet
 from costledger.sinks.export.delimited import write_delimited
 from costledger.sinks.export.output import Destination
@@ -92,6 +92,7 @@ def _snapshot(connection: Connection) -> Iterator[None]:
         with connection.transaction():
             for limit in _UNLIMITED:
                 connection.execute("SELECT set_config(%s, '0', true)", (limit,))
+            allow_silence(connection, None)
             yield
     finally:
         if not connection.closed:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from costledger.schemas.money import to_picodollars, to_usd
 from costledger.schemas.settings import Settings
-from costledger.sinks.database import Connection
+from costledger.sinks.database import Connection, allow_silence
 from costledger.sinks.queries import query
 from costledger.sinks.reports.content import (
     OPERATIONS_MAX,
@@ -40,6 +40,7 @@ def read_report(connection: Connection, settings: Settings, period: ReportPeriod
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         milliseconds = int(settings.report_timeout_seconds * 1000)
         connection.execute("SELECT set_config('statement_timeout', %s, true)", (str(milliseconds),))
+        allow_silence(connection, settings.report_timeout_seconds)
         return Report(
             period=period,
             totals=_totals(connection, period),

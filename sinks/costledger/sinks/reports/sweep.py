@@ -16,7 +16,7 @@ from costledger.schemas.money import to_usd, usd_text
 from costledger.schemas.periods import Period, PeriodKind, period_at
 from costledger.schemas.settings import Settings
 from costledger.schemas.times import from_microseconds, rfc3339
-from costledger.sinks.database import Connection
+from costledger.sinks.database import Connection, allow_silence
 from costledger.sinks.queries import query
 from costledger.sinks.reports.content import Watermark
 from costledger.sinks.reports.document import Document, digest
@@ -92,6 +92,7 @@ def read_sweep(connection: Connection, settings: Settings, hour: Period, waterma
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         milliseconds = int(settings.report_timeout_seconds * 1000)
         connection.execute("SELECT set_config('statement_timeout', %s, true)", (str(milliseconds),))
+        allow_silence(connection, settings.report_timeout_seconds)
         parameters = {**_bounds(hour.start_us, hour.end_us), "left_out": OWN_SERVICE}
         ((active_users, total),) = connection.execute(query("hour_totals"), parameters).fetchall()
         month = period_at(PeriodKind.MONTH, hour.start_us)

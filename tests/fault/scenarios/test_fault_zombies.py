@@ -1,0 +1,103 @@
+"""F8, F9: workers that are thought dead and come back: suspended or cut off for longer than their session.
+
+What they still had to write arrives when others own their partitions, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+from tests.fault.harness.cluster import Cluster
+from tests.fault.harness.harm import await_consumed, await_under_way, lasting
+from tests.fixtures.wait import wait_until
+
+pytestmark = [pytest.mark.fault, pytest.mark.long]
+WAITS_FOR_LOCK = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'costledger sink' AND wait_event_type = 'Lock'
+"""
+EPOCHS = "SELECT coalesce(sum(epoch), 0)::bigint FROM ledger.sink_offsets"
+
+
+def await_claims(cluster: Cluster, epochs: int) -> None:
+    """Until another sink has claimed all partitions."""
+    wanted = epochs + cluster.partitions
+    wait_until(lambda: cluster.value(EPOCHS) >= wanted, 60, "the other sink has claimed all partitions")
+
+
+def await_taken_over(cluster: Cluster, name: str) -> None:
+    """Until a stream worker reads all partitions."""
+    everything = str(list(range(cluster.partitions)))
+    wait_until(lambda: cluster.worker(name).logged(f"Assigned partitions {everything}"), 60, f"{name} has taken over")
+    wait_until(lambda: cluster.worker(name).logged("Open: "), 60, f"{name} reads")
+
+
+def test_a_sink_that_slept_past_its_session_is_fenced(cluster: Cluster) -> None:
+    """SIGSTOP in the midst of a transaction, another sink takes over, SIGCONT: every event is there once."""
+    cluster.start_all()
+    load = cluster.load(rate=400)
+    await_under_way(cluster)
+    sleeper = cluster.worker("sink")
+    with psycopg.connect(cluster.database_url) as other:
+        other.execute("LOCK TABLE ledger.daily_totals IN EXCLUSIVE MODE")
+        wait_until(lambda: cluster.value(WAITS_FOR_LOCK), 60, "the sink is in the midst of a transaction")
+        sleeper.suspend()
+        other.rollback()
+    epochs = cluster.value(EPOCHS)
+    cluster.start("sink-2")
+    await_claims(cluster, epochs)
+    await_consumed(cluster, 500)
+    sleeper.resume()
+    load.stop()
+    cluster.check()
+    assert cluster.value("SELECT sum(duplicates) FROM ledger.sink_offsets") <= load.attempted() * 0.03
+
+
+def test_a_stream_worker_that_slept_past_its_session_changes_nothing(cluster: Cluster) -> None:
+    """SIGSTOP, another worker takes over, SIGCONT: totals, alerts and Redis are as if it had not been there."""
+    cluster.start_all()
+    load = cluster.load(rate=400)
+    await_under_way(cluster)
+    sleeper = cluster.worker("stream")
+    sleeper.suspend()
+    cluster.start("stream-2")
+    await_taken_over(cluster, "stream-2")
+    lasting(2)
+    sleeper.resume()
+    load.stop()
+    cluster.check()
+
+
+@pytest.mark.parametrize("away", [("kafka",), ("kafka", "redis")], ids=["kafka", "kafka-and-redis"])
+def test_the_late_writes_of_a_stream_worker_that_was_cut_off_change_nothing(
+    cluster: Cluster, away: tuple[str, ...]
+) -> None:
+    """Its last changelog batch and its last totals arrive when another worker has written later ones."""
+    cluster.start_all()
+    load = cluster.load(rate=400)
+    await_under_way(cluster)
+    for service in away:
+        cluster.services.link("stream", service).freeze()
+    cluster.start("stream-2")
+    await_taken_over(cluster, "stream-2")
+    lasting(4)
+    for service in away:
+        cluster.services.link("stream", service).heal()
+    load.stop()
+    cluster.check()
+
+
+def test_a_stream_worker_whose_changelog_writes_fail_is_replaced(cluster: Cluster) -> None:
+    """Cut from Kafka for longer than a write may take: it ends or recovers, and the totals are right."""
+    cluster.start_all()
+    load = cluster.load(rate=400)
+    await_under_way(cluster)
+    link = cluster.services.link("stream", "kafka")
+    for _ in range(2):
+        link.cut()
+        lasting(9)
+        link.heal()
+        cluster.revive()
+        lasting(2)
+    load.stop()
+    cluster.check()
