@@ -9,7 +9,6 @@ import psutil
 import pytest
 from tests.fault.hostile import wire
 from tests.fault.hostile.conftest import HostileSystem, Memory
-from tests.fault.hostile.scale import full_only
 from tests.sinks.conftest import make_event
 
 from costledger.schemas.codec import encode_event
@@ -43,7 +42,7 @@ BOMBS = {0: ("zstd", 600, MEGABYTE), 1: ("zstd", 3, 10 * MEGABYTE)}
 MORE_BOMBS = {0: ("gzip", 300, MEGABYTE), 1: ("lz4", 200, MEGABYTE), 2: ("snappy", 100, MEGABYTE)}
 
 
-@pytest.mark.parametrize("bombs", [BOMBS, pytest.param(MORE_BOMBS, marks=full_only)], ids=["zstd", "others"])
+@pytest.mark.parametrize("bombs", [BOMBS, pytest.param(MORE_BOMBS, marks=pytest.mark.long)], ids=["zstd", "others"])
 def test_compression_bombs_are_refused_and_their_neighbours_land(
     hostile: HostileSystem, bombs: dict[int, tuple[str, int, int]]
 ) -> None:
