@@ -9,15 +9,18 @@ import logging
 import threading
 import time
 from concurrent.futures import wait
+from functools import partial
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from prometheus_client import CollectorRegistry
 
+from costledger.schemas.errors import Unavailable
 from costledger.schemas.fail_points import reach
 from costledger.schemas.settings import Settings
-from costledger.sinks.alerts import store_alerts
+from costledger.sinks.alerts import refuse_alerts, store_alerts
 from costledger.sinks.background import in_background
+from costledger.sinks.batch import unread
 from costledger.sinks.budgets import relay_budgets
 from costledger.sinks.consuming import member_config
 from costledger.sinks.database import Connection, connect
@@ -25,6 +28,7 @@ from costledger.sinks.delivery import Deliverer
 from costledger.sinks.observation import NotifierMetrics
 from costledger.sinks.patience import Abandoned, PatientConnection
 from costledger.sinks.relay import Relay
+from costledger.sinks.unreadable import first_unreadable, unreadable_batch
 
 logger = logging.getLogger(__name__)
 
@@ -100,16 +104,23 @@ class Notifier:
 
     def _store(self, consumer: Consumer, messages: list[Message]) -> None:
         alerts = []
+        unreadable: dict[int, int] = {}
         for message in messages:
-            error = message.error()
+            error, partition = message.error(), message.partition()
             if error is None:
                 alerts.append(message)
             elif error.fatal():
                 raise KafkaException(error)
+            elif partition is not None and (first := first_unreadable(message)) is not None:
+                unreadable[partition] = first
             else:
-                logger.error("Kafka, partition %s: %s", message.partition(), error)
-        if not alerts:
-            return
+                logger.error("Kafka, partition %s: %s", partition, error)
+        if alerts:
+            self._store_alerts(consumer, alerts)
+        for partition, first in unreadable.items():
+            self._pass_over(consumer, partition, first)
+
+    def _store_alerts(self, consumer: Consumer, alerts: list[Message]) -> None:
         reach("notifier.after_consume")
         outcome = self._patient.do(lambda connection: store_alerts(connection, self._topic, alerts))
         reach("notifier.after_insert")
@@ -122,11 +133,26 @@ class Notifier:
                 refused.error,
             )
         self._metrics.stored(outcome)
-        self._commit(consumer, alerts)
+        self._commit(consumer, {message.partition() or 0: (message.offset() or 0) + 1 for message in alerts})
         reach("notifier.after_commit")
 
-    def _commit(self, consumer: Consumer, alerts: list[Message]) -> None:
-        following = {message.partition() or 0: (message.offset() or 0) + 1 for message in alerts}
+    def _pass_over(self, consumer: Consumer, partition: int, first: int) -> None:
+        """Put aside a record batch that cannot be inflated: the client by itself would read it again for ever."""
+        try:
+            batch = unreadable_batch(self._settings, self._topic, partition, first)
+            for begin in range(batch.first, batch.end, _CONSUME_MESSAGES_MAX):
+                offsets = range(begin, min(begin + _CONSUME_MESSAGES_MAX, batch.end))
+                refused = [unread(partition, offset, batch.reason) for offset in offsets]
+                self._patient.do(partial(refuse_alerts, topic=self._topic, refused=refused))
+                self._turned_at = time.monotonic()
+            consumer.seek(TopicPartition(self._topic, partition, batch.end))
+        except (Unavailable, KafkaException) as error:
+            # The client reports the batch again, and what was put aside is put aside once.
+            logger.error("partition %d stays before offset %d: %s", partition, first, error)  # noqa: TRY400 - passes
+            return
+        self._commit(consumer, {partition: batch.end})
+
+    def _commit(self, consumer: Consumer, following: dict[int, int]) -> None:
         offsets = [TopicPartition(self._topic, partition, offset) for partition, offset in following.items()]
         try:
             consumer.commit(offsets=offsets, asynchronous=True)
