@@ -36,6 +36,8 @@ _CONSUME_MESSAGES_MAX: Final = 500
 _CONSUME_SECONDS: Final = 0.25
 _CLOSE_SECONDS_MAX: Final = 3.0
 _RELAY_SECONDS_MAX: Final = 3.0
+#: How long consumption rests when the schema registry cannot be asked.
+_REGISTRY_WAIT_SECONDS: Final = 1.0
 #: The main loop turns at least as often as this, else the notifier is not healthy.
 TURN_SECONDS_MAX: Final = 60.0
 
@@ -59,6 +61,7 @@ class Notifier:
         self._stopping = threading.Event()
         self._turned_at: float | None = None
         self._failure: str | None = None
+        self._trouble: str | None = None
 
     def stop(self) -> None:
         """Ask `run` to return, within 10 s."""
@@ -71,7 +74,7 @@ class Notifier:
             return False, self._failure
         if self._turned_at is None:
             return False, "not started"
-        trouble = self._patient.trouble or self._relay.trouble
+        trouble = self._trouble or self._patient.trouble or self._relay.trouble
         if trouble is not None:
             return False, trouble
         idle_seconds = time.monotonic() - self._turned_at
@@ -122,7 +125,12 @@ class Notifier:
 
     def _store_alerts(self, consumer: Consumer, alerts: list[Message]) -> None:
         reach("notifier.after_consume")
-        outcome = self._patient.do(lambda connection: store_alerts(connection, self._topic, alerts))
+        try:
+            outcome = self._patient.do(lambda connection: store_alerts(connection, self._topic, alerts))
+        except Unavailable as away:
+            self._read_again(consumer, alerts, away)
+            return
+        self._trouble = None
         reach("notifier.after_insert")
         for refused in outcome.refused:
             logger.error(
@@ -135,6 +143,17 @@ class Notifier:
         self._metrics.stored(outcome)
         self._commit(consumer, {message.partition() or 0: (message.offset() or 0) + 1 for message in alerts})
         reach("notifier.after_commit")
+
+    def _read_again(self, consumer: Consumer, alerts: list[Message], away: Unavailable) -> None:
+        """The schema of one cannot be had now, and nothing is stored: all of them come again after a rest."""
+        logger.error("%d alerts wait for a schema: %s", len(alerts), away)
+        self._trouble = str(away)
+        first: dict[int, int] = {}
+        for message in alerts:
+            first.setdefault(message.partition() or 0, message.offset() or 0)
+        for partition, offset in first.items():
+            consumer.seek(TopicPartition(self._topic, partition, offset))
+        self._stopping.wait(_REGISTRY_WAIT_SECONDS)
 
     def _pass_over(self, consumer: Consumer, partition: int, first: int) -> None:
         """Put aside a record batch that cannot be inflated: the client by itself would read it again for ever."""
