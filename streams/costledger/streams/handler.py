@@ -136,7 +136,7 @@ class CostHandler:
         add_event, skip_event = self._partitions[partition].add_event, self._partitions[partition].skip_event
         outcomes = dict.fromkeys(Outcome, 0)
         late = 0
-        for message, record in decoded:
+        for message, record in zip(batch.records, decoded, strict=True):
             if record is None:
                 skip_event(message.offset)
                 continue
@@ -150,7 +150,7 @@ class CostHandler:
     def _apply_budgets(self, batch: Batch) -> None:
         totals = self._partitions[batch.partition]
         decoded, refused = _each(batch, _budget_of)
-        for message, found in decoded:
+        for message, found in zip(batch.records, decoded, strict=True):
             # Where it was refused the budget before it stays in force. Budgets come through our own API, which checks them.
             if found is not None:
                 user_id, budget = found
@@ -176,17 +176,15 @@ class CostHandler:
         self._instruments.users.set(sum(len(totals.users) for totals in self._partitions.values()))
 
 
-def _each(
-    batch: Batch, decode: Callable[[ConsumerRecord], _Decoded]
-) -> tuple[list[tuple[ConsumerRecord, _Decoded | None]], list[Refused]]:
+def _each(batch: Batch, decode: Callable[[ConsumerRecord], _Decoded]) -> tuple[list[_Decoded | None], list[Refused]]:
     """What each record of a batch holds, None where it is refused, and those beside; `Unavailable` passes through."""
-    decoded: list[tuple[ConsumerRecord, _Decoded | None]] = []
+    decoded: list[_Decoded | None] = []
     refused: list[Refused] = []
     for message in batch.records:
         try:
-            decoded.append((message, decode(message)))
+            decoded.append(decode(message))
         except (DecodeError, InvalidValue) as error:
-            decoded.append((message, None))
+            decoded.append(None)
             # Without its traceback, whose frame holds this list: only the collector could free the message then.
             refused.append((message, error.with_traceback(None)))
     return decoded, refused
