@@ -65,9 +65,13 @@ def running(registry: Registry) -> Iterator[Registry]:
         thread.join(10)
 
 
-def test_versions_of_a_schema_are_read_together_and_wait_for_their_registry(hostile: HostileSystem) -> None:
+@pytest.mark.parametrize("restart", [False, pytest.param(True, marks=pytest.mark.long)], ids=["waiting", "restarted"])
+def test_versions_of_a_schema_are_read_together_and_wait_for_their_registry(
+    hostile: HostileSystem, restart: bool
+) -> None:
     """Events of compatible versions land beside those of this release, those of an incompatible type and of an unknown id
-    are put aside once. While the registry is away whoever meets a new id waits and puts nothing aside, and then goes on."""
+    are put aside once. While the registry is away whoever meets a new id waits and puts nothing aside, and then goes on; or
+    ends in good order when asked to, and the next one goes on."""
     first = Registry()
     hostile.environment |= {"COSTLEDGER_SCHEMA_REGISTRY_URL": f"http://{first.address}", "no_proxy": "*"}
     known = Mixed()
@@ -90,10 +94,15 @@ def test_versions_of_a_schema_are_read_together_and_wait_for_their_registry(host
     assert hostile.value("SELECT count(*) FROM ledger.quarantine") == known.refused
     assert len(hostile.dead_letters()) == known.refused
     assert [worker.poll() for worker in workers] == [None] * 3
+    if restart:
+        for worker in workers:
+            hostile.stop(worker)
 
     again = Registry(first.server_port)
     again.schemas, again.subjects = first.schemas, first.subjects
     with running(again):
+        if restart:
+            workers = hostile.start_all()
         hostile.await_read()
         check(hostile, known.landing + new.landing, known.refused + new.refused)
         hostile.await_reconciled()
