@@ -28,7 +28,7 @@ from costledger.sinks.delivery import Deliverer
 from costledger.sinks.observation import NotifierMetrics
 from costledger.sinks.patience import Abandoned, PatientConnection
 from costledger.sinks.relay import Relay
-from costledger.sinks.unreadable import first_unreadable, unreadable_batch
+from costledger.sinks.unreadable import UnreadableBatch, first_unreadable, unreadable_batch
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,8 @@ class Notifier:
         self._turned_at: float | None = None
         self._failure: str | None = None
         self._trouble: str | None = None
+        #: By partition: a record batch that cannot be read, and its first offset that is not put aside yet.
+        self._unreadable: dict[int, tuple[UnreadableBatch, int]] = {}
 
     def stop(self) -> None:
         """Ask `run` to return, within 10 s."""
@@ -118,18 +120,22 @@ class Notifier:
                 unreadable[partition] = first
             else:
                 logger.error("Kafka, partition %s: %s", partition, error)
-        if alerts:
-            self._store_alerts(consumer, alerts)
+        if alerts and not self._store_alerts(consumer, alerts):
+            # What is before an unreadable batch comes again, and then the batch does.
+            return
         for partition, first in unreadable.items():
-            self._pass_over(consumer, partition, first)
+            self._find_unreadable(partition, first)
+        for batch, following in list(self._unreadable.values()):
+            self._pass_over(consumer, batch, following)
 
-    def _store_alerts(self, consumer: Consumer, alerts: list[Message]) -> None:
+    def _store_alerts(self, consumer: Consumer, alerts: list[Message]) -> bool:
+        """Store and commit; False where they have to be read again."""
         reach("notifier.after_consume")
         try:
             outcome = self._patient.do(lambda connection: store_alerts(connection, self._topic, alerts))
         except Unavailable as away:
             self._read_again(consumer, alerts, away)
-            return
+            return False
         self._trouble = None
         reach("notifier.after_insert")
         for refused in outcome.refused:
@@ -143,6 +149,7 @@ class Notifier:
         self._metrics.stored(outcome)
         self._commit(consumer, {message.partition() or 0: (message.offset() or 0) + 1 for message in alerts})
         reach("notifier.after_commit")
+        return True
 
     def _read_again(self, consumer: Consumer, alerts: list[Message], away: Unavailable) -> None:
         """The schema of one cannot be had now, and nothing is stored: all of them come again after a rest."""
@@ -152,24 +159,38 @@ class Notifier:
         for message in alerts:
             first.setdefault(message.partition() or 0, message.offset() or 0)
         for partition, offset in first.items():
+            self._unreadable.pop(partition, None)
             consumer.seek(TopicPartition(self._topic, partition, offset))
         self._stopping.wait(_REGISTRY_WAIT_SECONDS)
 
-    def _pass_over(self, consumer: Consumer, partition: int, first: int) -> None:
-        """Put aside a record batch that cannot be inflated: the client by itself would read it again for ever."""
-        try:
-            batch = unreadable_batch(self._settings, self._topic, partition, first)
-            for begin in range(batch.first, batch.end, _CONSUME_MESSAGES_MAX):
-                offsets = range(begin, min(begin + _CONSUME_MESSAGES_MAX, batch.end))
-                refused = [unread(partition, offset, batch.reason) for offset in offsets]
-                self._patient.do(partial(refuse_alerts, topic=self._topic, refused=refused))
-                self._turned_at = time.monotonic()
-            consumer.seek(TopicPartition(self._topic, partition, batch.end))
-        except (Unavailable, KafkaException) as error:
-            # The client reports the batch again, and what was put aside is put aside once.
-            logger.error("partition %d stays before offset %d: %s", partition, first, error)  # noqa: TRY400 - passes
+    def _find_unreadable(self, partition: int, first: int) -> None:
+        """The client cannot inflate a record batch, and by itself would read it again for ever."""
+        if partition in self._unreadable:
             return
-        self._commit(consumer, {partition: batch.end})
+        try:
+            self._unreadable[partition] = unreadable_batch(self._settings, self._topic, partition, first), first
+        except Unavailable as error:
+            logger.error("partition %d: %s", partition, error)  # noqa: TRY400 - passes: the client reports it again
+
+    def _pass_over(self, consumer: Consumer, batch: UnreadableBatch, following: int) -> None:
+        """Put aside a part of an unreadable batch, for it may have millions of messages; behind the last, read on.
+
+        What was before the batch is stored. Done again, after a rebalance, it adds nothing.
+        """
+        partition, end = batch.partition, min(following + _CONSUME_MESSAGES_MAX, batch.end)
+        refused = [unread(partition, offset, batch.reason) for offset in range(following, end)]
+        self._patient.do(partial(refuse_alerts, topic=self._topic, refused=refused))
+        if end < batch.end:
+            self._unreadable[partition] = batch, end
+            return
+        del self._unreadable[partition]
+        try:
+            consumer.seek(TopicPartition(self._topic, partition, end))
+        except KafkaException as error:
+            # Not ours any more, or not ready: the client of whoever has it reports the batch again.
+            logger.warning("partition %d cannot be set to offset %d: %s", partition, end, error)
+            return
+        self._commit(consumer, {partition: end})
 
     def _commit(self, consumer: Consumer, following: dict[int, int]) -> None:
         offsets = [TopicPartition(self._topic, partition, offset) for partition, offset in following.items()]

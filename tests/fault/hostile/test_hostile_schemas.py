@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from tests.fault.hostile import wire
 from tests.fault.hostile.conftest import HostileSystem
 from tests.schemas.samples import alert
 from tests.schemas.test_registry import Registry, confluent, event_with
@@ -22,6 +23,8 @@ pytestmark = pytest.mark.fault
 
 USERS = 40
 UNKNOWN_ID = 999
+#: More than the client inflates.
+BOMB_MEGABYTES = 200
 
 #: What a second and a third version of the event would have: more fields, and none of the optional ones.
 TEAM = {"name": "team", "type": ["null", "string"], "default": None}
@@ -88,10 +91,12 @@ def test_versions_of_a_schema_are_read_together_and_wait_for_their_registry(
     new = Mixed()
     new.add(first, event_with(TEAM, TAGS), event_with(TEAM, TAGS, amount="double"), {"team": "x", "tags": ["a"]})
     hostile.send_raw(new.messages)
-    hostile.send_raw([(b"u", newer_alert(first))], "cost.alerts")
+    # Behind the alert that waits, what is passed over: that must not pass over the alert.
+    bomb = wire.batch((wire.record(number, b"u", bytes(2**20)) for number in range(BOMB_MEGABYTES)), "zstd")
+    hostile.send_batches(0, [wire.batch([wire.record(0, b"u", newer_alert(first))]), bomb], "cost.alerts")
     for worker, words in {"sink": "waits for a schema", "stream": "waits: ", "notifier": "wait for a schema"}.items():
         hostile.wait_until(lambda name=worker, said=words: said in hostile.log_of(name), 30, f"{worker}: {words}")
-    assert hostile.value("SELECT count(*) FROM ledger.quarantine") == known.refused
+    assert len(hostile.quarantined()) == known.refused
     assert len(hostile.dead_letters()) == known.refused
     assert [worker.poll() for worker in workers] == [None] * 3
     if restart:
@@ -107,6 +112,7 @@ def test_versions_of_a_schema_are_read_together_and_wait_for_their_registry(
         check(hostile, known.landing + new.landing, known.refused + new.refused)
         hostile.await_reconciled()
         hostile.wait_until(lambda: hostile.value("SELECT count(*) FROM ledger.alerts") == 1, 30, "the alert")
+        hostile.wait_until(lambda: len(hostile.quarantined("cost.alerts")) == BOMB_MEGABYTES, 30, "the bomb aside")
         for worker in workers:
             hostile.stop(worker)
 
