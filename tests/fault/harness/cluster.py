@@ -147,6 +147,11 @@ class Cluster:
         """One stream worker, one sink, one notifier."""
         self.start("stream", "sink", "notifier")
 
+    def reconnect(self) -> None:
+        """Connect to the database anew, after it was stopped."""
+        self.connection.close()
+        self.connection = psycopg.connect(self.database_url, autocommit=True)
+
     def worker(self, name: str) -> Worker:
         """A worker by its name."""
         return self.workers[name]

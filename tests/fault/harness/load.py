@@ -22,13 +22,14 @@ class Load:
     """A load that one seed decides. Shares are of all attempts; `events` None: until it is stopped.
 
     Amounts are up to `amount_max` (1e-12 USD). Events occurred up to `late_days_max` days ago in `late_share` of the
-    cases, within the last `recent_seconds` else.
+    cases, within the last `recent_seconds` else. The rate rises by `rate_rise` (events/s) every second.
     """
 
     name: str
     seed: int
     events: int | None = None
     rate: float = 1_000.0
+    rate_rise: float = 0.0
     users: int = 40
     durability: str = "spool"
     amount_max: int = 10**9
@@ -41,6 +42,10 @@ class Load:
     unpriced_share: float = 0.005
     delivery_timeout_seconds: float = 120.0
     flush_seconds: float = FLUSH_SECONDS_MAX
+
+    def due(self, seconds: float) -> int:
+        """How many events are to be attempted in the first so many seconds."""
+        return int(seconds * self.rate + seconds**2 * self.rate_rise / 2) + 1
 
 
 class Generator:
