@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from urllib.parse import urlsplit
 
 import pytest
 import redis
+import uvloop
+from tests.fault.harness.proxy import Link, Loop
 
 from costledger.schemas.periods import PeriodKind
 from costledger.schemas.redis_keys import totals_key
 from costledger.streams import view as view_module
 from costledger.streams.domain.views import PeriodView
-from costledger.streams.view import PartitionView, connect, fields_of
+from costledger.streams.view import PASSING_FAILURES, PartitionView, connect, fields_of
 
 EPOCH_KEY = "costledger:view:app:0:epoch"
 DAY = "2026-11-18"
@@ -124,6 +127,39 @@ def test_a_redis_that_came_back_with_older_data_is_written_again(run, client, re
     run(state, work)
     raw.close()
     assert totals(client) == {"ann": 5, "bob": 1}
+
+
+def test_connections_that_were_just_reset_are_a_passing_failure(redis_url: str) -> None:
+    """Under the worker's own event loop; once nothing resets them any more, everything is written."""
+    state = {"ann": {("openai", "tokens"): 7}}
+    parts = urlsplit(redis_url)
+    loop = Loop()
+    link = Link(loop, "stream - redis", parts.port or 6379)
+    through = parts._replace(netloc=parts.netloc.rpartition(":")[0] + f":{link.port}").geturl()
+
+    async def main() -> None:
+        connection = connect(through)
+        views = [
+            PartitionView(connection, f"costledger:view:app:{one}:epoch", 100, lambda: iter([views_of(state, "ann")]))
+            for one in range(6)
+        ]
+        try:
+            await asyncio.gather(*(view.check() for view in views))
+            # The event loop stands still meanwhile: the resets are there when it goes on, and nobody has heard of them.
+            link.reset_connections()
+            failures = await asyncio.gather(*(view.check() for view in views), return_exceptions=True)
+            assert [error for error in failures if not isinstance(error, (*PASSING_FAILURES, type(None)))] == []
+            assert any(failures)
+            await asyncio.gather(*(view.check() for view in views))
+        finally:
+            await connection.aclose()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+    link.close()
+    loop.close()
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        assert totals(client) == {"ann": 7}
 
 
 def test_an_owner_that_was_thought_dead_changes_nothing(run, client, redis_url) -> None:

@@ -13,11 +13,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import Final
 
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from costledger.schemas.periods import PeriodKind
@@ -114,20 +116,25 @@ class PartitionView:
         """
         deadline = asyncio.get_running_loop().time() + _WRITING_SECONDS_MAX
         async with self._lock:
-            if self._epoch is None:
-                await self._begin()
-            # It ends too when `changed` decides meanwhile that all must be written again.
-            while (epoch := self._epoch) is not None and await self._write_some(epoch):
-                if asyncio.get_running_loop().time() >= deadline:
-                    break
+            with _closed_is_away():
+                await self._write_until(deadline)
 
     async def check(self) -> None:
         """Find out whether Redis still has what was written, and begin again if it has not; then `write`."""
         async with self._lock:
-            if self._epoch is not None and await self._is_lost(self._epoch):
-                log.warning("Redis has lost totals (%s): writing them again", self._epoch_key)
-                self._epoch = None
+            with _closed_is_away():
+                if self._epoch is not None and await self._is_lost(self._epoch):
+                    log.warning("Redis has lost totals (%s): writing them again", self._epoch_key)
+                    self._epoch = None
         await self.write()
+
+    async def _write_until(self, deadline: float) -> None:
+        if self._epoch is None:
+            await self._begin()
+        # It ends too when `changed` decides meanwhile that all must be written again.
+        while (epoch := self._epoch) is not None and await self._write_some(epoch):
+            if asyncio.get_running_loop().time() >= deadline:
+                break
 
     async def _begin(self) -> None:
         """Take over the partition: a new epoch, then everything."""
@@ -193,6 +200,17 @@ def connect(url: str) -> Redis:
     return Redis.from_url(
         url, decode_responses=True, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS
     )
+
+
+@contextmanager
+def _closed_is_away() -> Iterator[None]:
+    """uvloop tells a write to a connection that was just reset as a RuntimeError, which the client passes on as it is."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "the handler is closed" not in str(error):
+            raise
+        raise RedisConnectionError(f"the connection was reset: {error}") from error
 
 
 PASSING_FAILURES: Final = (RedisError, OSError)
