@@ -73,6 +73,8 @@ class Cluster:
         self.connection: Connection = psycopg.connect(self.database_url, autocommit=True)
         self.reader = TopicReader(services.kafka.bootstrap_servers)
         self.watch = Watch(self)
+        #: What `check` has found, for the report of the whole run.
+        self.checked: list[Findings] = []
 
     # --- settings and commands
 
@@ -246,6 +248,7 @@ class Cluster:
         healed_seconds = self.await_quiet()
         findings = self.examine(**options)
         findings.figures["healed_seconds"] = round(healed_seconds, 1)
+        self.checked.append(findings)
         assert not findings.broken, f"{findings.describe()}\n{self.describe_workers()}"
         return findings
 

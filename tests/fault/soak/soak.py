@@ -17,6 +17,7 @@ from tests.fault.harness.cluster import HEALED_SECONDS_MAX, Cluster
 from tests.fault.harness.load import Generator
 from tests.fault.soak.harms import Harm
 from tests.fault.soak.sampling import CONSUMERS, Look, Sampler
+from tests.fixtures.wait import wait_until
 
 #: Their memory is watched from beginning to end; each has a twin, which is killed in its place.
 WATCHED: Final = ("stream", "sink", "notifier")
@@ -27,6 +28,9 @@ NO_LAG_SECONDS: Final = 3.0
 #: The load is more than the machine carries when a consumer is so far behind, in so many looks in a row.
 OVERLOAD_LAG_SECONDS: Final = 5.0
 OVERLOAD_LOOKS: Final = 3
+SETTLING_RATE: Final = 200.0
+SETTLED_LOOKS: Final = 5
+SETTLING_SECONDS_MAX: Final = 120.0
 CALIBRATION_SECONDS_MAX: Final = 180.0
 #: The maximum is the rate of these last seconds.
 CALIBRATION_WINDOW_SECONDS: Final = 15.0
@@ -92,6 +96,7 @@ class Soak:
         """Everything up to the end of the load; the check of the promises is the caller's."""
         self.cluster.start(*WATCHED, *TWINS)
         self.sampler.start()
+        self.settle_in()
         self.calibrate()
         self.begin_load()
         self._pass(self.plan.warm_up_seconds)
@@ -100,6 +105,18 @@ class Soak:
         self.course.ended_at_seconds = self.sampler.seconds()
         self._end_load()
         return self.course
+
+    def settle_in(self) -> None:
+        """A little load until the workers have shared out the partitions and both consumers are at work."""
+        self._load("first", SETTLING_RATE, 0.0)
+
+        def at_work() -> bool:
+            self._pass(_STEP_SECONDS)
+            latest = self.looks[-SETTLED_LOOKS:]
+            return len(latest) == SETTLED_LOOKS and all(map(_keeps_up, latest))
+
+        wait_until(at_work, SETTLING_SECONDS_MAX, "sink and stream keep up with a small load")
+        self._end_load()
 
     def calibrate(self) -> None:
         """A rising load until a consumer falls behind; then wait until both have caught up."""
@@ -165,7 +182,9 @@ class Soak:
             for look in self.looks[seen:]:
                 for name in CONSUMERS:
                     lag_seconds = look.lag_seconds[name]
-                    if found[name] is None and lag_seconds is not None and lag_seconds <= NO_LAG_SECONDS:
+                    if look.at_seconds < healed_at or lag_seconds is None:
+                        continue
+                    if found[name] is None and lag_seconds <= NO_LAG_SECONDS:
                         found[name] = round(look.at_seconds - healed_at, 1)
             seen = len(self.looks)
         return found
@@ -242,6 +261,14 @@ def increments(looks: list[Look], value: Callable[[Look], int | None]) -> list[t
         if old is not None and new is not None:
             rates.append((after.at_seconds, (new - old) / (after.at_seconds - before.at_seconds)))
     return rates
+
+
+def _keeps_up(look: Look) -> bool:
+    """All that was on the topic a moment ago is done, and something was."""
+    return all(
+        bool(look.done[name]) and (seconds := look.lag_seconds[name]) is not None and seconds <= NO_LAG_SECONDS
+        for name in CONSUMERS
+    )
 
 
 def _shown(seconds: float | None) -> str:
