@@ -12,9 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.fault.harness.oracle import Record
+from tests.fixtures.wait import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 FLUSH_SECONDS_MAX = 60.0
+#: Before its first attempt a generator would not know what SIGTERM means.
+START_SECONDS_MAX = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,8 @@ class Generator:
         return stats
 
     def stop(self) -> dict[str, int]:
-        """SIGTERM: it flushes and ends; the tracker's counts."""
+        """SIGTERM, once it is at work: it flushes and ends; the tracker's counts."""
+        wait_until(lambda: self.record.begun() or not self.alive(), START_SECONDS_MAX, f"{self.load.name} is at work")
         self.process.send_signal(signal.SIGTERM)
         return self.finish(self.load.flush_seconds + 30)
 
