@@ -33,7 +33,7 @@ from tests.fault.harness.load import Generator, Load
 from tests.fault.harness.services import Services
 from tests.fault.harness.tables import Counts, load_oracle
 from tests.fault.harness.topics import TopicReader, committed
-from tests.fault.harness.totals_checks import compare_totals, ledger_totals, redis_totals, state_totals
+from tests.fault.harness.totals_checks import Amounts, Key, compare_totals, ledger_totals, redis_totals, state_totals
 from tests.fault.harness.watch import Watch
 from tests.fault.harness.workers import Worker
 from tests.fixtures.wait import wait_until
@@ -238,7 +238,7 @@ class Cluster:
         check_alerts(findings, self.connection, self.reader, settings, replay=replay_alerts)
         wanted = ledger_totals(self.connection)
         compare_totals(findings, "I10", "state", wanted, state_totals(self.reader, settings))
-        self._examine_redis(findings)
+        self._examine_redis(findings, wanted)
         self._examine_chain(findings)
         self.watch.report(findings, RSS_BYTES_MAX)
         return findings
@@ -253,6 +253,8 @@ class Cluster:
         return findings
 
     def _examine_ledger(self, findings: Findings) -> Counts:
+        # Millions of ids are compared: in memory rather than in files.
+        self.connection.execute("SET work_mem = '128MB'")
         counts = load_oracle(self.connection, [generator.record for generator in self.generators])
         check_sums(self.connection, findings)
         check_events(self.connection, findings)
@@ -262,8 +264,7 @@ class Cluster:
         check_put_aside(self.connection, findings, counts)
         return counts
 
-    def _examine_redis(self, findings: Findings) -> None:
-        wanted = ledger_totals(self.connection)
+    def _examine_redis(self, findings: Findings, wanted: dict[Key, Amounts]) -> None:
         deadline = time.monotonic() + REDIS_SECONDS_MAX
         while True:
             found = Findings()

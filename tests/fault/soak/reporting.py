@@ -51,9 +51,9 @@ def document(plan: Plan, course: Course, looks: Sequence[Look], findings: Findin
     """Everything, as JSON has it."""
     trends = memory_trends(looks, course.ended_at_seconds)
     slowest = {
-        name: max((-1.0 if one is None else one for one in times), default=None)
+        name: max(times, default=None)
         for name in CONSUMERS
-        if (times := [fault.caught_up_seconds[name] for fault in course.faults]) is not None
+        if None not in (times := [fault.caught_up_seconds[name] for fault in course.faults])
     }
     return {
         "seed": seed,
