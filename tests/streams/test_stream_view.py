@@ -129,6 +129,48 @@ def test_a_redis_that_came_back_with_older_data_is_written_again(run, client, re
     assert totals(client) == {"ann": 5, "bob": 1}
 
 
+@pytest.mark.parametrize("came_back_with", ["nothing", "an older state"])
+def test_a_write_right_after_a_loss_does_not_hide_it(run, client, redis_url, came_back_with: str) -> None:
+    """Redis loses everything, or what came after a snapshot, and a change is written before anybody has looked."""
+    state = {"ann": {("openai", "tokens"): 1}, "bob": {("openai", "tokens"): 1}}
+    raw = redis.Redis.from_url(redis_url)
+
+    async def work(view: PartitionView) -> None:
+        await view.write()
+        snapshot = {key: raw.dump(key) for key in raw.scan_iter("*")}
+        for amount in (2, 3):
+            state["bob"]["openai", "tokens"] = amount
+            view.changed(views_of(state, "bob"))
+            await view.write()
+        client.flushdb()
+        if came_back_with == "an older state":
+            for key, data in snapshot.items():
+                raw.restore(key, 0, data)
+        state["ann"]["openai", "tokens"] = 5
+        view.changed(views_of(state, "ann"))
+        await view.write()
+        await view.check()
+
+    run(state, work)
+    raw.close()
+    assert totals(client) == {"ann": 5, "bob": 3}
+
+
+def test_a_round_that_is_written_twice_is_no_loss(run, client, caplog) -> None:
+    """The reply to a write was lost, and the write is done again."""
+    state = {"ann": {("openai", "tokens"): 1}}
+
+    async def work(view: PartitionView) -> None:
+        await view.write()
+        view._round -= 1
+        view.changed(views_of(state, "ann"))
+        await view.write()
+        await view.check()
+
+    run(state, work)
+    assert "has lost" not in caplog.text
+
+
 def test_connections_that_were_just_reset_are_a_passing_failure(redis_url: str) -> None:
     """Under the worker's own event loop; once nothing resets them any more, everything is written."""
     state = {"ann": {("openai", "tokens"): 7}}
