@@ -52,6 +52,11 @@ class Bar:
 class _Canvas:
     seconds: float
     parts: list[str] = field(default_factory=list)
+    colours: dict[str, str] = field(default_factory=dict)
+
+    def colour(self, name: str) -> str:
+        """The same in every panel."""
+        return self.colours.setdefault(name, COLOURS[len(self.colours) % len(COLOURS)])
 
     def x(self, seconds: float) -> float:
         return round(LEFT + (WIDTH - LEFT - RIGHT) * seconds / self.seconds, 1)
@@ -113,7 +118,7 @@ def _draw_panel(canvas: _Canvas, panel: Panel, bars: Sequence[Bar], top: float) 
         canvas.line(x, bottom, x, bottom + 4, "#333")
         canvas.text(x, bottom + 15, f"{tick * minute_step:g} min", "middle", 9)
     for number, series in enumerate(panel.series):
-        colour = COLOURS[number % len(COLOURS)]
+        colour = canvas.colour(series.name)
         path = " ".join(_path(canvas, series, y))
         canvas.parts.append(f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.2"/>')
         canvas.text(WIDTH - RIGHT + 10, top + 12 + number * LEGEND_LINE, series.name, fill=colour)

@@ -75,6 +75,9 @@ def test_the_picture_is_one_that_a_browser_reads() -> None:
     words = [element.text for element in root.findall(f"{names}text")]
     assert "Soak <1>" in words
     assert any("kill -9 a & b" in (word or "") for word in words)
+    colours = {element.text: element.get("fill") for element in root.findall(f"{names}text")}
+    lines = [path.get("stroke") for path in root.findall(f"{names}path")]
+    assert lines == [colours["sink"], colours["stream"], colours["stream"]]
     # A gap in the samples is a gap in the line.
     assert [path.get("d", "").count("M") for path in root.findall(f"{names}path")] == [2, 0, 2]
 
