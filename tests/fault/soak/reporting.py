@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from tests.fault.soak.soak import WATCHED, Course, Plan, increments
 SLOPE_PERCENT_PER_HOUR_MAX: Final = 1.0
 #: A process fills its caches at first: its memory is fitted from this age on, or from a quarter of its life on.
 WARM_UP_SECONDS: Final = 240.0
+#: So many events fill what the stream remembers of each partition (`RECENT_EVENTS_MAX`) and all hours of all users.
+WARM_UP_EVENTS: Final = 150_000
 MIB: Final = 2**20
 
 
@@ -32,15 +35,20 @@ def memory_series(looks: Sequence[Look]) -> dict[str, list[tuple[float, float]]]
 
 
 def memory_trends(looks: Sequence[Look], until_seconds: float) -> dict[str, Trend]:
-    """Of each watched worker and of the service: the trend of its longest life, its warm-up left out."""
+    """Of each watched worker and of the service: the trend of its longest life, its warm-up left out.
+
+    The warm-up ends when the worker is old enough and enough events have passed; at the middle of its life at the latest.
+    """
     trends: dict[str, Trend] = {}
+    filled = next((look.at_seconds for look in looks if (look.done.get("stream") or 0) >= WARM_UP_EVENTS), math.inf)
     for role in (*WATCHED, "service"):
         lives = [points for life, points in memory_series(looks).items() if life.split("/")[0] == role]
         longest = max(lives, key=len, default=[])
         points = [point for point in longest if point[0] <= until_seconds]
         if not points:
             continue
-        begins = points[0][0] + min(WARM_UP_SECONDS, (points[-1][0] - points[0][0]) / 4)
+        first, last = points[0][0], points[-1][0]
+        begins = max(first + min(WARM_UP_SECONDS, (last - first) / 4), min(filled, (first + last) / 2))
         warm = [point for point in points if point[0] >= begins]
         if len(warm) > 2:
             trends[role] = fit_trend(warm)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -59,6 +60,16 @@ def test_the_memory_of_a_role_is_that_of_its_longest_life_without_its_warm_up() 
     assert list(trends) == ["stream"]
     assert trends["stream"].mean == 120
     assert trends["stream"].percent_per_hour == 0
+
+
+def test_memory_is_fitted_once_enough_events_have_passed_or_from_the_middle() -> None:
+    """Until then what the stream remembers fills up."""
+    grown = [look(at, stream_1=100 + min(at, 40)) for at in range(101)]
+    assert memory_trends(grown, 100)["stream"].samples == 51
+    filled = [replace(one, done={"stream": int(one.at_seconds) * 5_000}) for one in grown]
+    trend = memory_trends(filled, 100)["stream"]
+    assert trend.samples == 71
+    assert trend.percent_per_hour > 0
 
 
 def test_the_picture_is_one_that_a_browser_reads() -> None:
