@@ -34,7 +34,7 @@ def memory_series(looks: Sequence[Look]) -> dict[str, list[tuple[float, float]]]
     return series
 
 
-def memory_trends(looks: Sequence[Look], until_seconds: float) -> dict[str, Trend]:
+def memory_trends(looks: Sequence[Look], until_seconds: float, since_seconds: float = 0.0) -> dict[str, Trend]:
     """Of each watched worker and of the service: the trend of its longest life, its warm-up left out.
 
     The warm-up ends when the worker is old enough and enough events have passed; at the middle of its life at the latest.
@@ -48,7 +48,7 @@ def memory_trends(looks: Sequence[Look], until_seconds: float) -> dict[str, Tren
         if not points:
             continue
         first, last = points[0][0], points[-1][0]
-        begins = max(first + min(WARM_UP_SECONDS, (last - first) / 4), min(filled, (first + last) / 2))
+        begins = max(first + min(WARM_UP_SECONDS, (last - first) / 4), min(filled, (first + last) / 2), since_seconds)
         warm = [point for point in points if point[0] >= begins]
         if len(warm) > 2:
             trends[role] = fit_trend(warm)
@@ -57,7 +57,7 @@ def memory_trends(looks: Sequence[Look], until_seconds: float) -> dict[str, Tren
 
 def document(plan: Plan, course: Course, looks: Sequence[Look], findings: Findings, seed: int) -> dict[str, Any]:
     """Everything, as JSON has it."""
-    trends = memory_trends(looks, course.ended_at_seconds)
+    trends = memory_trends(looks, course.ended_at_seconds, course.began_at_seconds)
     slowest = {
         name: max(times, default=None)
         for name in CONSUMERS

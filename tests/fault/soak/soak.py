@@ -1,6 +1,6 @@
 """A soak: find what the machine sustains, then half of it for minutes, with a harm every half minute.
 
-calibrate ▸ load ▸ warm up ▸ (harm, heal, caught up?) ... ▸ stop the load ▸ all promises
+calibrate ▸ load ▸ rehearse and warm up ▸ (harm, heal, caught up?) ... ▸ stop the load ▸ all promises
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 import psutil
 from tests.fault.harness.cluster import HEALED_SECONDS_MAX, Cluster
 from tests.fault.harness.load import Generator
-from tests.fault.soak.harms import Harm
+from tests.fault.soak.harms import OVER_SESSION_SECONDS, Harm
 from tests.fault.soak.sampling import CONSUMERS, Look, Sampler
 from tests.fixtures.wait import wait_until
 
@@ -102,6 +102,7 @@ class Soak:
         self.settle_in()
         self.calibrate()
         self.begin_load()
+        self.rehearse()
         self._pass(self.plan.warm_up_seconds)
         self.course.began_at_seconds = self.sampler.seconds()
         self.endure(harms)
@@ -141,6 +142,14 @@ class Soak:
         self.course.rate = self.course.maximum_rate * self.plan.load_share
         self._load("load", self.course.rate, 0.0)
         self.course.loaded_at_seconds = self.sampler.seconds()
+
+    def rehearse(self) -> None:
+        """All twins die once before memory is looked at: who takes over everything holds the most that it will ever hold."""
+        for twin in TWINS:
+            self.cluster.worker(twin).kill()
+        self._pass(OVER_SESSION_SECONDS, frozenset(TWINS))
+        self.cluster.start(*TWINS)
+        self._caught_up(self.sampler.seconds())
 
     def endure(self, harms: Iterator[Harm]) -> None:
         """A harm at each turn; one whose healing takes longer than a turn puts the next one off to the turn after."""
