@@ -78,6 +78,8 @@ class Cluster:
         self._connection: Connection = psycopg.connect(self.database_url, autocommit=True)
         self.reader = TopicReader(services.kafka.bootstrap_servers)
         self.watch = Watch(self)
+        #: What `check` has found, for the report of the whole run.
+        self.checked: list[Findings] = []
 
     # --- settings and commands
 
@@ -279,6 +281,7 @@ class Cluster:
         healed_seconds = self.await_quiet()
         findings = self.examine(**options)
         findings.figures["healed_seconds"] = round(healed_seconds, 1)
+        self.checked.append(findings)
         assert not findings.broken, f"{findings.describe()}\n{self.describe_workers()}"
         return findings
 
@@ -292,6 +295,9 @@ class Cluster:
         check_offsets(self.connection, findings, settings.topics.events, self.reader.ends(settings.topics.events))
         check_put_aside(self.connection, findings, counts)
         return counts
+
+        # Millions of ids are compared: in memory rather than in files.
+        self.connection.execute("SET work_mem = '128MB'")
 
     def _examine_redis(self, findings: Findings, redis_seconds: float) -> None:
         wanted = ledger_totals(self.connection)
