@@ -287,6 +287,8 @@ class Cluster:
 
     def _examine_ledger(self, findings: Findings) -> Counts:
         records = [generator.record for generator in self.generators] + self.other_records
+        # Millions of ids are compared: in memory rather than in files.
+        self.connection.execute("SET work_mem = '128MB'")
         counts = load_oracle(self.connection, records)
         check_sums(self.connection, findings)
         check_events(self.connection, findings)
@@ -295,9 +297,6 @@ class Cluster:
         check_offsets(self.connection, findings, settings.topics.events, self.reader.ends(settings.topics.events))
         check_put_aside(self.connection, findings, counts)
         return counts
-
-        # Millions of ids are compared: in memory rather than in files.
-        self.connection.execute("SET work_mem = '128MB'")
 
     def _examine_redis(self, findings: Findings, redis_seconds: float) -> None:
         wanted = ledger_totals(self.connection)
