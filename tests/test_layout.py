@@ -23,6 +23,7 @@ TOP_LEVEL = {
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
+    "RELIABILITY.md",
     "LICENSE",
     "Makefile",
     "uv.lock",

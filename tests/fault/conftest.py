@@ -1,16 +1,38 @@
-"""The services of the fault harness, once for a session, and one installation for each scenario."""
+"""The services of the fault harness, once for a session, one installation for each scenario, and the report of all."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
 import pytest
 from tests.fault.harness.cluster import Cluster
+from tests.fault.harness.run_report import RunReport
 from tests.fault.harness.services import Services
 from tests.fixtures.fix_report import add_session_log, add_test_note, remove_data
 from tests.fixtures.providers import apache_problem, apache_required
+
+REPORT_FOLDER: Final = Path(__file__).resolve().parents[2] / "build" / "fault"
+_REPORT: Final = pytest.StashKey[RunReport]()
+_OUTCOMES: Final = ("passed", "failed", "error", "skipped", "deselected")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write what the scenarios of this session have measured."""
+    report = session.config.stash.get(_REPORT, None)
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    if report is not None and terminal is not None:
+        outcomes = {name: len(terminal.stats.get(name, [])) for name in _OUTCOMES}
+        report.write(REPORT_FOLDER, os.environ.get("COSTLEDGER_TEST_SEED"), outcomes)
+
+
+@pytest.fixture(scope="session")
+def run_report(request: pytest.FixtureRequest) -> RunReport:
+    """The figures of every check of this session."""
+    return request.config.stash.setdefault(_REPORT, RunReport())
 
 
 @pytest.fixture(scope="session")
@@ -36,20 +58,25 @@ def services(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def make_cluster(
-    request: pytest.FixtureRequest, services: Services, tmp_path: Path, seed: int
+    request: pytest.FixtureRequest, services: Services, tmp_path: Path, seed: int, run_report: RunReport
 ) -> Iterator[Callable[..., Cluster]]:
     """`make_cluster(partitions=12)`: an installation; what a former scenario broke is mended before."""
     services.start()
+    clusters: list[Cluster] = []
     with ExitStack() as cleanup:
 
         def make(**options: int) -> Cluster:
             cluster = Cluster(services, tmp_path, seed, **options)
+            clusters.append(cluster)
             cleanup.callback(cluster.close)
             cleanup.callback(services.start)
             add_test_note(request.node, "fault harness", f"logs, oracle and spools: {tmp_path}")
             return cluster
 
         yield make
+        what = (getattr(request.node.function, "__doc__", None) or "").strip().partition("\n")[0]
+        for findings in (found for cluster in clusters for found in cluster.checked):
+            run_report.add(request.node.path.name, request.node.name, what, findings)
 
 
 @pytest.fixture

@@ -57,6 +57,7 @@ def test_a_service_killed_at_random_moments_loses_no_event_that_track_returned(
 
 @pytest.mark.slow
 @pytest.mark.fault
+@pytest.mark.long
 def test_a_service_killed_many_times_loses_nothing(kafka: KafkaServer, topic: str, tmp_path: Path, seed: int) -> None:
     """The same, 25 times."""
     killed_at_random_moments(kafka, topic, tmp_path, seed, 25)

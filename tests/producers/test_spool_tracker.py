@@ -176,6 +176,7 @@ def test_an_outage_longer_than_the_delivery_timeout_loses_nothing(
 
 @pytest.mark.slow
 @pytest.mark.fault
+@pytest.mark.long
 def test_a_minute_without_a_broker_loses_nothing(
     own_kafka: OwnKafka, directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -54,6 +54,7 @@ def test_a_sink_killed_at_any_step_loses_and_doubles_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_sink_killed_at_random_moments_loses_and_doubles_nothing(
     settings: Settings, ledger: Ledger, topic: Topic, start_process: StartProcess, seed: int
 ) -> None:
@@ -102,6 +103,7 @@ def test_a_sink_that_lost_its_partitions_unawares_is_fenced(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_stopped_process_that_wakes_up_changes_nothing(
     settings: Settings, ledger: Ledger, topic: Topic, start_process: StartProcess, seed: int
 ) -> None:

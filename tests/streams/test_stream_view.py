@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from urllib.parse import urlsplit
 
 import pytest
 import redis
+import uvloop
+from tests.fault.harness.proxy import Link, Loop
 
 from costledger.schemas.periods import PeriodKind
 from costledger.schemas.redis_keys import totals_key
 from costledger.streams import view as view_module
 from costledger.streams.domain.views import PeriodView
-from costledger.streams.view import PartitionView, connect, fields_of
+from costledger.streams.view import PASSING_FAILURES, PartitionView, connect, fields_of
 
 EPOCH_KEY = "costledger:view:app:0:epoch"
 DAY = "2026-11-18"
@@ -124,6 +127,81 @@ def test_a_redis_that_came_back_with_older_data_is_written_again(run, client, re
     run(state, work)
     raw.close()
     assert totals(client) == {"ann": 5, "bob": 1}
+
+
+@pytest.mark.parametrize("came_back_with", ["nothing", "an older state"])
+def test_a_write_right_after_a_loss_does_not_hide_it(run, client, redis_url, came_back_with: str) -> None:
+    """Redis loses everything, or what came after a snapshot, and a change is written before anybody has looked."""
+    state = {"ann": {("openai", "tokens"): 1}, "bob": {("openai", "tokens"): 1}}
+    raw = redis.Redis.from_url(redis_url)
+
+    async def work(view: PartitionView) -> None:
+        await view.write()
+        snapshot = {key: raw.dump(key) for key in raw.scan_iter("*")}
+        for amount in (2, 3):
+            state["bob"]["openai", "tokens"] = amount
+            view.changed(views_of(state, "bob"))
+            await view.write()
+        client.flushdb()
+        if came_back_with == "an older state":
+            for key, data in snapshot.items():
+                raw.restore(key, 0, data)
+        state["ann"]["openai", "tokens"] = 5
+        view.changed(views_of(state, "ann"))
+        await view.write()
+        await view.check()
+
+    run(state, work)
+    raw.close()
+    assert totals(client) == {"ann": 5, "bob": 3}
+
+
+def test_a_round_that_is_written_twice_is_no_loss(run, client, caplog) -> None:
+    """The reply to a write was lost, and the write is done again."""
+    state = {"ann": {("openai", "tokens"): 1}}
+
+    async def work(view: PartitionView) -> None:
+        await view.write()
+        view._round -= 1
+        view.changed(views_of(state, "ann"))
+        await view.write()
+        await view.check()
+
+    run(state, work)
+    assert "has lost" not in caplog.text
+
+
+def test_connections_that_were_just_reset_are_a_passing_failure(redis_url: str) -> None:
+    """Under the worker's own event loop; once nothing resets them any more, everything is written."""
+    state = {"ann": {("openai", "tokens"): 7}}
+    parts = urlsplit(redis_url)
+    loop = Loop()
+    link = Link(loop, "stream - redis", parts.port or 6379)
+    through = parts._replace(netloc=parts.netloc.rpartition(":")[0] + f":{link.port}").geturl()
+
+    async def main() -> None:
+        connection = connect(through)
+        views = [
+            PartitionView(connection, f"costledger:view:app:{one}:epoch", 100, lambda: iter([views_of(state, "ann")]))
+            for one in range(6)
+        ]
+        try:
+            await asyncio.gather(*(view.check() for view in views))
+            # The event loop stands still meanwhile: the resets are there when it goes on, and nobody has heard of them.
+            link.reset_connections()
+            failures = await asyncio.gather(*(view.check() for view in views), return_exceptions=True)
+            assert [error for error in failures if not isinstance(error, (*PASSING_FAILURES, type(None)))] == []
+            assert any(failures)
+            await asyncio.gather(*(view.check() for view in views))
+        finally:
+            await connection.aclose()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+    link.close()
+    loop.close()
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        assert totals(client) == {"ann": 7}
 
 
 def test_an_owner_that_was_thought_dead_changes_nothing(run, client, redis_url) -> None:

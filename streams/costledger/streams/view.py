@@ -13,11 +13,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import Final
 
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from costledger.schemas.periods import PeriodKind
@@ -63,6 +65,19 @@ redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1
 """
 
+#: Sets the number of a round where the one before it is there; 0 where Redis has lost it. ARGV: epoch, seconds to live,
+#: round. A repeat of a round whose reply was lost is no loss, and under a later epoch another owner writes.
+_WRITE_ROUND: Final = """
+local held = {}
+if redis.call('TYPE', KEYS[1]).ok == 'hash' then held = redis.call('HMGET', KEYS[1], 'epoch', 'round') end
+local epoch, round = tonumber(held[1] or ''), tonumber(held[2] or '')
+if epoch and epoch > tonumber(ARGV[1]) then return 1 end
+if epoch ~= tonumber(ARGV[1]) or not round or round < tonumber(ARGV[3]) - 1 then return 0 end
+redis.call('HSET', KEYS[1], 'round', ARGV[3])
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return 1
+"""
+
 
 def fields_of(amounts: Amounts) -> dict[str, str]:
     """The fields of a period's hash: integers of 1e-12 USD as text."""
@@ -78,7 +93,8 @@ class PartitionView:
     """Writes one partition's periods to Redis, and all of them again when Redis has lost any.
 
     `everything` gives every period that the partition's state holds, user by user, as they are when asked for.
-    Each round trip ends with the number of the round, so that a Redis that came back with older data shows it.
+    Each round trip ends with the number of the round, so that a Redis that came back with older data shows it; it is set
+    only where the number before it is there, so that a write right after a loss does not hide it.
     """
 
     def __init__(
@@ -96,6 +112,7 @@ class PartitionView:
         self._backlog: Iterator[list[PeriodView]] = iter(())
         self._lock = asyncio.Lock()
         self._write = redis.register_script(_WRITE_PERIOD)
+        self._write_round = redis.register_script(_WRITE_ROUND)
         self._take_epoch = redis.register_script(_TAKE_EPOCH)
 
     def changed(self, views: Iterable[PeriodView]) -> None:
@@ -114,20 +131,29 @@ class PartitionView:
         """
         deadline = asyncio.get_running_loop().time() + _WRITING_SECONDS_MAX
         async with self._lock:
-            if self._epoch is None:
-                await self._begin()
-            # It ends too when `changed` decides meanwhile that all must be written again.
-            while (epoch := self._epoch) is not None and await self._write_some(epoch):
-                if asyncio.get_running_loop().time() >= deadline:
-                    break
+            with _closed_is_away():
+                await self._write_until(deadline)
 
     async def check(self) -> None:
         """Find out whether Redis still has what was written, and begin again if it has not; then `write`."""
         async with self._lock:
-            if self._epoch is not None and await self._is_lost(self._epoch):
-                log.warning("Redis has lost totals (%s): writing them again", self._epoch_key)
-                self._epoch = None
+            with _closed_is_away():
+                if self._epoch is not None and await self._is_lost(self._epoch):
+                    self._begin_again()
         await self.write()
+
+    async def _write_until(self, deadline: float) -> None:
+        if self._epoch is None:
+            await self._begin()
+        # It ends too when `changed` decides meanwhile that all must be written again.
+        while (epoch := self._epoch) is not None and await self._write_some(epoch):
+            if asyncio.get_running_loop().time() >= deadline:
+                break
+
+    def _begin_again(self) -> None:
+        """Have the next write write everything."""
+        log.warning("Redis has lost totals (%s): writing them again", self._epoch_key)
+        self._epoch = None
 
     async def _begin(self) -> None:
         """Take over the partition: a new epoch, then everything."""
@@ -147,7 +173,7 @@ class PartitionView:
         return (int(held_epoch), int(held_round)) < (int(epoch), self._round)
 
     async def _write_some(self, epoch: str) -> bool:
-        """One round trip; False when nothing waits any more."""
+        """One round trip; False when nothing waits any more, or all must be written again."""
         chosen, commands = self._next_periods()
         if not chosen:
             return False
@@ -155,10 +181,13 @@ class PartitionView:
         async with self._redis.pipeline(transaction=False) as pipeline:
             for name, fields in commands:
                 await self._write(keys=[name], args=[*epoch_and_ttl, *fields], client=pipeline)
-            await self._write(
-                keys=[self._round_key], args=[*epoch_and_ttl, "round", str(self._round + 1)], client=pipeline
+            await self._write_round(
+                keys=[self._round_key], args=[*epoch_and_ttl, str(self._round + 1)], client=pipeline
             )
-            await pipeline.execute()
+            *_, kept = await pipeline.execute()
+        if not kept:
+            self._begin_again()
+            return False
         self._round += 1
         for key, view in chosen.items():
             if self._waiting.get(key) is view:
@@ -193,6 +222,17 @@ def connect(url: str) -> Redis:
     return Redis.from_url(
         url, decode_responses=True, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS
     )
+
+
+@contextmanager
+def _closed_is_away() -> Iterator[None]:
+    """uvloop tells a write to a connection that was just reset as a RuntimeError, which the client passes on as it is."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "the handler is closed" not in str(error):
+            raise
+        raise RedisConnectionError(f"the connection was reset: {error}") from error
 
 
 PASSING_FAILURES: Final = (RedisError, OSError)

@@ -78,6 +78,8 @@ class Cluster:
         self._connection: Connection = psycopg.connect(self.database_url, autocommit=True)
         self.reader = TopicReader(services.kafka.bootstrap_servers)
         self.watch = Watch(self)
+        #: What `check` has found, for the report of the whole run.
+        self.checked: list[Findings] = []
 
     # --- settings and commands
 
@@ -279,11 +281,14 @@ class Cluster:
         healed_seconds = self.await_quiet()
         findings = self.examine(**options)
         findings.figures["healed_seconds"] = round(healed_seconds, 1)
+        self.checked.append(findings)
         assert not findings.broken, f"{findings.describe()}\n{self.describe_workers()}"
         return findings
 
     def _examine_ledger(self, findings: Findings) -> Counts:
         records = [generator.record for generator in self.generators] + self.other_records
+        # Millions of ids are compared: in memory rather than in files.
+        self.connection.execute("SET work_mem = '128MB'")
         counts = load_oracle(self.connection, records)
         check_sums(self.connection, findings)
         check_events(self.connection, findings)

@@ -16,6 +16,8 @@ from tests.fixtures.wait import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 FLUSH_SECONDS_MAX = 60.0
+#: Before its first attempt a generator would not know what SIGTERM means.
+START_SECONDS_MAX = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +29,14 @@ class Load:
     one of the instants `around` (Unix seconds), if that is past. `clock_shifts_seconds`: the clock of the process is wrong
     by so much, one after the other, each for an equal part of the events; what it then dates more than ten minutes ahead
     must be put aside. At a `rate` (events a second) of 0 it only sends what others left.
+    The rate rises by `rate_rise` (events/s) every second.
     """
 
     name: str
     seed: int
     events: int | None = None
     rate: float = 1_000.0
+    rate_rise: float = 0.0
     users: int = 40
     durability: str = "spool"
     amount_max: int = 10**9
@@ -49,6 +53,12 @@ class Load:
     clock_shifts_seconds: tuple[int, ...] = (0,)
     delivery_timeout_seconds: float = 120.0
     flush_seconds: float = FLUSH_SECONDS_MAX
+
+    def due(self, seconds: float) -> int:
+        """How many events are to be attempted in the first so many seconds."""
+        if not self.rate and not self.rate_rise:
+            return 0
+        return int(seconds * self.rate + seconds**2 * self.rate_rise / 2) + 1
 
 
 class Generator:
@@ -91,8 +101,8 @@ class Generator:
         return stats
 
     def stop(self) -> dict[str, int]:
-        """SIGTERM: it flushes and ends; the tracker's counts. Before its first attempt it could not be told."""
-        wait_until(lambda: self.attempted() > 0 or not self.alive(), FLUSH_SECONDS_MAX, "the load generator has begun")
+        """SIGTERM, once it is at work: it flushes and ends; the tracker's counts."""
+        wait_until(lambda: self.record.begun() or not self.alive(), START_SECONDS_MAX, f"{self.load.name} is at work")
         self.process.send_signal(signal.SIGTERM)
         return self.finish(self.load.flush_seconds + 30)
 

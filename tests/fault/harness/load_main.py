@@ -94,7 +94,7 @@ class Generating:
         """Attempt until there are enough, or until stopped; then flush, and tell the counts."""
         begun, sent = time.monotonic(), 0
         while not self.stopping.is_set() and (self.load.events is None or sent < self.load.events):
-            due = int((time.monotonic() - begun) * self.load.rate + 1.0) - sent if self.load.rate else 0
+            due = self.load.due(time.monotonic() - begun) - sent
             if self.load.events is not None:
                 due = min(due, self.load.events - sent)
             for _ in range(min(due, TICK_EVENTS_MAX)):

@@ -68,6 +68,11 @@ class Record:
         counts: dict[str, Any] = json.loads(done.read_text())
         return {name: int(count) for name, count in counts.items()}
 
+    def begun(self) -> bool:
+        """Whether anything was attempted."""
+        path = self.path.with_suffix(".attempted")
+        return path.exists() and path.stat().st_size > 0
+
     def attempts(self) -> Iterator[Attempt]:
         """All whole lines, in their order."""
         for line in _lines(self.path.with_suffix(".attempted")):

@@ -12,7 +12,10 @@ from costledger.deploy.stack import ApacheKafka, Postgres, RedisServer
 from costledger.deploy.stack.ports import free_port
 
 #: Who talks to the services. Kafka tells its clients where to connect, so that each needs a listener.
-CLIENTS: Final = ("producer", "stream", "stream-2", "sink", "sink-2", "sink-3", "notifier", "scheduler", "scheduler-2")
+CLIENTS: Final = (
+    *("producer", "stream", "stream-2", "sink", "sink-2", "sink-3"),
+    *("notifier", "notifier-2", "scheduler", "scheduler-2"),
+)
 
 
 class ProxiedKafka(ApacheKafka):

@@ -15,6 +15,7 @@ from tests.sinks.notifications.receivers import Receiver
 PLACES = places_of("delivery")
 
 
+@pytest.mark.long
 @pytest.mark.fault
 @visits(*PLACES)
 def test_a_worker_that_dies_at_every_place_delivers_every_alert(

@@ -45,6 +45,7 @@ def alerts_of(life: int) -> list[CostAlert]:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.fault
 @visits(*PLACES)
 def test_a_notifier_that_dies_at_every_place_stores_every_alert_once(

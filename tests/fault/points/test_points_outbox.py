@@ -17,6 +17,7 @@ LEFT = {"outbox.claimed": 300, "outbox.delivered": 300, "outbox.committed": 250}
 WAIT_SECONDS = 60.0
 
 
+@pytest.mark.long
 @pytest.mark.fault
 @visits(*PLACES)
 def test_a_relay_that_dies_at_every_place_loses_nothing(

@@ -126,6 +126,7 @@ def check_thresholds(cluster: Cluster) -> None:
             assert Fraction(at) >= Fraction(limits.monthly) * Fraction(percent) / 100, f"{user_id}: told only at {at}"
 
 
+@pytest.mark.long
 def test_budgets_that_change_under_traffic_are_told_once_and_in_full(cluster: Cluster) -> None:
     """Each threshold of a version once, none again at a lower amount, and in the end everything that is reached."""
     chance = random.Random(cluster.seed)

@@ -14,7 +14,7 @@ from tests.fault.harness.damage import Kept, damaged_table, damaged_topic
 from costledger.schemas.budgets import Budget
 from costledger.streams.worker import changelog_topic
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.long]
 
 USD = 10**12
 #: A damage by its name: what it does, and the promises that it breaks.

@@ -110,6 +110,7 @@ def refused_ids(record: Record) -> set[str]:
     return {attempt.fields[0] for attempt in record.attempts() if attempt.kind == REFUSED}
 
 
+@pytest.mark.long
 def test_a_producers_clock_that_is_a_day_wrong_and_jumps(cluster: Cluster) -> None:
     """What is dated more than ten minutes ahead of the broker is put aside by name; everything else is in its bucket."""
     cluster.start("notifier")

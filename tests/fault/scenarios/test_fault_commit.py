@@ -40,6 +40,7 @@ def test_a_commit_whose_reply_is_lost_is_settled_through_the_offsets(cluster: Cl
     assert cluster.value("SELECT sum(quarantined) FROM ledger.sink_offsets") == 0
 
 
+@pytest.mark.long
 def test_a_connection_that_is_half_open_at_commit_is_given_up(cluster: Cluster) -> None:
     """The reply never comes, and no reset either: the sink takes another connection by itself, and does not hang."""
     link = batches_of_the_sink(cluster)

@@ -121,6 +121,7 @@ def says(log_path: Path, text: str) -> Callable[[], bool]:
     return lambda: text in log_path.read_text()
 
 
+@pytest.mark.long
 def test_a_full_disk_of_the_spool_drops_nothing(cluster: Cluster, make_disk: Callable[[int], SmallDisk]) -> None:
     """With Kafka away and the disk full, events wait in memory and the log says so; with room, the disk is used again."""
     cluster.start_all()

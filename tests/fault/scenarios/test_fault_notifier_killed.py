@@ -69,6 +69,7 @@ def check_deliveries(cluster: Cluster, receiver: Receiver, deaths_after_send: in
     assert sum(times.values()) - len(times) == deaths_after_send
 
 
+@pytest.mark.long
 def test_a_notifier_killed_before_and_after_it_stores_alerts_has_each_told_once(
     cluster: Cluster, receiver: Receiver
 ) -> None:

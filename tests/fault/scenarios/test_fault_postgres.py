@@ -49,6 +49,7 @@ def check_nothing_put_aside(cluster: Cluster) -> Findings:
     return findings
 
 
+@pytest.mark.long
 def test_a_postgresql_that_stops_in_the_midst_of_a_transaction_is_waited_for(cluster: Cluster) -> None:
     """`pg_ctl stop -m immediate` while a batch is half written; and kill -9 of the whole server once it is back."""
     cluster.start_all()

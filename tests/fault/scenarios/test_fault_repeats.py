@@ -68,6 +68,7 @@ def test_a_batch_sent_five_times_and_read_again_from_the_start_adds_nothing(clus
     assert cluster.consumed() == 2 * consumed
 
 
+@pytest.mark.long
 def test_another_payload_under_an_id_that_is_taken_is_put_aside(cluster: Cluster) -> None:
     """The first of an id stays, in ledger and stream, over a kill of both; every other one is counted and put aside."""
     cluster.start("notifier")

@@ -43,6 +43,7 @@ def await_stream(cluster: Cluster, more: int = 300) -> None:
     wait_until(lambda: streamed(cluster) >= before + more, 60, "the stream goes on")
 
 
+@pytest.mark.long
 def test_a_stream_worker_killed_in_the_middle_of_a_batch_counts_every_event_once(cluster: Cluster) -> None:
     """Applied and not written, told and not written, written and not committed: the next one puts all of it right."""
     set_budgets(cluster)

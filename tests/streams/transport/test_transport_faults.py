@@ -184,6 +184,7 @@ def test_wrong_number_of_partitions_is_named(kafka: Any, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_rebalance_storm(cluster: Cluster) -> None:
     """Under load, workers that come, go and are killed at random lose nothing and count nothing twice."""
     seed = random.randrange(10**6)

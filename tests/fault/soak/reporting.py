@@ -1,0 +1,147 @@
+"""What a soak has measured: `soak.json`, `soak.svg` and a table for people."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from tests.fault.harness.findings import Findings
+from tests.fault.soak.drawing import Bar, Panel, Series, draw
+from tests.fault.soak.sampling import CONSUMERS, Look
+from tests.fault.soak.slopes import Trend, fit_trend
+from tests.fault.soak.soak import WATCHED, Course, Plan, increments
+
+#: The issue's rule.
+SLOPE_PERCENT_PER_HOUR_MAX: Final = 1.0
+#: A process fills its caches at first: its memory is fitted from this age on, or from a quarter of its life on.
+WARM_UP_SECONDS: Final = 240.0
+#: So many events fill what the stream remembers of each partition (`RECENT_EVENTS_MAX`) and all hours of all users.
+WARM_UP_EVENTS: Final = 150_000
+MIB: Final = 2**20
+
+
+def memory_series(looks: Sequence[Look]) -> dict[str, list[tuple[float, float]]]:
+    """By life of a process (`stream/1`): (seconds, bytes)."""
+    series: dict[str, list[tuple[float, float]]] = {}
+    for look in looks:
+        for life, rss in look.rss_bytes.items():
+            series.setdefault(life, []).append((look.at_seconds, float(rss)))
+    return series
+
+
+def memory_trends(looks: Sequence[Look], until_seconds: float, since_seconds: float = 0.0) -> dict[str, Trend]:
+    """Of each watched worker and of the service: the trend of its longest life, its warm-up left out.
+
+    The warm-up ends when the worker is old enough and enough events have passed; at the middle of its life at the latest.
+    """
+    trends: dict[str, Trend] = {}
+    filled = next((look.at_seconds for look in looks if (look.done.get("stream") or 0) >= WARM_UP_EVENTS), math.inf)
+    for role in (*WATCHED, "service"):
+        lives = [points for life, points in memory_series(looks).items() if life.split("/")[0] == role]
+        longest = max(lives, key=len, default=[])
+        points = [point for point in longest if point[0] <= until_seconds]
+        if not points:
+            continue
+        first, last = points[0][0], points[-1][0]
+        begins = max(first + min(WARM_UP_SECONDS, (last - first) / 4), min(filled, (first + last) / 2), since_seconds)
+        warm = [point for point in points if point[0] >= begins]
+        if len(warm) > 2:
+            trends[role] = fit_trend(warm)
+    return trends
+
+
+def document(plan: Plan, course: Course, looks: Sequence[Look], findings: Findings, seed: int) -> dict[str, Any]:
+    """Everything, as JSON has it."""
+    trends = memory_trends(looks, course.ended_at_seconds, course.began_at_seconds)
+    slowest = {
+        name: max(times, default=None)
+        for name in CONSUMERS
+        if None not in (times := [fault.caught_up_seconds[name] for fault in course.faults])
+    }
+    return {
+        "seed": seed,
+        "machine": {"processors": os.cpu_count(), "python": platform.python_version(), "load_average": os.getloadavg()},
+        "maximum_events_per_second": round(course.maximum_rate),
+        "load_events_per_second": round(course.rate),
+        "fault_seconds": plan.fault_seconds,
+        "faults": [
+            {
+                "name": fault.name,
+                "at_seconds": round(fault.at_seconds, 1),
+                "healed_at_seconds": round(fault.healed_at_seconds, 1),
+                "caught_up_seconds": fault.caught_up_seconds,
+            }
+            for fault in course.faults
+        ],
+        "caught_up_seconds_max": slowest,
+        "restarts": [
+            {"at_seconds": round(at, 1), "worker": name, "exit_code": code} for at, name, code in course.restarts
+        ],
+        "memory": {role: trend.as_dict() for role, trend in trends.items()},
+        "figures": findings.figures,
+        "looks": [
+            [round(look.at_seconds, 1), look.written, look.done, look.lag, look.lag_seconds, look.rss_bytes]
+            for look in looks
+        ],
+    }
+
+
+def picture(course: Course, looks: Sequence[Look]) -> str:
+    """Throughput, lag and memory over time, with the faults."""
+    throughput = [Series("written", increments(list(looks), lambda look: look.written))]
+    lag = []
+    for name in CONSUMERS:
+        throughput.append(Series(name, increments(list(looks), lambda look, name=name: look.done[name])))
+        points = [(look.at_seconds, float(behind)) for look in looks if (behind := look.lag[name]) is not None]
+        lag.append(Series(name, points))
+    lives = memory_series(looks)
+    memory = [
+        Series(role, [(at, rss / MIB) for life in lives if life.split("/")[0] == role for at, rss in lives[life]])
+        for role in (*WATCHED, "stream-2", "sink-2", "service")
+    ]
+    panels = [
+        Panel("Throughput", "events/s", throughput),
+        Panel("Lag", "messages", lag),
+        Panel("Resident memory", "MiB", memory),
+    ]
+    bars = [Bar(fault.name, fault.at_seconds, fault.healed_at_seconds) for fault in course.faults]
+    title = f"Soak: {course.rate:,.0f} events/s of {course.maximum_rate:,.0f}, {len(course.faults)} faults"
+    return draw(title, panels, bars)
+
+
+def table(told: dict[str, Any]) -> str:
+    """For people."""
+    lines = [
+        f"maximum {told['maximum_events_per_second']:,} events/s, load {told['load_events_per_second']:,} events/s, "
+        f"{told['fault_seconds'] / 60:g} min, {len(told['faults'])} faults, seed {told['seed']}",
+        "figures: " + ", ".join(f"{name} {value:,}" for name, value in told["figures"].items()),
+        "",
+        f"{'fault':<36}{'at':>8}" + "".join(f"{name + ' caught up':>20}" for name in CONSUMERS),
+    ]
+    for fault in told["faults"]:
+        times = fault["caught_up_seconds"]
+        shown = "".join(f"{'never' if times[name] is None else f'{times[name]:.1f} s':>20}" for name in CONSUMERS)
+        lines.append(f"{fault['name']:<36}{fault['at_seconds']:>6.0f} s{shown}")
+    lines += ["", f"{'memory of':<12}{'mean':>12}{'slope':>16}{'standard error':>18}{'fitted':>10}"]
+    for role, trend in told["memory"].items():
+        lines.append(
+            f"{role:<12}{trend['mean'] / MIB:>8.1f} MiB{trend['percent_per_hour']:>12.2f} %/h"
+            f"{trend['error_percent_per_hour']:>14.2f} %/h{trend['samples']:>8} s"
+        )
+    for restart in told["restarts"]:
+        lines.append(
+            f"{restart['worker']} ended with {restart['exit_code']} at {restart['at_seconds']} s: started again"
+        )
+    return "\n".join(lines)
+
+
+def write(folder: Path, told: dict[str, Any], svg: str) -> None:
+    """`soak.json` and `soak.svg`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "soak.json").write_text(json.dumps(told) + "\n", encoding="utf-8")
+    (folder / "soak.svg").write_text(svg, encoding="utf-8")

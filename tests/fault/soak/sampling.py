@@ -1,0 +1,168 @@
+"""One look a second: how far the topic and its two consumers are, and the memory of every process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+if TYPE_CHECKING:
+    from tests.fault.harness.cluster import Cluster
+
+LOOK_SECONDS: Final = 1.0
+#: A server that is away is not waited for longer: the look has a hole.
+ANSWER_SECONDS_MAX: Final = 2.0
+_STOP_SECONDS_MAX: Final = 30.0
+CONSUMERS: Final = ("sink", "stream")
+
+#: By partition.
+Offsets = Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look; None where a server was away.
+
+    `lag_seconds` of a consumer: the age of the newest look at the topic whose ends the consumer has since passed in
+    every partition. `lag` is in messages, `written` and `done` are sums of offsets.
+    """
+
+    at_seconds: float
+    written: int | None
+    done: dict[str, int | None]
+    lag: dict[str, int | None]
+    lag_seconds: dict[str, float | None]
+    rss_bytes: dict[str, int]
+
+
+class _Ends:
+    """The ends of the topic that one consumer has not passed yet, oldest first."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[float, Offsets]] = deque()
+        self._passed_at = 0.0
+
+    def add(self, at_seconds: float, ends: Offsets) -> None:
+        self._waiting.append((at_seconds, ends))
+
+    def lag_seconds(self, now_seconds: float, done: Offsets) -> float:
+        while self._waiting and all(done.get(one, 0) >= end for one, end in self._waiting[0][1].items()):
+            self._passed_at, _ = self._waiting.popleft()
+        return now_seconds - self._passed_at
+
+
+class Sampler:
+    """Looks from a thread of its own, between `start` and `stop`; past all proxies."""
+
+    def __init__(self, cluster: Cluster, rss_bytes: Callable[[], dict[str, int]]) -> None:
+        self._cluster = cluster
+        self._rss_bytes = rss_bytes
+        settings = cluster.settings()
+        self._topic = settings.topics.events
+        self._places = [TopicPartition(self._topic, one) for one in range(cluster.partitions)]
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": cluster.services.kafka.bootstrap_servers,
+                "group.id": settings.stream_app_id,  # asked for its offsets; never joined
+                "log_level": 0,
+            }
+        )
+        self._connection: psycopg.Connection | None = None
+        self._ends = {name: _Ends() for name in CONSUMERS}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="soak sampler", daemon=True)
+        self._failure: BaseException | None = None
+        self._began = time.monotonic()
+        self.looks: list[Look] = []
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more; what went wrong with looking itself is raised here."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join(_STOP_SECONDS_MAX)
+        self._consumer.close()
+        if self._connection is not None:
+            self._connection.close()
+        self.raise_failure()
+
+    def raise_failure(self) -> None:
+        """What has ended the thread."""
+        if self._failure is not None:
+            raise self._failure
+
+    def seconds(self) -> float:
+        """The clock of the looks."""
+        return time.monotonic() - self._began
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.wait(LOOK_SECONDS):
+                self.looks.append(self._look())
+        except BaseException as error:  # noqa: BLE001 - raised in the test's own thread
+            self._failure = error
+
+    def _look(self) -> Look:
+        ends_at = self.seconds()
+        ends = self._written()
+        if ends is not None:
+            for waiting in self._ends.values():
+                waiting.add(ends_at, ends)
+        done = {"sink": self._stored(), "stream": self._streamed()}
+        now_seconds = self.seconds()
+        lag: dict[str, int | None] = {}
+        lag_seconds: dict[str, float | None] = {}
+        for name, offsets in done.items():
+            lag[name] = lag_seconds[name] = None
+            if ends is not None and offsets is not None:
+                lag[name] = sum(max(0, end - offsets.get(one, 0)) for one, end in ends.items())
+                lag_seconds[name] = self._ends[name].lag_seconds(now_seconds, offsets)
+        return Look(
+            at_seconds=ends_at,
+            written=None if ends is None else sum(ends.values()),
+            done={name: None if offsets is None else sum(offsets.values()) for name, offsets in done.items()},
+            lag=lag,
+            lag_seconds=lag_seconds,
+            rss_bytes=self._rss_bytes(),
+        )
+
+    def _written(self) -> Offsets | None:
+        ends: dict[int, int] = {}
+        try:
+            for place in self._places:
+                found = self._consumer.get_watermark_offsets(place, timeout=ANSWER_SECONDS_MAX)
+                if found is None:
+                    return None
+                ends[place.partition] = found[1]
+        except KafkaException:
+            return None  # it is away: that is the harm
+        return ends
+
+    def _streamed(self) -> Offsets | None:
+        try:
+            found = self._consumer.committed(self._places, timeout=ANSWER_SECONDS_MAX)
+        except KafkaException:
+            return None
+        return {place.partition: max(0, place.offset) for place in found}
+
+    def _stored(self) -> Offsets | None:
+        try:
+            if self._connection is None:
+                url, seconds = self._cluster.database_url, int(ANSWER_SECONDS_MAX)
+                self._connection = psycopg.connect(url, autocommit=True, connect_timeout=seconds)
+            statement = "SELECT partition, next_offset FROM ledger.sink_offsets WHERE topic = %s"
+            return dict(self._connection.execute(statement, (self._topic,)).fetchall())
+        except psycopg.OperationalError:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+            return None

@@ -1,0 +1,287 @@
+"""A soak: find what the machine sustains, then half of it for minutes, with a harm every half minute.
+
+calibrate ▸ load ▸ rehearse and warm up ▸ (harm, heal, caught up?) ... ▸ stop the load ▸ all promises
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Final
+
+import psutil
+from tests.fault.harness.cluster import HEALED_SECONDS_MAX, Cluster
+from tests.fault.harness.load import Generator
+from tests.fault.soak.harms import OVER_SESSION_SECONDS, Harm
+from tests.fault.soak.sampling import CONSUMERS, Look, Sampler
+from tests.fixtures.wait import wait_until
+
+#: Their memory is watched from beginning to end; each has a twin, which is killed in its place.
+WATCHED: Final = ("stream", "sink", "notifier")
+TWINS: Final = tuple(f"{name}-2" for name in WATCHED)
+#: A consumer has no lag when it has passed all that was on the topic so long ago: it commits and is looked at once
+#: or twice a second, and the load goes on.
+NO_LAG_SECONDS: Final = 3.0
+#: The load is more than the machine carries when a consumer is so far behind, in so many looks in a row.
+OVERLOAD_LAG_SECONDS: Final = 5.0
+OVERLOAD_LOOKS: Final = 3
+SETTLING_RATE: Final = 200.0
+SETTLED_LOOKS: Final = 5
+SETTLING_SECONDS_MAX: Final = 120.0
+CALIBRATION_SECONDS_MAX: Final = 180.0
+#: The maximum is the rate of these last seconds.
+CALIBRATION_WINDOW_SECONDS: Final = 15.0
+CALIBRATION_RATE: Final = 600.0
+CALIBRATION_RISE: Final = 50.0
+GENERATORS: Final = 2
+#: Less than the 20,000 of the settings as shipped, so that it is full soon: what grows later is a leak.
+RECENT_EVENTS_MAX: Final = 5_000
+_STEP_SECONDS: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long, how often, how much."""
+
+    fault_seconds: float
+    fault_every_seconds: float = 30.0
+    warm_up_seconds: float = 60.0
+    load_share: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One harm; `caught_up_seconds` by consumer, from the heal on (None: not within twice what is promised)."""
+
+    name: str
+    at_seconds: float
+    healed_at_seconds: float
+    caught_up_seconds: dict[str, float | None]
+
+
+@dataclass(slots=True)
+class Course:
+    """What happened, with times of the sampler's clock."""
+
+    maximum_rate: float = 0.0
+    calibration_seconds: float = 0.0
+    rate: float = 0.0
+    loaded_at_seconds: float = 0.0
+    began_at_seconds: float = 0.0
+    ended_at_seconds: float = 0.0
+    faults: list[Fault] = field(default_factory=list)
+    #: (seconds, worker, exit code): ended by itself and started again, as a supervisor does.
+    restarts: list[tuple[float, str, int]] = field(default_factory=list)
+
+
+class Soak:
+    """One soak on one installation."""
+
+    def __init__(self, cluster: Cluster, plan: Plan, tell: Callable[[str], None]) -> None:
+        self.cluster = cluster
+        self.plan = plan
+        self.course = Course()
+        self.sampler = Sampler(cluster, self._rss_bytes)
+        self._tell = tell
+        self._generators: list[Generator] = []
+        self._lives: dict[str, list[int]] = {}
+
+    @property
+    def looks(self) -> list[Look]:
+        """All looks so far."""
+        return self.sampler.looks
+
+    def run(self, harms: Iterator[Harm]) -> Course:
+        """Everything up to the end of the load; the check of the promises is the caller's."""
+        self.cluster.configure(stream_recent_events_max=str(RECENT_EVENTS_MAX))
+        self.cluster.start(*WATCHED, *TWINS)
+        self.sampler.start()
+        self.settle_in()
+        self.calibrate()
+        self.begin_load()
+        self.rehearse()
+        self._pass(self.plan.warm_up_seconds)
+        self.course.began_at_seconds = self.sampler.seconds()
+        self.endure(harms)
+        self.course.ended_at_seconds = self.sampler.seconds()
+        self._end_load()
+        return self.course
+
+    def settle_in(self) -> None:
+        """A little load until the workers have shared out the partitions and both consumers are at work."""
+        self._load("first", SETTLING_RATE, 0.0)
+
+        def at_work() -> bool:
+            self._pass(_STEP_SECONDS)
+            latest = self.looks[-SETTLED_LOOKS:]
+            return len(latest) == SETTLED_LOOKS and all(map(_keeps_up, latest))
+
+        wait_until(at_work, SETTLING_SECONDS_MAX, "sink and stream keep up with a small load")
+        self._end_load()
+
+    def calibrate(self) -> None:
+        """A rising load until a consumer falls behind; then wait until both have caught up."""
+        began = self.sampler.seconds()
+        self._load("calibration", CALIBRATION_RATE, CALIBRATION_RISE)
+        deadline = began + CALIBRATION_SECONDS_MAX
+        while not self._overloaded() and self.sampler.seconds() < deadline:
+            self._pass(_STEP_SECONDS)
+        ended = self.sampler.seconds()
+        rates = [self.rate(name, ended - CALIBRATION_WINDOW_SECONDS, ended) for name in CONSUMERS]
+        self.course.maximum_rate = min(rates)
+        self.course.calibration_seconds = ended - began
+        self._end_load()
+        self._caught_up(self.sampler.seconds())
+        self._tell(f"maximum {self.course.maximum_rate:,.0f} events/s, found in {ended - began:.0f} s")
+
+    def begin_load(self) -> None:
+        """Half of the maximum, from now on."""
+        self.course.rate = self.course.maximum_rate * self.plan.load_share
+        self._load("load", self.course.rate, 0.0)
+        self.course.loaded_at_seconds = self.sampler.seconds()
+
+    def rehearse(self) -> None:
+        """All twins die once before memory is looked at: who takes over everything holds the most that it will ever hold."""
+        for twin in TWINS:
+            self.cluster.worker(twin).kill()
+        self._pass(OVER_SESSION_SECONDS, frozenset(TWINS))
+        self.cluster.start(*TWINS)
+        self._caught_up(self.sampler.seconds())
+
+    def endure(self, harms: Iterator[Harm]) -> None:
+        """A harm at each turn; one whose healing takes longer than a turn puts the next one off to the turn after."""
+        began = self.course.began_at_seconds
+        turn_at = began
+        while turn_at + self.plan.fault_every_seconds <= began + self.plan.fault_seconds:
+            self._pass(turn_at - self.sampler.seconds())
+            self._one_fault(next(harms))
+            while turn_at <= self.sampler.seconds():
+                turn_at += self.plan.fault_every_seconds
+        self._pass(began + self.plan.fault_seconds - self.sampler.seconds())
+
+    def rate(self, consumer: str, since_seconds: float, until_seconds: float) -> float:
+        """Events per second of a consumer between two moments; 0 where nothing is known."""
+        known = [
+            (look.at_seconds, done)
+            for look in self.looks
+            if since_seconds <= look.at_seconds <= until_seconds and (done := look.done[consumer]) is not None
+        ]
+        if len(known) < 2:
+            return 0.0
+        (first_at, first), (last_at, last) = known[0], known[-1]
+        return (last - first) / (last_at - first_at)
+
+    def _one_fault(self, harm: Harm) -> None:
+        at = self.sampler.seconds()
+        harm.harm(self.cluster)
+        self._pass(harm.seconds, harm.down)
+        harm.heal(self.cluster)
+        healed_at = self.sampler.seconds()
+        caught_up = self._caught_up(healed_at)
+        self.course.faults.append(Fault(harm.name, at, healed_at, caught_up))
+        times = ", ".join(f"{name} {_shown(seconds)}" for name, seconds in caught_up.items())
+        self._tell(f"{at:6.0f} s  {harm.name}: caught up after {times}")
+
+    def _caught_up(self, healed_at: float) -> dict[str, float | None]:
+        """By consumer the seconds from the heal to its first look without lag."""
+        found: dict[str, float | None] = dict.fromkeys(CONSUMERS)
+        seen = len(self.looks)
+        while None in found.values() and self.sampler.seconds() < healed_at + 2 * HEALED_SECONDS_MAX:
+            self._pass(_STEP_SECONDS)
+            for look in self.looks[seen:]:
+                for name in CONSUMERS:
+                    lag_seconds = look.lag_seconds[name]
+                    if look.at_seconds < healed_at or lag_seconds is None:
+                        continue
+                    if found[name] is None and lag_seconds <= NO_LAG_SECONDS:
+                        found[name] = round(look.at_seconds - healed_at, 1)
+            seen = len(self.looks)
+        return found
+
+    def _overloaded(self) -> bool:
+        latest = self.looks[-OVERLOAD_LOOKS:]
+        return len(latest) == OVERLOAD_LOOKS and all(
+            any((seconds or 0.0) > OVERLOAD_LAG_SECONDS for seconds in look.lag_seconds.values()) for look in latest
+        )
+
+    def _load(self, name: str, rate: float, rise: float) -> None:
+        for number in range(GENERATORS):
+            options = {"rate": rate / GENERATORS, "rate_rise": rise / GENERATORS}
+            # Late events of one day alone: the stream has all its hours soon, and what grows later is a leak.
+            made = self.cluster.load(
+                f"{name}-{number}",
+                **options,
+                users=240,
+                late_share=0.3,
+                late_days_max=1,
+                conflict_share=0.001,
+                poison_share=0.001,
+            )
+            self._generators.append(made)
+
+    def _end_load(self) -> None:
+        for generator in self._generators:
+            generator.stop()
+        self._generators.clear()
+
+    def _pass(self, seconds: float, down: frozenset[str] = frozenset()) -> None:
+        """Let time pass; whoever has ended by itself is started again, as a supervisor does."""
+        until = time.monotonic() + seconds
+        while True:
+            self._revive(down)
+            self.sampler.raise_failure()
+            for generator in self._generators:
+                assert generator.alive(), f"a load generator has ended: {generator.log_path}"
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(left, _STEP_SECONDS))
+
+    def _revive(self, down: frozenset[str]) -> None:
+        for name, worker in list(self.cluster.workers.items()):
+            code = worker.process.poll()
+            if code is not None and name not in down:
+                self.course.restarts.append((self.sampler.seconds(), name, code))
+                self._tell(f"{self.sampler.seconds():6.0f} s  {name} ended with {code}: started again")
+                self.cluster.start(name)
+
+    def _rss_bytes(self) -> dict[str, int]:
+        """By process: `stream/2` is the second life of `stream`, `service` the first generator."""
+        found: dict[str, int] = {}
+        for name, worker in list(self.cluster.workers.items()):
+            lives = self._lives.setdefault(name, [])
+            if worker.process.pid not in lives:
+                lives.append(worker.process.pid)
+            rss = worker.rss_bytes()
+            if rss:
+                found[f"{name}/{lives.index(worker.process.pid) + 1}"] = rss
+        for generator in self._generators[:1]:
+            with contextlib.suppress(psutil.Error):  # it may end at any moment
+                if generator.load.name.startswith("load"):
+                    found["service/1"] = psutil.Process(generator.process.pid).memory_info().rss
+        return found
+
+
+def increments(looks: list[Look], value: Callable[[Look], int | None]) -> list[tuple[float, float]]:
+    """(seconds, events per second) between neighbouring looks that both know the value."""
+    rates = []
+    for before, after in pairwise(looks):
+        old, new = value(before), value(after)
+        if old is not None and new is not None:
+            rates.append((after.at_seconds, (new - old) / (after.at_seconds - before.at_seconds)))
+    return rates
+
+
+def _keeps_up(look: Look) -> bool:
+    """All that was on the topic a moment ago is done, and something was."""
+    return all(
+        bool(look.done[name]) and (seconds := look.lag_seconds[name]) is not None and seconds <= NO_LAG_SECONDS
+        for name in CONSUMERS
+    )
+
+
+def _shown(seconds: float | None) -> str:
+    return "never" if seconds is None else f"{seconds:g} s"

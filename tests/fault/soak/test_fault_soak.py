@@ -1,0 +1,69 @@
+"""Minutes under half of what the machine sustains, with a random harm every half minute."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.fault.harness.cluster import HEALED_SECONDS_MAX, Cluster
+from tests.fault.harness.findings import Findings
+from tests.fault.soak import reporting
+from tests.fault.soak.harms import drawn_harms
+from tests.fault.soak.soak import Plan, Soak
+
+from costledger.schemas.budgets import Budget
+
+pytestmark = [pytest.mark.fault, pytest.mark.long]
+REPORT_FOLDER = Path(__file__).resolve().parents[3] / "build" / "fault"
+MINUTES = float(os.environ.get("COSTLEDGER_FAULT_SOAK_MINUTES") or 20)
+#: Of a soak this short memory tells nothing yet: its slope is reported, and not judged.
+JUDGED_MINUTES_MIN = 15
+USD = 10**12
+
+
+@pytest.mark.timeout(60 * MINUTES + 1_500)
+def test_half_the_maximum_is_carried_through_a_harm_every_half_minute(
+    make_cluster: Callable[..., Cluster], seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Memory is flat, no consumer has lag a minute after each heal, and in the end every promise holds."""
+    cluster = make_cluster(partitions=12)
+    plan = Plan(MINUTES * 60) if MINUTES >= 5 else Plan(MINUTES * 60, fault_every_seconds=20, warm_up_seconds=20)
+
+    def tell(line: str) -> None:
+        with capsys.disabled():
+            print(line, flush=True)  # noqa: T201 - whoever waits for so long wants to see it go on
+
+    tell(f"\nsoak of {MINUTES:g} min, seed {seed}")
+    cluster.start("notifier")
+    cluster.set_budgets(*(Budget(user_id=f"user-{n:03d}", monthly_budget=USD * n // 10) for n in range(1, 60)))
+    cluster.worker("notifier").stop()
+    cluster.watch.start()
+    soak = Soak(cluster, plan, tell)
+    try:
+        soak.run(drawn_harms(seed))
+        began = time.monotonic()
+        cluster.check()
+        tell(f"checked in {time.monotonic() - began:.0f} s")
+    finally:
+        # Also of a soak that failed: what came before it is worth to be seen.
+        soak.sampler.stop()
+        findings = cluster.checked[-1] if cluster.checked else Findings()
+        told = reporting.document(plan, soak.course, soak.looks, findings, seed)
+        reporting.write(REPORT_FOLDER, told, reporting.picture(soak.course, soak.looks))
+        tell(reporting.table(told))
+    late = [
+        fault
+        for fault in soak.course.faults
+        if any(s is None or s > HEALED_SECONDS_MAX for s in fault.caught_up_seconds.values())
+    ]
+    assert not late, f"I8: not caught up within {HEALED_SECONDS_MAX:g} s: {late}"
+    if MINUTES >= JUDGED_MINUTES_MIN:
+        growing = {
+            role: trend
+            for role, trend in told["memory"].items()
+            if trend["percent_per_hour"] >= reporting.SLOPE_PERCENT_PER_HOUR_MAX
+        }
+        assert not growing, f"memory grows: {growing}"

@@ -1,0 +1,133 @@
+"""The pure parts of the soak: slopes, the picture, the order of harms, the report of a run."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from tests.fault.harness.findings import Findings
+from tests.fault.harness.load import Load
+from tests.fault.harness.run_report import RunReport
+from tests.fault.soak.drawing import Bar, Panel, Series, draw
+from tests.fault.soak.harms import LINKS, all_harms, drawn_harms
+from tests.fault.soak.reporting import memory_trends
+from tests.fault.soak.sampling import Look
+from tests.fault.soak.slopes import fit_trend
+
+
+def look(at_seconds: float, **rss_bytes: int) -> Look:
+    """A look at memory alone; `stream_1` is the first life of `stream`."""
+    lives = {name.replace("_", "/"): rss for name, rss in rss_bytes.items()}
+    return Look(at_seconds, None, {}, {}, {}, lives)
+
+
+def test_a_straight_line_has_its_slope_and_no_error() -> None:
+    """100 and one more per hour: 1 % of about 100 an hour."""
+    trend = fit_trend([(second, 100 + second / 3600) for second in range(600)])
+    assert trend.percent_per_hour == pytest.approx(1.0, rel=0.01)
+    assert trend.error_percent_per_hour == pytest.approx(0.0, abs=1e-9)
+    assert (trend.samples, trend.blocks) == (600, 20)
+
+
+def test_the_error_of_a_slope_covers_what_chance_makes_of_it(seed: int) -> None:
+    """Noise around a level: the slope is within four standard errors of none; fewer samples are less sure."""
+    chance = random.Random(seed)
+    points = [(float(second), 100 + chance.gauss(0, 1)) for second in range(1200)]
+    long, short = fit_trend(points), fit_trend(points[:300])
+    assert abs(long.percent_per_hour) < 4 * long.error_percent_per_hour + 1e-9
+    assert short.error_percent_per_hour > long.error_percent_per_hour
+
+
+def test_two_blocks_say_nothing_of_the_error_and_one_moment_has_no_line() -> None:
+    """An error that is not known is infinite, not 0."""
+    assert fit_trend([(0.0, 1.0), (40.0, 2.0)]).error_percent_per_hour == math.inf
+    with pytest.raises(ValueError, match="one moment"):
+        fit_trend([(5.0, 1.0), (5.0, 2.0)])
+
+
+def test_the_memory_of_a_role_is_that_of_its_longest_life_without_its_warm_up() -> None:
+    """A restart begins anew at a lower level: a line through both lives would hide a leak."""
+    looks = [look(at, stream_1=50) for at in range(20)]
+    looks += [look(at, stream_2=100 + (at - 20 if at < 40 else 20)) for at in range(20, 100)]
+    looks += [look(at, stream_2=10**6) for at in range(100, 110)]
+    trends = memory_trends(looks, until_seconds=99)
+    assert list(trends) == ["stream"]
+    assert trends["stream"].mean == 120
+    assert trends["stream"].percent_per_hour == 0
+
+
+def test_memory_is_fitted_once_enough_events_have_passed_or_from_the_middle() -> None:
+    """Until then what the stream remembers fills up."""
+    grown = [look(at, stream_1=100 + min(at, 40)) for at in range(101)]
+    assert memory_trends(grown, 100)["stream"].samples == 51
+    filled = [replace(one, done={"stream": int(one.at_seconds) * 5_000}) for one in grown]
+    trend = memory_trends(filled, 100)["stream"]
+    assert trend.samples == 71
+    assert trend.percent_per_hour > 0
+
+
+def test_the_picture_is_one_that_a_browser_reads() -> None:
+    """Well-formed, with a line for every series and a bar in every panel for every fault; names are escaped."""
+    panels = [
+        Panel("Lag", "messages", [Series("sink", [(0, 0), (1, 5), (30, 2)]), Series("stream", [])]),
+        Panel("Memory", "MiB", [Series("stream", [(0, 90.0), (60, 91.5)])]),
+    ]
+    text = draw("Soak <1>", panels, [Bar("kill -9 a & b", 3, 9), Bar("cut", 20, 31)])
+    root = ET.fromstring(text)  # noqa: S314 - written by ourselves
+    names = "{http://www.w3.org/2000/svg}"
+    assert len(root.findall(f"{names}path")) == 3
+    assert len([rect for rect in root.findall(f"{names}rect") if rect.get("opacity")]) == 4
+    words = [element.text for element in root.findall(f"{names}text")]
+    assert "Soak <1>" in words
+    assert any("kill -9 a & b" in (word or "") for word in words)
+    colours = {element.text: element.get("fill") for element in root.findall(f"{names}text")}
+    lines = [path.get("stroke") for path in root.findall(f"{names}path")]
+    assert lines == [colours["sink"], colours["stream"], colours["stream"]]
+    # A gap in the samples is a gap in the line.
+    assert [path.get("d", "").count("M") for path in root.findall(f"{names}path")] == [2, 0, 2]
+
+
+def test_every_harm_comes_before_any_comes_again_in_an_order_of_the_seed() -> None:
+    """And the same seed draws the same."""
+    names = [harm.name for harm in all_harms()]
+    assert len(set(names)) == len(names)
+    drawn = [harm.name for harm in islice(drawn_harms(7), 2 * len(names))]
+    assert sorted(drawn[: len(names)]) == sorted(drawn[len(names) :]) == sorted(names)
+    assert drawn == [harm.name for harm in islice(drawn_harms(7), 2 * len(names))]
+    assert drawn != [harm.name for harm in islice(drawn_harms(8), 2 * len(names))]
+    for client, service in LINKS:
+        assert {f"{client}-{service} {how}" for how in ("cut", "frozen", "slow")} <= set(names)
+
+
+def test_a_load_that_rises_is_due_in_sums() -> None:
+    """100 a second at first and 10 more every second: 1,500 after ten seconds, and one at once."""
+    assert Load("rising", 1, rate=100, rate_rise=10).due(10) == 1_501
+    assert Load("steady", 1, rate=100).due(10) == 1_001
+
+
+def test_the_report_of_a_run_adds_up_and_names_what_is_broken(tmp_path: Path) -> None:
+    """`report.json` and `report.md` of two checks, one of which fails."""
+    report = RunReport()
+    report.add(
+        "a.py", "one", "fine", Findings(figures={"attempts": 1_000, "lost": 0, "doubled": 0, "healed_seconds": 2.5})
+    )
+    broken = Findings(figures={"attempts": 500, "lost": 3, "doubled": 1})
+    broken.found("I10", "x")
+    broken.found("I2", "y")
+    report.add("b.py", "two", "not fine", broken)
+    report.write(tmp_path, "7", {"passed": 1, "failed": 1})
+    told = json.loads((tmp_path / "report.json").read_text())
+    assert (told["events"], told["lost"], told["doubled"], told["checks"]) == (1_500, 3, 1, 2)
+    assert told["broken"] == ["I10", "I2"]
+    assert told["seed"] == "7"
+    assert [row["broken"] for row in told["scenarios"]] == [[], ["I2", "I10"]]
+    lines = (tmp_path / "report.md").read_text().splitlines()
+    assert lines[2] == "| one | a.py | 1,000 | 0 | 0 |  | 2.5 |  | hold |"
+    assert "**broken: I2, I10**" in lines[3]
+    assert lines[4].startswith("| all 2 | | 1,500 | 3 | 1 |")
