@@ -199,6 +199,7 @@ def main() -> int:
     sys.stdout.write(f"load {load}\n")
     generating = Generating(load, Path(sys.argv[2]), load_settings())
     signal.signal(signal.SIGTERM, lambda *_: generating.stopping.set())
+    generating.path.with_suffix(".begun").touch()
     generating.run()
     return 0
 

@@ -8,8 +8,9 @@
     refused   the same                                                   an event that must be put aside
     poison    sha256 of the bytes                                        bytes that are no event
 
-`<name>.acked` has the ids that Kafka acknowledged (mode `memory` alone), `<name>.done` the tracker's counts as JSON
-when the generator ended in an orderly way. A line without its end was being written when the process was killed.
+`<name>.acked` has the ids that Kafka acknowledged (mode `memory` alone). `<name>.begun` appears when the generator can be
+told to end, `<name>.done` with the tracker's counts as JSON when it ended in an orderly way. A line without its end was
+being written when the process was killed.
 """
 
 from __future__ import annotations
@@ -69,9 +70,8 @@ class Record:
         return {name: int(count) for name, count in counts.items()}
 
     def begun(self) -> bool:
-        """Whether anything was attempted."""
-        path = self.path.with_suffix(".attempted")
-        return path.exists() and path.stat().st_size > 0
+        """Whether it knows by now what SIGTERM means."""
+        return self.path.with_suffix(".begun").exists()
 
     def attempts(self) -> Iterator[Attempt]:
         """All whole lines, in their order."""

@@ -13,7 +13,7 @@ from tests.fixtures.wait import wait_until
 from tests.streams.transport.transport_cluster import Cluster
 
 from costledger.schemas.errors import Unavailable
-from costledger.streams.transport import Batch, Change, Flush, Stage, StageConfig, StateRecord
+from costledger.streams.transport import Batch, Change, Flush, Stage, StageConfig, StateRecord, changelog_topic
 
 
 @pytest.fixture
@@ -223,3 +223,24 @@ def test_missing_changelog_is_a_stall(kafka: Any, tmp_path: Path) -> None:
     assert running.code == 1
     assert "stalled: no progress" in (running.stage.health().reason or "")
     assert handler.calls["process"] == 0
+
+
+def test_a_topic_that_appears_is_read_at_once(kafka: Any, tmp_path: Path) -> None:
+    """A broker that has just come back may not know its topics for a moment: the stage asks again, and goes on by itself."""
+    if kafka.kind == "embedded":
+        pytest.skip("the embedded broker makes every topic that is asked for")
+    cluster = Cluster(kafka, tmp_path, without_changelog=True)
+    handler = LastValue()
+    running = Running(cluster, handler, stall_timeout_seconds=60.0)
+    try:
+        send(cluster, (b"a", b"1"))
+        wait_until(
+            lambda: "changelog is missing" in (running.stage.health().reason or ""), 20, "health says what lacks"
+        )
+        kafka.create_topic(changelog_topic(cluster.app_id, "totals"), cluster.partitions, {"cleanup.policy": "compact"})
+        wait_until(lambda: running.stage.health().ready, 30, "the stage reads")
+        wait_until(lambda: handler.calls["process"] == 1, 20, "the record is processed")
+    finally:
+        running.stage.stop()
+        running.thread.join(20)
+    assert running.code == 0

@@ -9,7 +9,7 @@ used: the positions are set back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -195,6 +195,10 @@ class BatchConsumer(Consumer):
     def partition_count(self, topic: str) -> int:
         """How many partitions a topic has; 0 when the client knows no such topic."""
         return self._thread.partition_count(topic)
+
+    async def rejoin_when_known(self, topics: Collection[str], partitions: int) -> None:
+        """Ask the brokers for topics; once all have their partitions, join the group again."""
+        await self._thread.call_thread(self._thread.rejoin_when_known, topics, partitions)
 
     # --- what the runtime does in Faust's place
 

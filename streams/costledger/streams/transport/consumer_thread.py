@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
@@ -18,6 +18,8 @@ from costledger.streams.transport import batches
 
 COMMIT_TIMEOUT_SECONDS = 5.0
 """How long a commit is waited for before it counts as failed."""
+METADATA_TIMEOUT_SECONDS = 5.0
+"""How long the brokers are waited for when they are asked for their topics."""
 IDLE_SECONDS = 0.05
 """How long a fetch of no partitions takes."""
 
@@ -121,6 +123,18 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
     def partition_count(self, topic: str) -> int:
         """See `BatchConsumer.partition_count`."""
         return len(self._ensure_consumer().partitions_for_topic(topic) or ())
+
+    async def rejoin_when_known(self, topics: Collection[str], partitions: int) -> None:
+        """See `BatchConsumer.rejoin_when_known`. Runs in the thread."""
+        consumer = self._ensure_consumer()
+        try:
+            async with asyncio.timeout(METADATA_TIMEOUT_SECONDS):
+                await consumer._client.force_metadata_update()
+        except TimeoutError:
+            return  # no broker answers: asked again later
+        if all(self.partition_count(topic) == partitions for topic in topics):
+            self.log.info("The topics are there: joining the group again.")
+            consumer._coordinator.request_rejoin()
 
     def close(self) -> None:
         """Does nothing, see `BatchConsumer.close`."""

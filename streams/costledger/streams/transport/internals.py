@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import fetcher as client_fetcher
 from aiokafka.consumer.fetcher import Fetcher as ClientFetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
@@ -77,7 +78,8 @@ METHODS: dict[type[Any], tuple[str, ...]] = {
     QueueServiceThread: ("call_thread",),
     WorkerThread: ("run",),
     AIOKafkaConsumer: ("committed", "highwater", "partitions_for_topic", "seek"),
-    GroupCoordinator: ("_do_heartbeat", "reset_generation"),
+    GroupCoordinator: ("_do_heartbeat", "request_rejoin", "reset_generation"),
+    AIOKafkaClient: ("force_metadata_update",),
     ClientFetcher: ("fetched_records",),
     SubscriptionState: ("fetch_context", "fetcher_idle_time"),
     AIOKafkaProducer: ("create_batch", "send_batch"),
@@ -90,7 +92,7 @@ ATTRIBUTES: dict[type[Any], tuple[str, ...]] = {
     faust_consumer.Consumer: ("can_resume_flow", "callback"),
     Recovery: ("active_highwaters", "active_offsets", "tp_to_table"),
     Service: ("crash_reason",),
-    AIOKafkaConsumer: ("_coordinator", "_fetch_max_wait_ms", "_fetcher"),
+    AIOKafkaConsumer: ("_client", "_coordinator", "_fetch_max_wait_ms", "_fetcher"),
     ClientFetcher: ("_subscriptions",),
     GroupCoordinator: ("generation",),
 }

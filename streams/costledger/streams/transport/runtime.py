@@ -172,6 +172,15 @@ class Runtime:
         reach("stream.assigned")
         log.info("Assigned partitions %s, in memory %s.", sorted(self.partitions), sorted(self.fences))
 
+    async def look_for_topics(self) -> None:
+        """While an assignment lacks topics: ask the brokers for them, and have the group assign anew once they are there.
+
+        A broker that has just come back may not know its topics for a moment. The client would ask again in minutes.
+        """
+        if self._generation is not None and not self._complete and self.failure is None:
+            topics = (*self.config.source_topics, self.changelog)
+            await self.app.consumer.rejoin_when_known(topics, self.config.partitions)
+
     def _check_topics(self, assigned: set[TP]) -> None:
         """Each topic has as many partitions as configured, and each partition comes with all its topics."""
         for topic in (*self.config.source_topics, self.changelog):

@@ -22,6 +22,7 @@ log = logging.getLogger("costledger.streams.transport")
 
 STATUS_INTERVAL_SECONDS = 0.25
 TICK_INTERVAL_SECONDS = 1.0
+TOPICS_INTERVAL_SECONDS = 1.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -78,6 +79,7 @@ class Stage:
                 ("flushing failed", lambda: self._every(self.config.flush_interval_seconds, runtime.flusher.flush)),
                 ("the handler failed in tick", lambda: self._every(TICK_INTERVAL_SECONDS, runtime.flusher.tick)),
                 ("the handler failed in flushed", lambda: self._views(runtime)),
+                ("looking for topics failed", lambda: self._every(TOPICS_INTERVAL_SECONDS, runtime.look_for_topics)),
                 ("the status failed", lambda: self._every(STATUS_INTERVAL_SECONDS, lambda: self._watch(runtime))),
             )
         ]
