@@ -111,8 +111,30 @@ def read_event(data: bytes, received_at_us: int | None) -> ReadEvent:
     if read is None or (received_at_us is not None and read[6] > received_at_us + AHEAD_MICROSECONDS_MAX):
         record = decode_event(data)
         check_event(record, received_at_us)
-        return _learn(record)
+        return of_record(record)
     return read
+
+
+def of_record(record: EventRecord) -> ReadEvent:
+    """The event of a record that `check_event` has passed; its parts are remembered."""
+    charge = _charge_of(record["service"], record["operation"], record["category"])
+    pricing = Pricing(record["unit"], record["unit_price"], record["price_version"])
+    if len(charge.pricings) >= PRICINGS_REMEMBERED_MAX:
+        charge.pricings.clear()
+    charge.pricings[
+        text_bytes(pricing.unit) + nullable_text(pricing.unit_price) + nullable_text(pricing.price_version)
+    ] = pricing
+    tail = Tail(record["source"], record["reverses_event_id"], record["metadata"])
+    if tail.reverses_event_id is None and not tail.metadata:
+        _bound(_tails, TAILS_REMEMBERED_MAX)
+        _tails[text_bytes(tail.source) + NULL + NULL] = tail
+    _learn_time(record["occurred_at"])
+    quantity = record["quantity"]
+    quantity_bytes = varint(quantity << 1 if quantity >= 0 else (-quantity << 1) - 1)
+    return (
+        *(record["event_id"], record["user_id"], charge, quantity_bytes, pricing),
+        *(record["amount"], record["occurred_at"], tail),
+    )
 
 
 def _read_known(data: bytes) -> ReadEvent | None:  # noqa: PLR0911, PLR0912 - see below
@@ -193,28 +215,6 @@ def forget() -> None:
     """Forget everything that is remembered."""
     for remembered in (_charges, _tails, _times):
         remembered.clear()
-
-
-def _learn(record: EventRecord) -> ReadEvent:
-    """The event of a record that `check_event` has passed, and its parts remembered."""
-    charge = _charge_of(record["service"], record["operation"], record["category"])
-    pricing = Pricing(record["unit"], record["unit_price"], record["price_version"])
-    if len(charge.pricings) >= PRICINGS_REMEMBERED_MAX:
-        charge.pricings.clear()
-    charge.pricings[
-        text_bytes(pricing.unit) + nullable_text(pricing.unit_price) + nullable_text(pricing.price_version)
-    ] = pricing
-    tail = Tail(record["source"], record["reverses_event_id"], record["metadata"])
-    if tail.reverses_event_id is None and not tail.metadata:
-        _bound(_tails, TAILS_REMEMBERED_MAX)
-        _tails[text_bytes(tail.source) + NULL + NULL] = tail
-    _learn_time(record["occurred_at"])
-    quantity = record["quantity"]
-    quantity_bytes = varint(quantity << 1 if quantity >= 0 else (-quantity << 1) - 1)
-    return (
-        *(record["event_id"], record["user_id"], charge, quantity_bytes, pricing),
-        *(record["amount"], record["occurred_at"], tail),
-    )
 
 
 def _charge_of(service: str, operation: str, category: str) -> Charge:
