@@ -14,6 +14,7 @@ from tests.sinks.analytics.filling import write_events
 from tests.sinks.analytics.modelling import reversal_of
 from tests.sinks.conftest import Ledger, Running, Topic, make_event, random_events
 
+from costledger.schemas.event_reading import of_record
 from costledger.schemas.money import AMOUNT_PICODOLLARS_MAX
 from costledger.schemas.settings import Settings
 from costledger.sinks.migrations import migrate
@@ -35,7 +36,7 @@ def test_the_maximum_is_that_of_the_events_that_take_nothing_back(
         record = make_event("ann", amount=amount, occurred_at=at).to_record()
         record["reverses_event_id"] = record["event_id"] if reverses else None
         records.append((hour, amount, reverses, record))
-    by_hour = hourly(record for *_, record in records)
+    by_hour = hourly(of_record(record) for *_, record in records)
     for unit, totals in ((1, by_hour), (24, daily(by_hour))):
         wanted: dict[int, int] = {}
         for hour, amount, reverses, _ in records:

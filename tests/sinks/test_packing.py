@@ -15,7 +15,15 @@ from tests.sinks.conftest import Ledger, make_event
 
 from costledger.schemas.events import check_event
 from costledger.schemas.money import AMOUNT_PICODOLLARS_MAX, QUANTITY_NANOUNITS_MAX
-from costledger.sinks.packing import COPY_COLUMNS, COPY_HEADER, COPY_TRAILER, pack_decimal, pack_event, pack_numeric
+from costledger.sinks.packing import (
+    COPY_COLUMNS,
+    COPY_HEADER,
+    COPY_TRAILER,
+    pack_amount,
+    pack_decimal,
+    pack_event,
+    pack_numeric,
+)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +46,7 @@ def read_back(connection: psycopg.Connection[tuple[object, ...]], fields: list[b
 @given(st.lists(st.integers(-AMOUNT_PICODOLLARS_MAX, AMOUNT_PICODOLLARS_MAX), min_size=1, max_size=50))
 def test_amounts_are_read_exactly(connection: psycopg.Connection[tuple[object, ...]], amounts: list[int]) -> None:
     """Any amount within bounds is the same number of 1e-12 USD in the database, with 12 decimals shown."""
-    found = read_back(connection, [pack_numeric(amount, 12) for amount in amounts])
+    found = read_back(connection, [pack_amount(amount) for amount in amounts])
     assert found == [f"{Decimal(amount).scaleb(-12):.12f}" for amount in amounts]
 
 

@@ -15,6 +15,7 @@ from tests.fixtures.wait import wait_until
 from tests.sinks.conftest import Ledger, Running, Topic, make_event, random_events
 
 from costledger.schemas.errors import InvalidValue, Unavailable
+from costledger.schemas.event_reading import of_record
 from costledger.schemas.events import CostEvent
 from costledger.schemas.ids import derived_event_id
 from costledger.schemas.settings import Settings
@@ -72,7 +73,7 @@ def test_the_sums_of_an_event_and_its_reversal_are_zero() -> None:
     """In every column, priced or not, hourly and daily; but what the largest amount was stays known."""
     for amount in (None, 5):
         event = make_event("ann", amount=amount)
-        by_hour = hourly([event.to_record(), reversal_of(event).to_record()])
+        by_hour = hourly(of_record(one.to_record()) for one in (event, reversal_of(event)))
         assert (
             list(by_hour.values())
             == list(daily(by_hour).values())

@@ -9,9 +9,9 @@ specification, binary encoding).
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Any, Final
 
+from costledger.schemas.avro_bytes import NOT_NULL, NULL, integer, nullable_text, text_bytes, varint
 from costledger.schemas.events import (
     ID_TIME_TOLERANCE_MILLISECONDS,
     OCCURRED_AT_END_US,
@@ -25,12 +25,9 @@ from costledger.schemas.money import AMOUNT_PICODOLLARS_MAX, QUANTITY_NANOUNITS_
 #: What is remembered is forgotten, all at once, when there is more of it.
 NAMES_REMEMBERED_MAX: Final = 4096
 USERS_REMEMBERED_MAX: Final = 16_384
-_NUMBERS_REMEMBERED_MAX: Final = 4096
 
 #: A UUIDv7 in canonical form.
 _EVENT_ID: Final = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-_NULL: Final = b"\x00"
-_NOT_NULL: Final = b"\x02"
 #: Before an id of 36 characters.
 _ID_LENGTH: Final = b"\x48"
 
@@ -67,16 +64,16 @@ def known_event_bytes(record: EventRecord) -> bytes | None:
     ):
         return None
     if amount is None:
-        amount_bytes = _NULL
+        amount_bytes = NULL
     elif type(amount) is int and -AMOUNT_PICODOLLARS_MAX <= amount <= AMOUNT_PICODOLLARS_MAX:
-        amount_bytes = _NOT_NULL + _integer(amount)
+        amount_bytes = NOT_NULL + integer(amount)
     else:
         return None
     doubled = occurred_at << 1
-    time = bytes((doubled & 127 | 128, doubled >> 7 & 127 | 128, doubled >> 14 & 127 | 128)) + _varint(doubled >> 21)
+    time = bytes((doubled & 127 | 128, doubled >> 7 & 127 | 128, doubled >> 14 & 127 | 128)) + varint(doubled >> 21)
     parts = (
-        *(_ID_LENGTH, event_id.encode(), user, before, _integer(quantity), between, amount_bytes),
-        *(_USD, time, after, _map(metadata) if metadata else _NULL),
+        *(_ID_LENGTH, event_id.encode(), user, before, integer(quantity), between, amount_bytes),
+        *(_USD, time, after, _map(metadata) if metadata else NULL),
     )
     return b"".join(parts)
 
@@ -92,11 +89,11 @@ def learn(record: EventRecord) -> None:
     if len(_users) >= USERS_REMEMBERED_MAX:
         _users.clear()
     _names[names] = (
-        _text(service) + _text(operation) + _varint(2 * _CATEGORY_NUMBERS[category]),
-        _text(unit) + _nullable(unit_price) + _nullable(price_version),
-        _text(source) + _NULL,
+        text_bytes(service) + text_bytes(operation) + varint(2 * _CATEGORY_NUMBERS[category]),
+        text_bytes(unit) + nullable_text(unit_price) + nullable_text(price_version),
+        text_bytes(source) + NULL,
     )
-    _users[record["user_id"]] = _text(record["user_id"])
+    _users[record["user_id"]] = text_bytes(record["user_id"])
 
 
 def _key_of(record: EventRecord) -> tuple[Any, ...]:
@@ -111,40 +108,15 @@ def _key_of(record: EventRecord) -> tuple[Any, ...]:
     )
 
 
-def _varint(number: int) -> bytes:
-    """A number from 0 up in groups of 7 bits, the least first."""
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-@lru_cache(_NUMBERS_REMEMBERED_MAX)
-def _integer(number: int) -> bytes:
-    """Avro's int and long: zig-zag, then groups of 7 bits."""
-    return _varint(number << 1 if number >= 0 else (-number << 1) - 1)
-
-
-def _text(text: str) -> bytes:
-    data = text.encode()
-    return _varint(len(data) << 1) + data
-
-
-def _nullable(text: str | None) -> bytes:
-    return _NULL if text is None else _NOT_NULL + _text(text)
-
-
 def _map(texts: dict[str, str]) -> bytes:
     """A map as one block, as fastavro writes it; raises `InvalidEvent` out of bounds."""
     check_metadata(texts)
-    parts = [_varint(len(texts) << 1)]
+    parts = [varint(len(texts) << 1)]
     for key, value in texts.items():
-        parts += (_text(key), _text(value))
-    parts.append(_NULL)
+        parts += (text_bytes(key), text_bytes(value))
+    parts.append(NULL)
     return b"".join(parts)
 
 
 _CATEGORY_NUMBERS: Final = {str(category): number for number, category in enumerate(Category)}
-_USD: Final = _text("USD")
+_USD: Final = text_bytes("USD")

@@ -12,10 +12,9 @@ from decimal import Decimal
 from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
-from costledger.schemas.codec import decode_event
 from costledger.schemas.errors import CostledgerError, DecodeError, InvalidEvent, OversizeMessage, Unavailable
-from costledger.schemas.events import EventRecord, check_event
-from costledger.sinks.packing import pack_event
+from costledger.schemas.event_reading import ReadEvent, read_event
+from costledger.sinks.packing import pack_read
 
 ID_CONFLICT: Final = "id_conflict"
 DATA_ERROR: Final = "data_error"
@@ -44,9 +43,19 @@ class Row(NamedTuple):
 
     partition: int
     offset: int
-    record: EventRecord
+    event: ReadEvent
     packed: bytes
     message: Message
+
+    @property
+    def event_id(self) -> str:
+        """The event's id."""
+        return self.event[0]
+
+    @property
+    def unpriced(self) -> bool:
+        """Whether the event has no amount."""
+        return self.event[5] is None
 
 
 class Rejected(NamedTuple):
@@ -204,16 +213,15 @@ class Gatherer:
         payload = message.value() or b""
         batch = self._batch
         try:
-            record = decode_event(payload)
-            check_event(record, stored_us)
+            event = read_event(payload, stored_us)
         except (DecodeError, InvalidEvent) as error:
             batch.rejected.append(rejected(message, error.reason, str(error)))
         except Unavailable:
             self._positions[partition].sync = _Sync.ASTRAY
             raise
         else:
-            packed = pack_event(self.topic, partition, offset, stored_us, record)
-            batch.rows.append(Row(partition, offset, record, packed, message))
+            packed = pack_read(self.topic, partition, offset, stored_us, event)
+            batch.rows.append(Row(partition, offset, event, packed, message))
         batch.payload_bytes += len(payload)
         batch.spans[partition].next_offset = self._positions[partition].next_offset = offset + 1
 

@@ -92,7 +92,7 @@ def _load_new(connection: Connection, rows: Sequence[Row]) -> Loaded:
         if place in new:
             loaded.inserted.append(row)
         elif place in conflicts:
-            text = f"event_id is {row.record['event_id']}, which the ledger has with another content; it must be new"
+            text = f"event_id is {row.event_id}, which the ledger has with another content; it must be new"
             loaded.refused.append(rejected(row.message, ID_CONFLICT, text))
         else:
             loaded.duplicates.append(row)

@@ -14,6 +14,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 
+from costledger.schemas.event_reading import Pricing, ReadEvent, of_record, quantity_of
 from costledger.schemas.events import EventRecord
 from costledger.schemas.money import QUANTITY_DECIMALS, USD_DECIMALS
 
@@ -55,47 +56,63 @@ _HEAD: Final = struct.Struct(">hi16siqiiiqiq")
 _HEAD_UNDATED: Final = struct.Struct(">hi16siqiiiqi")
 _FIELDS: Final = len(COPY_COLUMNS)
 # By number of digits; all that amounts and quantities need.
+#: Amounts from here on have more than one digit in base 10,000 before the point.
+_AMOUNT_SHORT_END: Final = 10**16
+_AMOUNT: Final = struct.Struct(">ihhHH4H")
 _NUMERIC: Final = tuple(struct.Struct(f">ihhHH{count}H") for count in range(9))
 # Made once: json.dumps makes an encoder for every call that asks for compact text.
 _encode_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def pack_event(topic: str, partition: int, offset: int, received_us: int | None, record: EventRecord) -> bytes:
-    """One row in binary COPY format. The record has passed `check_event`; times are Unix microseconds."""
-    event_id = bytes.fromhex(record["event_id"].replace("-", ""))
-    occurred = record["occurred_at"] - _POSTGRES_EPOCH_US
+    """One row in binary COPY format, from an event's record; see `pack_read`."""
+    return pack_read(topic, partition, offset, received_us, of_record(record))
+
+
+def pack_read(topic: str, partition: int, offset: int, received_us: int | None, event: ReadEvent) -> bytes:
+    """One row in binary COPY format, from an event within its bounds; times are Unix microseconds."""
+    event_id, user_id, charge, quantity, pricing, amount, occurred_at, tail = event
+    id_bytes = bytes.fromhex(event_id.replace("-", ""))
+    occurred = occurred_at - _POSTGRES_EPOCH_US
     if received_us is None:
-        head = _HEAD_UNDATED.pack(_FIELDS, 16, event_id, 8, occurred, 4, partition, 8, offset, -1)
+        head = _HEAD_UNDATED.pack(_FIELDS, 16, id_bytes, 8, occurred, 4, partition, 8, offset, -1)
     else:
         received = received_us - _POSTGRES_EPOCH_US
-        head = _HEAD.pack(_FIELDS, 16, event_id, 8, occurred, 4, partition, 8, offset, 8, received)
-    amount = record["amount"]
-    reverses = record["reverses_event_id"]
-    metadata = record["metadata"]
+        head = _HEAD.pack(_FIELDS, 16, id_bytes, 8, occurred, 4, partition, 8, offset, 8, received)
+    source, reverses, metadata = tail
     return b"".join(
         (
             head,
-            _text(record["user_id"]),
-            pack_numeric(record["quantity"] * _QUANTITY_TO_TWELVE_DECIMALS, QUANTITY_DECIMALS),
-            _NULL if amount is None else pack_numeric(amount, USD_DECIMALS),
+            _text(user_id),
+            _quantity(quantity),
+            _NULL if amount is None else pack_amount(amount),
             _NULL if reverses is None else b"\x00\x00\x00\x10" + bytes.fromhex(reverses.replace("-", "")),
             _pack_metadata(metadata) if metadata else _EMPTY_METADATA,
-            _repeating(
-                record["service"],
-                record["operation"],
-                record["category"],
-                record["unit"],
-                record["unit_price"],
-                record["price_version"],
-                record["currency"],
-                record["source"],
-                topic,
-            ),
+            _repeating(charge.key, charge.category, pricing, source, topic),
         )
     )
 
 
+def pack_amount(picodollars: int) -> bytes:
+    """An integer of 1e-12 USD as a numeric field, with its length.
+
+    By the short way below 10,000 USD. PostgreSQL drops the digits in base 10,000 that are zero at either end.
+    """
+    magnitude = -picodollars if picodollars < 0 else picodollars
+    if magnitude >= _AMOUNT_SHORT_END:
+        return pack_numeric(picodollars, USD_DECIMALS)
+    high, low = divmod(magnitude, 100_000_000)
+    whole, first = divmod(high, 10_000)
+    second, third = divmod(low, 10_000)
+    sign = _NEGATIVE if picodollars < 0 else 0
+    return _AMOUNT.pack(16, 4, 0, sign, USD_DECIMALS, whole, first, second, third)
+
+
 @lru_cache(maxsize=16_384)
+def _quantity(data: bytes) -> bytes:
+    return pack_numeric(quantity_of(data) * _QUANTITY_TO_TWELVE_DECIMALS, QUANTITY_DECIMALS)
+
+
 def pack_numeric(trillionths: int, decimals: int) -> bytes:
     """An integer of 1e-12 as a numeric field that shows so many decimals (at most 12), with its length."""
     rest = abs(trillionths)
@@ -143,18 +160,10 @@ def _text(value: str) -> bytes:
 
 
 @lru_cache(maxsize=16_384)
-def _repeating(
-    service: str,
-    operation: str,
-    category: str,
-    unit: str,
-    unit_price: str | None,
-    price_version: str | None,
-    currency: str,
-    source: str,
-    topic: str,
-) -> bytes:
+def _repeating(names: tuple[str, str], category: str, pricing: Pricing, source: str, topic: str) -> bytes:
     """The fields that are the same for many events, from service to kafka_topic."""
+    service, operation = names
+    unit, unit_price, price_version = pricing
     return b"".join(
         (
             _text(service),
@@ -163,7 +172,7 @@ def _repeating(
             _text(unit),
             _NULL if unit_price is None else pack_decimal(Decimal(unit_price)),
             _NULL if price_version is None else _text(price_version),
-            _text(currency),
+            _USD,
             _text(source),
             _text(topic),
         )
@@ -173,3 +182,6 @@ def _repeating(
 def _pack_metadata(metadata: dict[str, str]) -> bytes:
     data = b"\x01" + _encode_json(metadata).encode()
     return len(data).to_bytes(4, "big") + data
+
+
+_USD: Final = _text("USD")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from costledger.schemas.events import EventRecord
+from costledger.schemas.event_reading import ReadEvent, quantity_of
 from costledger.schemas.periods import MICROSECONDS_PER_HOUR
 
 #: user, number of the hour (or day) since 1970, service, operation
@@ -28,23 +28,17 @@ _HOURS_PER_DAY: Final = 24
 _MAXIMUM: Final = 4
 
 
-def hourly(records: Iterable[EventRecord]) -> Totals:
+def hourly(events: Iterable[ReadEvent]) -> Totals:
     """The events summed by hour."""
     totals: Totals = {}
-    for record in records:
-        key = (
-            record["user_id"],
-            record["occurred_at"] // MICROSECONDS_PER_HOUR,
-            record["service"],
-            record["operation"],
-        )
+    for _, user_id, charge, quantity, _, amount, occurred_at, tail in events:
+        key = (user_id, occurred_at // MICROSECONDS_PER_HOUR, charge.service, charge.operation)
         sums = totals.get(key)
         if sums is None:
             totals[key] = sums = [0, 0, 0, 0, NO_MAXIMUM]
-        count = 1 if record["reverses_event_id"] is None else -1
+        count = 1 if tail.reverses_event_id is None else -1
         sums[0] += count
-        sums[2] += record["quantity"]
-        amount = record["amount"]
+        sums[2] += quantity_of(quantity)
         if amount is None:
             sums[1] += count
         else:

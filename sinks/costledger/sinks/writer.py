@@ -124,7 +124,7 @@ class Writer:
             loaded = self._load(connection, batch.rows)
             self._on_step("after_load")
             # Repeats are not in the totals: only what was inserted just now is.
-            by_hour = hourly(row.record for row in loaded.inserted)
+            by_hour = hourly(row.event for row in loaded.inserted)
             if by_hour:
                 connection.execute(query("upsert_hourly"), as_arrays(by_hour))
                 connection.execute(query("upsert_daily"), as_arrays(daily(by_hour)))
@@ -167,5 +167,5 @@ def _count(loaded: Loaded, bad: Iterable[Rejected]) -> Counts:
         inserted=Counter(row.partition for row in loaded.inserted),
         duplicates=Counter(row.partition for row in loaded.duplicates),
         quarantined=Counter(one.partition for one in bad),
-        unpriced=Counter(row.partition for row in loaded.inserted if row.record["amount"] is None),
+        unpriced=Counter(row.partition for row in loaded.inserted if row.unpriced),
     )

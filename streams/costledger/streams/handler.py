@@ -6,6 +6,7 @@ Control flow only: what an event means is decided in `domain`, how state becomes
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
@@ -13,10 +14,10 @@ from redis.asyncio import Redis
 
 from costledger.schemas.alerts import CostAlert
 from costledger.schemas.budgets import Budget
-from costledger.schemas.codec import decode_budget, decode_event, encode_alert
+from costledger.schemas.codec import decode_budget, encode_alert
 from costledger.schemas.dead_letters import dead_letter_headers
 from costledger.schemas.errors import DecodeError, InvalidValue, OversizeMessage
-from costledger.schemas.events import EventRecord, check_event
+from costledger.schemas.event_reading import ReadEvent, read_event
 from costledger.schemas.fail_points import reach
 from costledger.schemas.topics import TopicNames
 from costledger.streams.domain.partition import Outcome, PartitionTotals
@@ -131,20 +132,28 @@ class CostHandler:
             self._view_is_down = False
 
     def _apply_events(self, batch: Batch) -> None:
-        partition = batch.partition
         decoded, refused = _each(batch, _event_of)
-        add_event, skip_event = self._partitions[partition].add_event, self._partitions[partition].skip_event
-        outcomes = dict.fromkeys(Outcome, 0)
+        totals = self._partitions[batch.partition]
+        add, applied = totals.add, Outcome.APPLIED
+        others: list[Outcome] = []
         late = 0
-        for message, record in zip(batch.records, decoded, strict=True):
-            if record is None:
-                skip_event(message.offset)
+        for message, event in zip(batch.records, decoded, strict=True):
+            if event is None:
+                totals.skip_event(message.offset)
                 continue
             received_at_us = message.timestamp * 1000
-            outcomes[add_event(record, message.offset, received_at_us)] += 1
+            event_id, user_id, charge, _, _, amount, occurred_at_us, tail = event
+            takes_back = tail.reverses_event_id is not None
+            outcome = add(
+                event_id, user_id, charge.key, amount, occurred_at_us, takes_back, message.offset, received_at_us
+            )
+            if outcome is not applied:
+                others.append(outcome)
             # A day that was over in UTC: cheap, and what "late" means to an operator.
-            late += record["occurred_at"] // DAY_MICROSECONDS < received_at_us // DAY_MICROSECONDS
-        self._instruments.count_batch(partition, len(batch.records), outcomes, late)
+            late += occurred_at_us // DAY_MICROSECONDS < received_at_us // DAY_MICROSECONDS
+        outcomes = Counter(others)
+        outcomes[applied] = len(batch.records) - len(refused) - len(others)
+        self._instruments.count_batch(batch.partition, len(batch.records), outcomes, late)
         self._refuse(batch, refused)
 
     def _apply_budgets(self, batch: Batch) -> None:
@@ -190,11 +199,9 @@ def _each(batch: Batch, decode: Callable[[ConsumerRecord], _Decoded]) -> tuple[l
     return decoded, refused
 
 
-def _event_of(message: ConsumerRecord) -> EventRecord:
+def _event_of(message: ConsumerRecord) -> ReadEvent:
     """The event of a record within its bounds; raises `DecodeError` or `InvalidEvent`."""
-    record = decode_event(_readable(message) or b"")
-    check_event(record, message.timestamp * 1000)
-    return record
+    return read_event(_readable(message) or b"", message.timestamp * 1000)
 
 
 def _readable(message: ConsumerRecord) -> bytes | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 
+from costledger.schemas.event_reading import of_record
 from costledger.schemas.events import CostEvent, check_event
 from costledger.schemas.times import to_microseconds
 from costledger.sinks.packing import COPY_COLUMNS, COPY_HEADER, COPY_TRAILER, pack_event
@@ -32,6 +33,6 @@ def write_events(connection: psycopg.Connection[Any], events: Sequence[CostEvent
         statement = f"COPY ledger.entries ({', '.join(COPY_COLUMNS)}) FROM STDIN (FORMAT BINARY)".encode()
         with cursor.copy(statement) as copy:
             copy.write(b"".join((COPY_HEADER, *rows, COPY_TRAILER)))
-        by_hour = hourly(records)
+        by_hour = hourly(map(of_record, records))
         connection.execute(query("upsert_hourly"), as_arrays(by_hour))
         connection.execute(query("upsert_daily"), as_arrays(daily(by_hour)))

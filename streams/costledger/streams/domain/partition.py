@@ -17,11 +17,11 @@ from costledger.schemas.alerts import CostAlert
 from costledger.schemas.budgets import Budget
 from costledger.schemas.codec import decode_budget, encode_stored_budget
 from costledger.schemas.events import EventRecord
-from costledger.streams.domain.buckets import quarter_of
+from costledger.streams.domain.buckets import QUARTER_MICROSECONDS
 from costledger.streams.domain.decisions import Cause
 from costledger.streams.domain.recent import RecentEvents
 from costledger.streams.domain.rules import DAY_MICROSECONDS, Rules
-from costledger.streams.domain.totals import DayTotals, MonthTotals
+from costledger.streams.domain.totals import DayTotals, MonthTotals, Operation
 from costledger.streams.domain.user import UserTotals
 from costledger.streams.domain.views import PeriodView, all_views, changed_views
 
@@ -72,7 +72,8 @@ class PartitionTotals:
         self._touched: dict[str, UserTotals] = {}
         self._last_offset = -1
         self._clock_us = 0
-        self._cause = Cause(0, 0)
+        self._occurred_us = 0
+        self._received_us = 0
         self._to_prune: list[str] = []
 
     def restore(self, records: Iterable[tuple[bytes, int, bytes]]) -> None:
@@ -102,35 +103,58 @@ class PartitionTotals:
         self._recent.restored()
 
     def add_event(self, record: EventRecord, offset: int, received_at_us: int) -> Outcome:
-        """Apply one valid event; an event that the state has already, or that is history, changes nothing."""
+        """Apply one valid event, given as its record; see `add`."""
+        return self.add(
+            record["event_id"],
+            record["user_id"],
+            (record["service"], record["operation"]),
+            record["amount"],
+            record["occurred_at"],
+            record["reverses_event_id"] is not None,
+            offset,
+            received_at_us,
+        )
+
+    def add(
+        self,
+        event_id: str,
+        user_id: str,
+        operation: Operation,
+        amount: int | None,
+        occurred_at_us: int,
+        takes_back: bool,
+        offset: int,
+        received_at_us: int,
+    ) -> Outcome:
+        """Apply one valid event; an event that the state has already, or that is history, changes nothing.
+
+        `takes_back`: it reverses another event. Times are Unix microseconds, the amount is in 1e-12 USD.
+        """
         self._last_offset = offset
         self._clock_us = max(self._clock_us, received_at_us)
-        occurred_at_us = record["occurred_at"]
         if occurred_at_us < received_at_us - self._rules.horizon_us:
             return Outcome.HISTORY
-        repeated = self._recent.is_repeat(record["event_id"], offset)
-        user_id = record["user_id"]
+        repeated = self._recent.is_repeat(event_id, offset)
         user = self._touched.get(user_id)
         if user is None:
             user = self._user(user_id)
             self._touched[user_id] = user
         if offset <= user.fence:
             return Outcome.REPLAYED
+        quarter = occurred_at_us // QUARTER_MICROSECONDS
         if repeated:
-            user.show_again(quarter_of(occurred_at_us))
+            user.show_again(quarter)
             return Outcome.REPEATED
-        cause = self._cause = Cause(occurred_at_us, received_at_us)
-        operation = (record["service"], record["operation"])
-        amount = record["amount"]
-        if amount is None:
-            if record["reverses_event_id"] is not None:
-                # It takes back an unpriced event, which is in no total: nothing is left to be told.
-                user.show_again(quarter_of(occurred_at_us))
-                return Outcome.APPLIED
-            user.add_unpriced(quarter_of(occurred_at_us), operation, cause)
-            return Outcome.UNPRICED
-        user.add(quarter_of(occurred_at_us), operation, amount, cause)
-        return Outcome.APPLIED
+        self._occurred_us, self._received_us = occurred_at_us, received_at_us
+        if amount is not None:
+            user.add(quarter, operation, amount, occurred_at_us, received_at_us)
+            return Outcome.APPLIED
+        if takes_back:
+            # It takes back an unpriced event, which is in no total: nothing is left to be told.
+            user.show_again(quarter)
+            return Outcome.APPLIED
+        user.add_unpriced(quarter, operation, Cause(occurred_at_us, received_at_us))
+        return Outcome.UNPRICED
 
     def skip_event(self, offset: int) -> None:
         """Note an event that was refused: the state is complete up to its offset without it."""
@@ -162,7 +186,7 @@ class PartitionTotals:
     def _flush_user(
         self, user: UserTotals, result: PartitionFlush, changes_of: Callable[[UserTotals], list[StateChange]]
     ) -> None:
-        user.settle(self._cause)
+        user.settle(Cause(self._occurred_us, self._received_us))
         result.alerts += user.alerts
         user.alerts.clear()
         user.calendar.forget_before(self._clock_us - self._rules.horizon_us - _KEPT_BEYOND_US)

@@ -53,22 +53,20 @@ class UserTotals:
         self._pending_day: str | None = None
         self._set_budget(Budget(user_id=user_id))
 
-    def add(self, quarter: int, operation: Operation, amount: int, cause: Cause) -> None:
-        """Add one event's amount (1e-12 USD, any sign) in its quarter of an hour."""
+    def add(self, quarter: int, operation: Operation, amount: int, occurred_at: int, received_at: int) -> None:
+        """Add one event's amount (1e-12 USD, any sign) in its quarter of an hour; its times in Unix microseconds."""
         amounts = self._pending.get(quarter)
-        if amounts is None:
-            amounts = self._gather(quarter, operation[0], cause)
-        before = amounts.get(operation)
-        if before is None:
-            if operation[0] not in self._met[quarter]:
-                amounts = self._gather(quarter, operation[0], cause)
+        before = None if amounts is None else amounts.get(operation)
+        if amounts is None or before is None:
+            if amounts is None or operation[0] not in self._met[quarter]:
+                amounts = self._gather(quarter, operation[0], Cause(occurred_at, received_at))
             before = 0
         amounts[operation] = before + amount
         if amount > 0:
             # Only what was added counts: a credit in between may not hide that a limit was reached.
             self._unsettled += amount
         if self._unsettled >= self._room:
-            self.settle(cause)
+            self.settle(Cause(occurred_at, received_at))
 
     def add_unpriced(self, quarter: int, operation: Operation, cause: Cause) -> None:
         """Note an event without an amount: it is in no total, and told once a day."""

@@ -16,6 +16,8 @@ class StageConfig:
     - `main_topic`, `prerequisite_topics` and the changelog have `partitions` partitions each; none is
       created by the stage. The changelog (see `changelog_topic`) is compacted.
     - `flush_interval_seconds`: how often outputs, state and offsets are written.
+    - `flush_interval_seconds_max`: the same while more than `poll_records_max` records wait to be read. A flush costs
+      by the keys that changed, so fewer of them catch up sooner.
     - `poll_records_max`, `fetch_bytes_max` (per partition), `fetch_wait_ms`: the bounds of one fetch.
     - `session_timeout_seconds`: how long a killed worker keeps its partitions. An unacknowledged write
       is given up after as long, so that it cannot land after another worker took over.
@@ -37,6 +39,7 @@ class StageConfig:
     partitions: int
     prerequisite_topics: tuple[str, ...] = ()
     flush_interval_seconds: float = 0.25
+    flush_interval_seconds_max: float = 1.0
     poll_records_max: int = 20_000
     fetch_bytes_max: int = 4 * 1024 * 1024
     fetch_wait_ms: int = 100
@@ -55,6 +58,7 @@ class StageConfig:
         for name in (
             "partitions",
             "flush_interval_seconds",
+            "flush_interval_seconds_max",
             "poll_records_max",
             "fetch_bytes_max",
             "fetch_wait_ms",

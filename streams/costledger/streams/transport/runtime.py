@@ -109,6 +109,10 @@ class Runtime:
         """The open partitions whose log goes on after the last record processed."""
         return {tp for tp in self.open_partitions() if (self.highwater(tp) or 0) > self.progress.position(tp)}
 
+    def lag(self) -> int:
+        """The records of the open partitions that wait to be read, as far as the client knows."""
+        return sum(max(0, (self.highwater(tp) or 0) - self.progress.position(tp)) for tp in self.open_partitions())
+
     # --- processing
 
     async def process(self, fetched: Fetched) -> None:

@@ -76,7 +76,7 @@ class Stage:
             asyncio.create_task(self._guard(runtime, what, loop))
             for what, loop in (
                 ("the start failed", app.start),
-                ("flushing failed", lambda: self._every(self.config.flush_interval_seconds, runtime.flusher.flush)),
+                ("flushing failed", lambda: self._flush(runtime)),
                 ("the handler failed in tick", lambda: self._every(TICK_INTERVAL_SECONDS, runtime.flusher.tick)),
                 ("the handler failed in flushed", lambda: self._views(runtime)),
                 ("looking for topics failed", lambda: self._every(TOPICS_INTERVAL_SECONDS, runtime.look_for_topics)),
@@ -144,6 +144,17 @@ class Stage:
         while True:
             await asyncio.sleep(seconds)
             await call()
+
+    async def _flush(self, runtime: Runtime) -> None:
+        config = self.config
+        flushed_at = time.monotonic()
+        while True:
+            await asyncio.sleep(config.flush_interval_seconds)
+            waited = time.monotonic() - flushed_at
+            if waited < config.flush_interval_seconds_max and runtime.lag() > config.poll_records_max:
+                continue
+            await runtime.flusher.flush()
+            flushed_at = time.monotonic()
 
     async def _views(self, runtime: Runtime) -> None:
         while True:
