@@ -6,6 +6,7 @@ no roll-ups. Progress is what Connect commits: it writes first. After each run t
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -16,6 +17,7 @@ from tests.bench.peers.connect_json import connect_messages
 from tests.bench.peers.environments import java, java_environment, pom_property
 from tests.bench.processes import JAVA_STOPPED, running
 from tests.bench.stage import SinkStage
+from tests.bench.workload import Workload
 
 from costledger.deploy.stack.ports import free_port
 
@@ -25,7 +27,6 @@ HEAP_MAX = "-Xmx1g"
 BATCH_ROWS = 5_000
 #: How often Connect commits what it has written: often, for its last commit is the end of the measurement.
 COMMIT_MS = 100
-_TOPIC = "bench.debezium.events"
 _PROJECT = Path(__file__).parent / "java" / "debezium_jdbc"
 _WORKER = "org.apache.kafka.connect.cli.ConnectStandalone"
 _SIMPLE_LOGGER = "-Dorg.slf4j.simpleLogger."
@@ -41,20 +42,27 @@ def prepare() -> Callable[[SinkStage], float]:
     """Fetch it; one run. `PeerUnavailable` when it cannot be had."""
     executable = java()
     jars = java_environment(f"debezium-jdbc-{pom_property(_PROJECT, 'debezium.version')}", _PROJECT)
-    filled: set[str] = set()
+    #: By what they hold: each is filled once, before the first run that reads it.
+    topics: dict[tuple[str, Workload], str] = {}
 
     def run(stage: SinkStage) -> float:
-        if stage.bootstrap not in filled:
-            create_topic(stage.bootstrap, _TOPIC)
-            fill(stage.bootstrap, _TOPIC, connect_messages(stage.workload.records(), _TOPIC, PARTITIONS))
-            filled.add(stage.bootstrap)
-        return _run(executable, jars, stage)
+        holds = (stage.bootstrap, stage.workload)
+        if holds not in topics:
+            topics[holds] = _filled_topic(stage)
+        return _run(executable, jars, stage, topics[holds])
 
     return run
 
 
-def _run(executable: str, jars: Path, stage: SinkStage) -> float:
-    on_topic = stage.on_topic(_TOPIC)
+def _filled_topic(stage: SinkStage) -> str:
+    topic = f"bench.debezium.{uuid.uuid4().hex[:8]}"
+    create_topic(stage.bootstrap, topic)
+    fill(stage.bootstrap, topic, connect_messages(stage.workload.records(), topic, PARTITIONS))
+    return topic
+
+
+def _run(executable: str, jars: Path, stage: SinkStage, topic: str) -> float:
+    on_topic = stage.on_topic(topic)
     connector = on_topic.group(NAME)
     folder = stage.folder / connector
     folder.mkdir()
@@ -62,7 +70,7 @@ def _run(executable: str, jars: Path, stage: SinkStage) -> float:
         connection.execute(f"CREATE TABLE public.{TABLE} (LIKE ledger.entries INCLUDING ALL)")
         paths = [
             _properties(folder / "worker.properties", _worker_settings(stage.bootstrap, folder)),
-            _properties(folder / "connector.properties", _connector_settings(connector, urlsplit(url))),
+            _properties(folder / "connector.properties", _connector_settings(connector, topic, urlsplit(url))),
         ]
         logging = [f"{_SIMPLE_LOGGER}defaultLogLevel=warn", f"{_SIMPLE_LOGGER}log.io.debezium=error"]
         arguments = [HEAP_MAX, *logging, "-cp", f"{jars}/*", _WORKER, *paths]
@@ -87,12 +95,12 @@ def _worker_settings(bootstrap: str, folder: Path) -> dict[str, str | int]:
     }
 
 
-def _connector_settings(connector: str, database: SplitResult) -> dict[str, str | int]:
+def _connector_settings(connector: str, topic: str, database: SplitResult) -> dict[str, str | int]:
     return {
         "name": connector,
         "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
         "tasks.max": 1,
-        "topics": _TOPIC,
+        "topics": topic,
         "connection.url": f"jdbc:postgresql://{database.hostname}:{database.port or 5432}{database.path}",
         "connection.username": unquote(database.username or "postgres"),
         "connection.password": unquote(database.password or ""),
