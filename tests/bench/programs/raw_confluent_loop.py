@@ -19,9 +19,19 @@ from confluent_kafka import Consumer, KafkaException
 from costledger.schemas.codec import current_schema, without_logical_types
 
 HEADER_BYTES = 10
-CONSUME_RECORDS_MAX = 20_000
-CONSUME_WAIT_SECONDS = 0.1
+#: `consume` waits for so many, or for so long: short, since at the end of the topic that wait is part of the run.
+CONSUME_RECORDS_MAX = 10_000
+CONSUME_WAIT_SECONDS = 0.02
 FETCH_BYTES_MAX = 4 * 1024 * 1024
+
+
+def caught_up(consumer: Consumer) -> bool:
+    """Whether every partition is read to its end: then the last commit need not wait for its time."""
+    for place in consumer.position(consumer.assignment()):
+        _, end = consumer.get_watermark_offsets(place, cached=True)
+        if place.offset != end:
+            return False
+    return True
 
 
 def run(bootstrap: str, topic: str, group: str, commit_seconds: float) -> int:
@@ -59,8 +69,7 @@ def run(bootstrap: str, topic: str, group: str, commit_seconds: float) -> int:
             user = event["user_id"]
             totals[user] = totals.get(user, 0) + event["amount"]
         uncommitted = uncommitted or bool(messages)
-        # Nothing new for a while: the last commit need not wait for its time.
-        if uncommitted and (time.monotonic() >= commit_at or len(messages) < CONSUME_RECORDS_MAX):
+        if uncommitted and (time.monotonic() >= commit_at or caught_up(consumer)):
             consumer.commit(asynchronous=False)
             uncommitted = False
             commit_at = time.monotonic() + commit_seconds
