@@ -30,6 +30,8 @@ from costledger.deploy.console import JsonOption, print_json, print_table, say
 from costledger.deploy.stack import Stack
 
 USERS = 2_000
+#: In the table; the document has the whole reason.
+_REASON_CHARS_MAX = 60
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -80,18 +82,18 @@ def main(
                 api = ApiBench(services, folder, events=ledger_events, days=ledger_days, runs=runs, seed=seed, say=say)
                 results.append(api.measure())
     say(f"load average at the end: {load_average()}")
-    arguments = {
-        "events": events,
-        "commit_interval_seconds": commit_interval_seconds,
-        "ledger_events": ledger_events,
-        "ledger_days": ledger_days,
-        "seed": seed,
-    }
-    finish({result.name: {**result.entry(), "arguments": arguments} for result in results}, results, output, as_json)
+    load = {"events": events, "commit_interval_seconds": commit_interval_seconds, "seed": seed}
+    ledger = {"events": ledger_events, "days": ledger_days, "seed": seed}
+    finish([(result, ledger if isinstance(result, ApiResult) else load) for result in results], output, as_json)
 
 
-def finish(document: dict[str, Any], results: list[Result], output: Path, as_json: bool) -> None:
-    """Write the document, show it, compare it to the one before; exit code 1 when a peer's run failed."""
+def finish(measured: list[tuple[Result, dict[str, Any]]], output: Path, as_json: bool) -> None:
+    """Write the document, show it, compare it to the one before; exit code 1 when a peer's run failed.
+
+    Each result comes with the arguments that it depends on.
+    """
+    results = [result for result, _ in measured]
+    document = {result.name: {**result.entry(), "arguments": arguments} for result, arguments in measured}
     previous = replace_document(output, document)
     say(f"written to {output}")
     if as_json:
@@ -153,7 +155,17 @@ def print_results(results: list[Result]) -> None:
             figures = (f"{entry['value']:,}", peer, f"{entry['peers'][peer]:,}", f"{entry['ratio_to'][peer]:.2f}")
             rows.append((result.name, result.unit, *figures, pairs))
         for peer, reason in result.without_rate.items():
-            rows.append((result.name, result.unit, f"{entry['value']:,}", peer, "none", "none", reason))
+            rows.append(
+                (
+                    result.name,
+                    result.unit,
+                    f"{entry['value']:,}",
+                    peer,
+                    "none",
+                    "none",
+                    reason.splitlines()[0][:_REASON_CHARS_MAX],
+                )
+            )
     print_table(("name", "unit", "ours", "peer", "peer's", "ratio", "pairs"), rows)
     for result in results:
         if isinstance(result, ApiResult):

@@ -6,7 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+import typer
+from tests.bench.__main__ import finish
 from tests.bench.comparison import compare, replace_document
+from tests.bench.rates import Result
 
 
 def entry(
@@ -72,3 +76,22 @@ def test_the_last_document_is_kept(tmp_path: Path) -> None:
     assert json.loads(output.read_text()) == {"c": {}}
     assert json.loads((output.parent / "bench.previous.json").read_text()) == {"b": {}}
     assert sorted(path.name for path in output.parent.iterdir()) == ["bench.json", "bench.previous.json"]
+
+
+def test_a_peer_without_a_rate_is_in_table_and_document_and_a_failed_one_ends_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What cannot be installed is said; a run that failed is an error besides."""
+    output = tmp_path / "bench.json"
+    values = {"ours": [2.0], "peer": [1.0]}
+    result = Result("ours", "events/s", 0, values, unavailable={"gone": "no wheel"})
+    finish([(result, {})], output, as_json=False)
+    assert "no wheel" in capsys.readouterr().out
+    result = Result("ours", "events/s", 0, values, failed={"broken": "a wrong sum\nand its log"})
+    with pytest.raises(typer.Exit) as ended:
+        finish([(result, {})], output, as_json=False)
+    assert ended.value.exit_code == 1
+    assert json.loads(output.read_text())["ours"]["without_rate"] == {"broken": "a wrong sum\nand its log"}
+    printed = capsys.readouterr().out
+    assert "a wrong sum" in printed
+    assert "and its log" not in printed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 from pathlib import Path
 
@@ -64,6 +65,28 @@ def test_a_peer_that_cannot_be_had_is_named_with_the_reason() -> None:
     assert said == ["gone is left out: no wheel for this Python", "there: There 1.0"]
     result = Result("ours", "events/s", 0, {"ours": [1.0]}, unavailable=installed.unavailable)
     assert result.entry()["without_rate"] == {"gone": "no wheel for this Python"}
+
+
+def test_an_environment_is_made_once_and_again_when_its_project_changes(
+    empty_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there is found; another program is another environment."""
+    calls = tmp_path / "calls"
+    maven = tmp_path / "mvn"
+    maven.write_text(f'#!/bin/sh\necho "$@" >> {calls}\nmkdir -p target/lib\necho jar > target/lib/some.jar\n')
+    maven.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "pom.xml").write_text("<project/>")
+    jars = java_environment("a-peer", project)
+    assert jars.is_relative_to(empty_cache)
+    assert [path.name for path in jars.iterdir()] == ["some.jar"]
+    assert java_environment("a-peer", project) == jars
+    assert len(calls.read_text().splitlines()) == 1
+    (project / "pom.xml").write_text("<project><!-- another --></project>")
+    assert java_environment("a-peer", project) != jars
+    assert len(calls.read_text().splitlines()) == 2
 
 
 def test_without_maven_the_reason_is_maven(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

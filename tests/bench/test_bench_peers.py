@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.bench.kafka import fill
 from tests.bench.ledgers import Connection, WrongResult, check_rows, fresh_ledger
 from tests.bench.peers.catalogue import SINK_PEERS, STREAM_PEERS, Peer, install
-from tests.bench.rates import Contender, ContenderFailed
+from tests.bench.rates import ContenderFailed
 from tests.bench.stage import SinkStage, StreamStage
 from tests.bench.workload import Workload
 from tests.fixtures.fix_kafka import KafkaServer
@@ -43,7 +45,7 @@ def stage(kafka: KafkaServer, workload: Workload, tmp_path: Path) -> StreamStage
     return StreamStage(kafka.bootstrap_servers, topic, EVENTS, workload.amount, 0.05, tmp_path, schema_path)
 
 
-def ready(peer: Peer) -> Contender:
+def ready(peer: Peer) -> Callable[[Any], float]:
     """Its run; skipped with the reason where it cannot be had."""
     installed = install([peer], print)
     for name, reason in installed.unavailable.items():
