@@ -14,6 +14,8 @@ from tests.streams.domain.test_domain_partition import NOW, USD, event
 
 from costledger.schemas import encode_budget, encode_event
 from costledger.schemas.budgets import Budget
+from costledger.schemas.codec import configure_registry
+from costledger.schemas.errors import Unavailable
 from costledger.schemas.topics import TopicNames
 from costledger.streams.domain.rules import Rules
 from costledger.streams.handler import DEAD_LETTER_BYTES_MAX, CostHandler
@@ -109,6 +111,38 @@ def test_a_record_without_key_and_value_becomes_an_empty_dead_letter(process) ->
     """The Kafka client refuses to send a record that has neither."""
     flush = process(TOPICS.events, record(0, None, None), record(1, bytes(DEAD_LETTER_BYTES_MAX + 1), None))
     assert [(output.key, output.value) for output in flush.outputs] == [(None, b""), (None, b"")]
+
+
+class AbsentRegistry:
+    """A registry that knows our own schemas, and whose answer to other ids fails to come."""
+
+    def id_of_schema(self, _subject: str, _schema: str) -> int:
+        return 1
+
+    def schema_of_id(self, _schema_id: int) -> str:
+        raise Unavailable("the registry is away")
+
+
+@pytest.mark.parametrize("topic", [TOPICS.events, TOPICS.budgets])
+def test_a_batch_with_a_schema_that_cannot_be_had_now_is_not_applied(process, topic: str) -> None:
+    """Neither what comes before nor behind it, good or bad: the same batch comes again, and then all of it counts once."""
+    good = (
+        event_bytes(0, "ann")
+        if topic == TOPICS.events
+        else encode_budget(Budget(user_id="ann", version=1, tier="free"))
+    )
+    records = [record(0, b"ann", good), record(1, b"ann", b"bad"), record(2, b"ann", b"\x00\x00\x00\x00\x07rest")]
+    configure_registry(AbsentRegistry())
+    try:
+        with pytest.raises(Unavailable):
+            process(topic, *records)
+    finally:
+        configure_registry(None)
+    flush = process(topic)
+    assert flush is None or (list(flush.outputs), list(flush.changes)) == ([], [])
+    flush = process(topic, *records)
+    assert [dict(letter.headers)["reason"] for letter in flush.outputs] == [b"undecodable", b"unknown_schema"]
+    assert flush.changes
 
 
 def test_a_flood_of_bad_records_is_one_line_a_batch(process, caplog: pytest.LogCaptureFixture) -> None:

@@ -63,6 +63,12 @@ def store_alerts(connection: Connection, topic: str, messages: Sequence[Message]
     return outcome
 
 
+def refuse_alerts(connection: Connection, topic: str, refused: Sequence[Rejected]) -> None:
+    """Put aside messages that cannot be read at all, in a transaction of their own."""
+    with connection.transaction():
+        put_aside(connection, topic, refused)
+
+
 def _parameters(record: AlertRecord) -> dict[str, object]:
     limit = record["limit"]
     return {

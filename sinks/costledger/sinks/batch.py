@@ -229,10 +229,7 @@ class Gatherer:
         if offset >= end or not self._reach(partition, offset):
             return True
         span, last = self._batch.spans[partition], min(end, offset + self.rows_left)
-        reason = OversizeMessage.reason
-        self._batch.rejected += [
-            Rejected(partition, one, reason, error, None, None, None) for one in range(offset, last)
-        ]
+        self._batch.rejected += [unread(partition, one, error) for one in range(offset, last)]
         span.next_offset = position.next_offset = last
         position.sync = _Sync.ASTRAY if last == end else position.sync
         return last == end
@@ -270,6 +267,11 @@ def received_us(message: Message) -> int | None:
     """When the broker stored the message (Unix microseconds); None where it carries no time."""
     kind, milliseconds = message.timestamp()
     return None if kind == _NO_TIMESTAMP else milliseconds * _MICROSECONDS_PER_MILLISECOND
+
+
+def unread(partition: int, offset: int, error: str) -> Rejected:
+    """The message at a place that cannot be read, as one to be put aside."""
+    return Rejected(partition, offset, OversizeMessage.reason, error, None, None, None)
 
 
 def rejected(message: Message, reason: str, error: str) -> Rejected:

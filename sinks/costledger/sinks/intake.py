@@ -14,7 +14,7 @@ from costledger.schemas.kafka_config import ClientConfig
 from costledger.schemas.settings import Settings
 from costledger.sinks.batch import Gatherer
 from costledger.sinks.consuming import member_config
-from costledger.sinks.unreadable import end_of_batch
+from costledger.sinks.unreadable import UnreadableBatch, first_unreadable, unreadable_batch
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +58,8 @@ class Intake:
         self._consumer = Consumer(consumer_config(settings), logger=logger)
         self._paused = False
         self._unchecked: set[int] = set()
-        #: Record batches that cannot be read: {partition: (first offset, the offset after it)}.
-        self._unreadable: dict[int, tuple[int, int]] = {}
+        #: Record batches that cannot be read and are not all put aside yet, by partition.
+        self._unreadable: dict[int, UnreadableBatch] = {}
         self._rests_until = 0.0
         #: Why nothing can be read at the moment, or None.
         self.trouble: str | None = None
@@ -152,8 +152,8 @@ class Intake:
                 self._gatherer.end(partition, offset)
         elif error.fatal():
             raise KafkaException(error)
-        elif error.code() == KafkaError._BAD_COMPRESSION and partition is not None and offset is not None:
-            self._find_unreadable(partition, offset)
+        elif partition is not None and (first := first_unreadable(message)) is not None:
+            self._find_unreadable(partition, first)
         else:
             logger.error("Kafka, partition %s: %s", partition, error)
 
@@ -162,23 +162,14 @@ class Intake:
         if partition in self._unreadable or self._gatherer.positions().get(partition, -1) < 0:
             return
         try:
-            end = end_of_batch(self._settings, self._topic, partition, first)
+            self._unreadable[partition] = unreadable_batch(self._settings, self._topic, partition, first)
         except Unavailable as away:
             logger.error("partition %d: %s", partition, away)  # noqa: TRY400 - passes
-            return
-        logger.error(
-            "partition %d: offsets %d to %d are one record batch that cannot be inflated", partition, first, end
-        )
-        self._unreadable[partition] = first, end
 
     def _refuse_unreadable(self) -> None:
-        for partition, (first, end) in list(self._unreadable.items()):
-            error = (
-                f"the record batch of the message (offsets {first} to {end - 1}) cannot be inflated within the limits "
-                "of the Kafka client, and is not kept"
-            )
-            if self._gatherer.refuse(partition, first, end, error):
-                del self._unreadable[partition]
+        for batch in list(self._unreadable.values()):
+            if self._gatherer.refuse(batch.partition, batch.first, batch.end, batch.reason):
+                del self._unreadable[batch.partition]
 
     def _resume(self) -> None:
         self._gatherer.doubt()

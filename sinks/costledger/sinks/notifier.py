@@ -9,15 +9,18 @@ import logging
 import threading
 import time
 from concurrent.futures import wait
+from functools import partial
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from prometheus_client import CollectorRegistry
 
+from costledger.schemas.errors import Unavailable
 from costledger.schemas.fail_points import reach
 from costledger.schemas.settings import Settings
-from costledger.sinks.alerts import store_alerts
+from costledger.sinks.alerts import refuse_alerts, store_alerts
 from costledger.sinks.background import in_background
+from costledger.sinks.batch import unread
 from costledger.sinks.budgets import relay_budgets
 from costledger.sinks.consuming import member_config
 from costledger.sinks.database import Connection, connect
@@ -25,6 +28,7 @@ from costledger.sinks.delivery import Deliverer
 from costledger.sinks.observation import NotifierMetrics
 from costledger.sinks.patience import Abandoned, PatientConnection
 from costledger.sinks.relay import Relay
+from costledger.sinks.unreadable import UnreadableBatch, first_unreadable, unreadable_batch
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +36,8 @@ _CONSUME_MESSAGES_MAX: Final = 500
 _CONSUME_SECONDS: Final = 0.25
 _CLOSE_SECONDS_MAX: Final = 3.0
 _RELAY_SECONDS_MAX: Final = 3.0
+#: How long consumption rests when the schema registry cannot be asked.
+_REGISTRY_WAIT_SECONDS: Final = 1.0
 #: The main loop turns at least as often as this, else the notifier is not healthy.
 TURN_SECONDS_MAX: Final = 60.0
 
@@ -55,6 +61,9 @@ class Notifier:
         self._stopping = threading.Event()
         self._turned_at: float | None = None
         self._failure: str | None = None
+        self._trouble: str | None = None
+        #: By partition: a record batch that cannot be read, and its first offset that is not put aside yet.
+        self._unreadable: dict[int, tuple[UnreadableBatch, int]] = {}
 
     def stop(self) -> None:
         """Ask `run` to return, within 10 s."""
@@ -67,7 +76,7 @@ class Notifier:
             return False, self._failure
         if self._turned_at is None:
             return False, "not started"
-        trouble = self._patient.trouble or self._relay.trouble
+        trouble = self._trouble or self._patient.trouble or self._relay.trouble
         if trouble is not None:
             return False, trouble
         idle_seconds = time.monotonic() - self._turned_at
@@ -100,18 +109,34 @@ class Notifier:
 
     def _store(self, consumer: Consumer, messages: list[Message]) -> None:
         alerts = []
+        unreadable: dict[int, int] = {}
         for message in messages:
-            error = message.error()
+            error, partition = message.error(), message.partition()
             if error is None:
                 alerts.append(message)
             elif error.fatal():
                 raise KafkaException(error)
+            elif partition is not None and (first := first_unreadable(message)) is not None:
+                unreadable[partition] = first
             else:
-                logger.error("Kafka, partition %s: %s", message.partition(), error)
-        if not alerts:
+                logger.error("Kafka, partition %s: %s", partition, error)
+        if alerts and not self._store_alerts(consumer, alerts):
+            # What is before an unreadable batch comes again, and then the batch does.
             return
+        for partition, first in unreadable.items():
+            self._find_unreadable(partition, first)
+        for batch, following in list(self._unreadable.values()):
+            self._pass_over(consumer, batch, following)
+
+    def _store_alerts(self, consumer: Consumer, alerts: list[Message]) -> bool:
+        """Store and commit; False where they have to be read again."""
         reach("notifier.after_consume")
-        outcome = self._patient.do(lambda connection: store_alerts(connection, self._topic, alerts))
+        try:
+            outcome = self._patient.do(lambda connection: store_alerts(connection, self._topic, alerts))
+        except Unavailable as away:
+            self._read_again(consumer, alerts, away)
+            return False
+        self._trouble = None
         reach("notifier.after_insert")
         for refused in outcome.refused:
             logger.error(
@@ -122,11 +147,52 @@ class Notifier:
                 refused.error,
             )
         self._metrics.stored(outcome)
-        self._commit(consumer, alerts)
+        self._commit(consumer, {message.partition() or 0: (message.offset() or 0) + 1 for message in alerts})
         reach("notifier.after_commit")
+        return True
 
-    def _commit(self, consumer: Consumer, alerts: list[Message]) -> None:
-        following = {message.partition() or 0: (message.offset() or 0) + 1 for message in alerts}
+    def _read_again(self, consumer: Consumer, alerts: list[Message], away: Unavailable) -> None:
+        """The schema of one cannot be had now, and nothing is stored: all of them come again after a rest."""
+        logger.error("%d alerts wait for a schema: %s", len(alerts), away)
+        self._trouble = str(away)
+        first: dict[int, int] = {}
+        for message in alerts:
+            first.setdefault(message.partition() or 0, message.offset() or 0)
+        for partition, offset in first.items():
+            self._unreadable.pop(partition, None)
+            consumer.seek(TopicPartition(self._topic, partition, offset))
+        self._stopping.wait(_REGISTRY_WAIT_SECONDS)
+
+    def _find_unreadable(self, partition: int, first: int) -> None:
+        """The client cannot inflate a record batch, and by itself would read it again for ever."""
+        if partition in self._unreadable:
+            return
+        try:
+            self._unreadable[partition] = unreadable_batch(self._settings, self._topic, partition, first), first
+        except Unavailable as error:
+            logger.error("partition %d: %s", partition, error)  # noqa: TRY400 - passes: the client reports it again
+
+    def _pass_over(self, consumer: Consumer, batch: UnreadableBatch, following: int) -> None:
+        """Put aside a part of an unreadable batch, for it may have millions of messages; behind the last, read on.
+
+        What was before the batch is stored. Done again, after a rebalance, it adds nothing.
+        """
+        partition, end = batch.partition, min(following + _CONSUME_MESSAGES_MAX, batch.end)
+        refused = [unread(partition, offset, batch.reason) for offset in range(following, end)]
+        self._patient.do(partial(refuse_alerts, topic=self._topic, refused=refused))
+        if end < batch.end:
+            self._unreadable[partition] = batch, end
+            return
+        del self._unreadable[partition]
+        try:
+            consumer.seek(TopicPartition(self._topic, partition, end))
+        except KafkaException as error:
+            # Not ours any more, or not ready: the client of whoever has it reports the batch again.
+            logger.warning("partition %d cannot be set to offset %d: %s", partition, end, error)
+            return
+        self._commit(consumer, {partition: end})
+
+    def _commit(self, consumer: Consumer, following: dict[int, int]) -> None:
         offsets = [TopicPartition(self._topic, partition, offset) for partition, offset in following.items()]
         try:
             consumer.commit(offsets=offsets, asynchronous=True)

@@ -6,7 +6,8 @@ Control flow only: what an event means is decided in `domain`, how state becomes
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
 from redis.asyncio import Redis
 
@@ -14,8 +15,8 @@ from costledger.schemas.alerts import CostAlert
 from costledger.schemas.budgets import Budget
 from costledger.schemas.codec import decode_budget, decode_event, encode_alert
 from costledger.schemas.dead_letters import dead_letter_headers
-from costledger.schemas.errors import DecodeError, InvalidEvent, InvalidValue, OversizeMessage
-from costledger.schemas.events import check_event
+from costledger.schemas.errors import DecodeError, InvalidValue, OversizeMessage
+from costledger.schemas.events import EventRecord, check_event
 from costledger.schemas.fail_points import reach
 from costledger.schemas.topics import TopicNames
 from costledger.streams.domain.partition import Outcome, PartitionTotals
@@ -33,6 +34,7 @@ DEAD_LETTER_BYTES_MAX = 800_000
 
 
 Refused = tuple[ConsumerRecord, DecodeError | InvalidValue]
+_Decoded = TypeVar("_Decoded")
 
 
 class CostHandler:
@@ -69,7 +71,7 @@ class CostHandler:
         self._count_users()
 
     def process(self, batch: Batch) -> None:
-        """Apply the records of one fetch."""
+        """Apply the records of one fetch; none of them where the schema of one cannot be had now (`Unavailable`)."""
         if batch.topic == self._topics.budgets:
             self._apply_budgets(batch)
         else:
@@ -130,20 +132,15 @@ class CostHandler:
 
     def _apply_events(self, batch: Batch) -> None:
         partition = batch.partition
-        add_event = self._partitions[partition].add_event
+        decoded, refused = _each(batch, _event_of)
+        add_event, skip_event = self._partitions[partition].add_event, self._partitions[partition].skip_event
         outcomes = dict.fromkeys(Outcome, 0)
         late = 0
-        refused: list[Refused] = []
-        for message in batch.records:
-            received_at_us = message.timestamp * 1000
-            try:
-                record = decode_event(_readable(message) or b"")
-                check_event(record, received_at_us)
-            except (DecodeError, InvalidEvent) as error:
-                self._partitions[partition].skip_event(message.offset)
-                # Without its traceback, whose frame holds this list: only the collector could free the message then.
-                refused.append((message, error.with_traceback(None)))
+        for message, record in zip(batch.records, decoded, strict=True):
+            if record is None:
+                skip_event(message.offset)
                 continue
+            received_at_us = message.timestamp * 1000
             outcomes[add_event(record, message.offset, received_at_us)] += 1
             # A day that was over in UTC: cheap, and what "late" means to an operator.
             late += record["occurred_at"] // DAY_MICROSECONDS < received_at_us // DAY_MICROSECONDS
@@ -152,16 +149,12 @@ class CostHandler:
 
     def _apply_budgets(self, batch: Batch) -> None:
         totals = self._partitions[batch.partition]
-        refused: list[Refused] = []
-        for message in batch.records:
-            try:
-                user_id, budget = _budget_of(message)
-            except (DecodeError, InvalidValue) as error:
-                # The budget before it stays in force. Budgets come through our own API, which checks them.
-                # Without its traceback, whose frame holds this list: only the collector could free the message then.
-                refused.append((message, error.with_traceback(None)))
-                continue
-            totals.apply_budget(user_id, budget, message.offset, message.timestamp * 1000)
+        decoded, refused = _each(batch, _budget_of)
+        for message, found in zip(batch.records, decoded, strict=True):
+            # Where it was refused the budget before it stays in force. Budgets come through our own API, which checks them.
+            if found is not None:
+                user_id, budget = found
+                totals.apply_budget(user_id, budget, message.offset, message.timestamp * 1000)
         self._refuse(batch, refused)
 
     def _refuse(self, batch: Batch, refused: list[Refused]) -> None:
@@ -181,6 +174,27 @@ class CostHandler:
 
     def _count_users(self) -> None:
         self._instruments.users.set(sum(len(totals.users) for totals in self._partitions.values()))
+
+
+def _each(batch: Batch, decode: Callable[[ConsumerRecord], _Decoded]) -> tuple[list[_Decoded | None], list[Refused]]:
+    """What each record of a batch holds, None where it is refused, and those beside; `Unavailable` passes through."""
+    decoded: list[_Decoded | None] = []
+    refused: list[Refused] = []
+    for message in batch.records:
+        try:
+            decoded.append(decode(message))
+        except (DecodeError, InvalidValue) as error:
+            decoded.append(None)
+            # Without its traceback, whose frame holds this list: only the collector could free the message then.
+            refused.append((message, error.with_traceback(None)))
+    return decoded, refused
+
+
+def _event_of(message: ConsumerRecord) -> EventRecord:
+    """The event of a record within its bounds; raises `DecodeError` or `InvalidEvent`."""
+    record = decode_event(_readable(message) or b"")
+    check_event(record, message.timestamp * 1000)
+    return record
 
 
 def _readable(message: ConsumerRecord) -> bytes | None:

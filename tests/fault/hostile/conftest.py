@@ -79,13 +79,15 @@ class HostileSystem(System):
         assert producer.flush(60) == 0
         assert failed == []
 
-    def send_batches(self, partition: int, batches: Sequence[wire.RawBatch]) -> None:
+    def send_batches(self, partition: int, batches: Sequence[wire.RawBatch], topic: str = "cost.events") -> None:
         """Record batches as they are."""
-        wire.send(self.bootstrap_servers, self.events_topic, partition, batches)
+        wire.send(self.bootstrap_servers, self.topic_prefix + topic, partition, batches)
 
-    def quarantined(self) -> list[tuple]:
-        """(partition, offset, reason) of every message in quarantine."""
-        return self.sql('SELECT partition, "offset", reason FROM ledger.quarantine ORDER BY 1, 2')
+    def quarantined(self, topic: str = "cost.events") -> list[tuple]:
+        """(partition, offset, reason) of every message of a topic in quarantine."""
+        columns = 'partition, "offset", reason'
+        where = "WHERE topic = %s ORDER BY 1, 2"
+        return self.sql(f"SELECT {columns} FROM ledger.quarantine {where}", self.topic_prefix + topic)
 
     def ends(self, topic: str = "cost.events") -> dict[int, int]:
         """The end of each partition of a topic."""
@@ -107,17 +109,21 @@ class HostileSystem(System):
         def all_read() -> bool:
             sink = dict(self.sql("SELECT partition, next_offset FROM ledger.sink_offsets"))
             return all(sink.get(partition, 0) >= end for partition, end in ends.items()) and all(
-                self._committed("stream", ends).get(partition, 0) >= end for partition, end in ends.items()
+                self.committed("stream", ends).get(partition, 0) >= end for partition, end in ends.items()
             )
 
         self.wait_until(all_read, timeout_seconds, f"sink and stream at {ends}")
 
-    def _committed(self, group: str, partitions: Sequence[int] | dict[int, int]) -> dict[int, int]:
+    def committed(
+        self, group: str, partitions: Sequence[int] | dict[int, int], topic: str = "cost.events"
+    ) -> dict[int, int]:
+        """The offsets that Kafka keeps for a group."""
         consumer = confluent_kafka.Consumer(
             {"bootstrap.servers": self.bootstrap_servers, "group.id": f"{self.topic_prefix}{group}"}
         )
         try:
-            places = [confluent_kafka.TopicPartition(self.events_topic, partition) for partition in partitions]
+            name = self.topic_prefix + topic
+            places = [confluent_kafka.TopicPartition(name, partition) for partition in partitions]
             return {place.partition: place.offset for place in consumer.committed(places, timeout=10)}
         finally:
             consumer.close()

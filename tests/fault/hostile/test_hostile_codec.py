@@ -9,17 +9,29 @@ from pathlib import Path
 
 import pytest
 from tests.fault.hostile import fuzzing
-from tests.fault.hostile.scale import FUZZ_INPUTS
 
 ROOT = Path(__file__).parents[3]
 PROCESSES = 2
+INPUTS = 20_000
+MANY_INPUTS = 200_000
 
 
-@pytest.mark.timeout(900)
 def test_any_input_is_an_event_or_refused(seed: int) -> None:
     """A record that passes `check_event` and survives the round trip, or one of the errors raised on purpose; within
     50 ms and a fixed amount of memory; and the sink accepts exactly what the stream accepts."""
-    each = FUZZ_INPUTS // PROCESSES
+    _fuzz(seed, INPUTS)
+
+
+@pytest.mark.fault
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_any_of_many_inputs_is_an_event_or_refused(seed: int) -> None:
+    """So it is with ten times as many, and others."""
+    _fuzz(seed + PROCESSES, MANY_INPUTS)
+
+
+def _fuzz(seed: int, inputs: int) -> None:
+    each = inputs // PROCESSES
     command = [sys.executable, "-m", "tests.fault.hostile.fuzzing"]
     running = [
         subprocess.Popen(

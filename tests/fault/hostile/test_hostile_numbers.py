@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 from tests.fault.hostile.conftest import HostileSystem
-from tests.fault.hostile.scale import full_only
 from tests.schemas.samples import LONG_MAX, LONG_MIN
 from tests.sinks.conftest import make_event
 
 from costledger.schemas import codec
 from costledger.schemas.money import AMOUNT_PICODOLLARS_MAX, QUANTITY_NANOUNITS_MAX
 
-pytestmark = [pytest.mark.fault, full_only]
+pytestmark = [pytest.mark.fault, pytest.mark.long]
 
 #: More than 64 bits hold, by a sign of each kind.
 REPEATS = 5

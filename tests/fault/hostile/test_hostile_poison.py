@@ -8,12 +8,11 @@ from collections import Counter
 
 import pytest
 from tests.fault.hostile.conftest import HostileSystem
-from tests.fault.hostile.scale import full_only
 from tests.sinks.conftest import random_events
 
 from costledger.schemas.codec import encode_event
 
-pytestmark = [pytest.mark.fault, full_only]
+pytestmark = [pytest.mark.fault, pytest.mark.long]
 
 GOOD = 6_000
 POISON = 3_000

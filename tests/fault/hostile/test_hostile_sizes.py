@@ -9,12 +9,11 @@ import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from tests.fault.hostile.conftest import HostileSystem, Memory
 from tests.fault.hostile.fuzzing import varint
-from tests.fault.hostile.scale import full_only
 from tests.sinks.conftest import make_event
 
 from costledger.schemas.codec import encode_event
 
-pytestmark = [pytest.mark.fault, full_only]
+pytestmark = [pytest.mark.fault, pytest.mark.long]
 
 MEGABYTE = 2**20
 BIG = 60

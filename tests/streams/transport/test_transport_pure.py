@@ -255,4 +255,16 @@ def test_missing_internals_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that a release dropped is reported."""
     monkeypatch.setitem(internals.METHODS, Runtime, ("no_such_method",))
     monkeypatch.setitem(internals.ATTRIBUTES, Progress, ("no_such_attribute",))
-    assert [name.rsplit(".", 1)[1] for name in internals.missing()] == ["no_such_method", "no_such_attribute"]
+    monkeypatch.setitem(internals.NAMES, internals, ("no_such_name",))
+    assert [name.rsplit(".", 1)[1] for name in internals.missing()] == [
+        "no_such_method",
+        "no_such_attribute",
+        "no_such_name",
+    ]
+
+
+def test_a_fetcher_that_reads_batches_otherwise_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Binding `MemoryRecords` anew does nothing where the fetcher no longer calls it: memory would have no bound."""
+    monkeypatch.setattr(internals, "ClientFetcher", Runtime)
+    (named,) = internals.missing()
+    assert named.endswith(": a call of MemoryRecords")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from tests.fixtures.wait import wait_until
 from tests.streams.transport.transport_cluster import Cluster
 
+from costledger.schemas.errors import Unavailable
 from costledger.streams.transport import Batch, Change, Flush, Stage, StageConfig, StateRecord
 
 
@@ -119,6 +121,47 @@ def test_health_and_stats_follow_the_stage(cluster: Cluster) -> None:
     assert code == 0
     assert not stage.health().ready
     assert stage.stats() == []
+
+
+class Waiting(LastValue):
+    """Cannot process anything until it is told that it may; when it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may = threading.Event()
+        self.asked_at: list[float] = []
+
+    def process(self, batch: Batch) -> None:
+        self.asked_at.append(time.monotonic())
+        if not self.may.is_set():
+            raise Unavailable("the schema registry is away")
+        super().process(batch)
+
+
+def test_a_handler_that_lacks_something_is_waited_for(cluster: Cluster) -> None:
+    """Nothing is committed meanwhile, health says why, it is no stall however long it takes, and the batch comes again; a
+    stage that is asked to stop while it waits ends in good order."""
+    handler = Waiting()
+    stall_seconds = 7.0
+    running = Running(cluster, handler, stall_timeout_seconds=stall_seconds)
+    send(cluster, (b"k", b"v"))
+    try:
+        wait_until(lambda: handler.asked_at, 20, "the first attempt")
+        wait_until(lambda: running.stage.health().reason == "the schema registry is away", 5, "health says why")
+        assert not running.stage.health().ready
+        wait_until(lambda: handler.asked_at[-1] - handler.asked_at[0] > stall_seconds + 1, 20, "a long wait")
+        assert sum(row.committed or 0 for row in running.stage.stats()) == 0
+    finally:
+        code = running.stop()
+    assert code == 0
+    handler.may.set()
+    again = Running(cluster, handler)
+    try:
+        wait_until(lambda: sum(row.committed or 0 for row in again.stage.stats()) == 1, 20, "it is committed")
+        assert again.stage.health().ready
+    finally:
+        assert again.stop() == 0
+    assert handler.calls["process"] == 1
 
 
 def test_deleted_key_is_not_restored(cluster: Cluster) -> None:

@@ -21,6 +21,7 @@ from costledger.sinks.batch import Message, received_us
 from costledger.sinks.consuming import reader_config
 from costledger.sinks.reconcile.entries import Entry, same_content
 from costledger.sinks.reconcile.report import EXAMPLES_MAX, Check, PartitionReport
+from costledger.sinks.unreadable import first_unreadable, unreadable_batch
 
 _MESSAGES_AT_ONCE: Final = 5_000
 _SILENCE_SECONDS_MAX: Final = 30.0
@@ -34,6 +35,7 @@ class TopicReader:
     """Reads ranges of a topic, without a group and without a trace."""
 
     def __init__(self, settings: Settings, topic: str) -> None:
+        self._settings = settings
         self._topic = topic
         self._consumer = Consumer(
             {
@@ -55,9 +57,12 @@ class TopicReader:
         }
 
     def read(self, partition: int, low: int, end: int) -> Iterator[Stored]:
-        """The messages of a partition with offsets in [low, end); `Unavailable` after 30 s without any."""
-        self._consumer.assign([TopicPartition(self._topic, partition, low)])
+        """The messages of a partition with offsets in [low, end); `Unavailable` after 30 s without any.
+
+        A record batch that the client cannot inflate is a reason for each of its offsets, like any message that is no event.
+        """
         position = low
+        self._consumer.assign([TopicPartition(self._topic, partition, position)])
         while position < end:
             # No more than there are: waiting for further ones would only take time.
             wanted = min(_MESSAGES_AT_ONCE, end - position)
@@ -66,6 +71,13 @@ class TopicReader:
                 raise Unavailable(f"nothing came from partition {partition} at offset {position} of {end}")
             for message in messages:
                 error, offset = message.error(), message.offset()
+                if (first := first_unreadable(message)) is not None:
+                    batch = unreadable_batch(self._settings, self._topic, partition, first)
+                    for one in range(max(position, first), min(batch.end, end)):
+                        yield one, batch.reason
+                    position = batch.end
+                    self._consumer.assign([TopicPartition(self._topic, partition, position)])
+                    break
                 if error is not None:
                     if error.code() == KafkaError._PARTITION_EOF:
                         return

@@ -7,13 +7,17 @@ and not by a stalled worker. Instance attributes set in `__init__` are looked fo
 from __future__ import annotations
 
 import inspect
+from types import ModuleType
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.consumer import fetcher as client_fetcher
 from aiokafka.consumer.fetcher import Fetcher as ClientFetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record import util as client_records
+from aiokafka.record.default_records import DefaultRecordBatch
 from faust import App, Table
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
@@ -78,6 +82,8 @@ METHODS: dict[type[Any], tuple[str, ...]] = {
     SubscriptionState: ("fetch_context", "fetcher_idle_time"),
     AIOKafkaProducer: ("create_batch", "send_batch"),
     BatchBuilder: ("append", "close"),
+    # Of batches that are read within bounds.
+    DefaultRecordBatch: ("__iter__", "base_offset", "is_control_batch", "next_offset", "validate_crc"),
 }
 
 ATTRIBUTES: dict[type[Any], tuple[str, ...]] = {
@@ -87,6 +93,13 @@ ATTRIBUTES: dict[type[Any], tuple[str, ...]] = {
     AIOKafkaConsumer: ("_coordinator", "_fetch_max_wait_ms", "_fetcher"),
     ClientFetcher: ("_subscriptions",),
     GroupCoordinator: ("generation",),
+}
+
+#: Names of modules. `MemoryRecords` is bound anew (see `batches`), and so must be what the fetcher calls.
+NAMES: dict[ModuleType, tuple[str, ...]] = {
+    driver: ("DEFAULT_GENERATION_ID",),
+    client_fetcher: ("MemoryRecords",),
+    client_records: ("decode_varint_py",),
 }
 
 
@@ -105,6 +118,8 @@ def missing() -> list[str]:
             for name in names
             if not hasattr(owner, name) and f"self.{name}" not in source
         ]
-    if not hasattr(driver, "DEFAULT_GENERATION_ID"):
-        gone.append(f"{driver.__name__}.DEFAULT_GENERATION_ID")
+    for module, names in NAMES.items():
+        gone += [f"{module.__name__}.{name}" for name in names if not hasattr(module, name)]
+    if "MemoryRecords(" not in inspect.getsource(ClientFetcher):
+        gone.append(f"{ClientFetcher.__module__}.{ClientFetcher.__qualname__}: a call of MemoryRecords")
     return gone

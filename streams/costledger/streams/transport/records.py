@@ -79,14 +79,14 @@ class Handler(Protocol):
     """The domain's side. All calls come on one event-loop thread, one at a time.
 
     `restore`, `process`, `flush` and `revoke` are synchronous and CPU-bound. `process` may run while
-    `flushed` or `tick` awaits. An exception out of any method stops the worker with exit code 1.
+    `flushed` or `tick` awaits. Any other exception out of any method stops the worker with exit code 1.
     """
 
     def restore(self, partition: int, records: Iterable[StateRecord]) -> None:
         """Take over a partition: called once after its recovery, before its first batch."""
 
     def process(self, batch: Batch) -> None:
-        """Apply a batch."""
+        """Apply a batch; or raise `Unavailable`, having applied nothing of it: it comes again a moment later."""
 
     def flush(self, partition: int) -> Flush | None:
         """Hand over what has accumulated since the last call; None = nothing to write."""

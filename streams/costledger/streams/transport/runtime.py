@@ -14,6 +14,7 @@ from typing import Any
 
 from faust.types import TP
 
+from costledger.schemas.errors import Unavailable
 from costledger.schemas.fail_points import reach
 from costledger.streams.transport.acks import Fences, Progress
 from costledger.streams.transport.config import StageConfig
@@ -27,6 +28,9 @@ log = logging.getLogger("costledger.streams.transport")
 
 RELEASE_RETRY_SECONDS = 0.1
 """Between attempts of the last commit; the drain timeout bounds their number."""
+
+UNAVAILABLE_RETRY_SECONDS = 1.0
+"""Between attempts to process what the handler could not, since something it needs was away."""
 
 
 class Runtime:
@@ -45,6 +49,8 @@ class Runtime:
         self.writable = False
         self.reason: str | None = "starting"
         """Why the flow does not run; None while it does."""
+        self.waits_for: str | None = None
+        """What the handler lacks at the moment to process what was read; None while it lacks nothing."""
         self.failure: str | None = None
         self.failed = asyncio.Event()
         self.progress_at = time.monotonic()
@@ -105,22 +111,38 @@ class Runtime:
 
     # --- processing
 
-    def process(self, fetched: Fetched) -> None:
-        """Apply one fetch, unless the assignment it came from is over."""
+    async def process(self, fetched: Fetched) -> None:
+        """Apply one fetch, unless the assignment it came from is over.
+
+        What the handler needs and cannot have now is waited for: nothing is read meanwhile, and the group goes on.
+        """
+        while not self._processed(fetched):
+            # To wait for another is no stall.
+            self.touch()
+            await asyncio.sleep(UNAVAILABLE_RETRY_SECONDS)
+
+    def _processed(self, fetched: Fetched) -> bool:
+        """Apply one fetch; False where it has to be tried again."""
         if fetched.epoch != self.epoch or self.reason is not None:
-            return
+            return True
         tp = fetched.tp
         records = self.progress.fresh(tp, fetched.records)
         if not records:
-            return
+            return True
         try:
             reach("stream.before_process")
             self.handler.process(Batch(tp.topic, tp.partition, records))
             reach("stream.after_process")
+        except Unavailable as away:
+            log.error("%s[%s] waits: %s", tp.topic, tp.partition, away)  # noqa: TRY400 - passes
+            self.waits_for = str(away)
+            return False
         except Exception as exc:  # noqa: BLE001  (any failure of the domain ends the worker)
             self.fail(f"the handler failed in process, {tp.topic}[{tp.partition}]", exc)
-            return
+            return True
+        self.waits_for = None
         self.passed(tp, records[-1].offset + 1)
+        return True
 
     def passed(self, tp: TP, position: int) -> None:
         """All records of `tp` below `position` are processed."""
@@ -141,6 +163,7 @@ class Runtime:
         self._forget(set(self.fences) - self.partitions)
         self.progress.clear()
         self.writable = False
+        self.waits_for = None
         self.touch()
         if self.failure is None:
             self.reason = "recovering" if self.partitions else None

@@ -168,7 +168,8 @@ class Stage:
         if current:
             runtime.touch()
         age = time.monotonic() - runtime.progress_at
-        self._health = Health(ready, tuple(sorted(runtime.partitions)), age, runtime.reason)
+        reason = runtime.reason or runtime.waits_for
+        self._health = Health(reason is None, tuple(sorted(runtime.partitions)), age, reason)
         if stalled(current, age, self.config.stall_timeout_seconds) and runtime.failure is None:
             lags = {f"{row.topic}[{row.partition}]": row.lag for row in self._stats if row.lag}
             runtime.fail(f"stalled: no progress for {age:.1f} s, {runtime.reason or 'reading'}, lag {lags}")
