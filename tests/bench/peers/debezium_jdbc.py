@@ -101,7 +101,7 @@ def _connector_settings(connector: str, topic: str, database: SplitResult) -> di
         "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
         "tasks.max": 1,
         "topics": topic,
-        "connection.url": f"jdbc:postgresql://{database.hostname}:{database.port or 5432}{database.path}",
+        "connection.url": f"jdbc:postgresql://{database.hostname}:{database.port or 5432}{database.path}?reWriteBatchedInserts=true",
         "connection.username": unquote(database.username or "postgres"),
         "connection.password": unquote(database.password or ""),
         "collection.name.format": f"public.{TABLE}",
