@@ -1,24 +1,28 @@
 """`python -m tests.bench`, from the project's root: how fast the parts are beside the least that could do their work.
 
-Starts Apache Kafka, PostgreSQL and Redis in a temporary directory, runs each contender several times in turn, writes
-the document (`build/bench.json`) and prints a table. What the numbers mean: BENCHMARKS.md, beside this file.
+Makes the environments of the peers, starts Apache Kafka, PostgreSQL and Redis in a temporary directory, runs each
+contender several times in turn, writes the document (`build/bench.json`), prints a table and says what got slower since
+the last document. What the numbers mean: BENCHMARKS.md, beside this file.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from tests.bench.bench_api import ROUTE_COLUMNS, ApiBench, ApiResult
 from tests.bench.bench_sdk import PEER, SdkBench
 from tests.bench.bench_sink import SinkBench
 from tests.bench.bench_stream import StreamBench
+from tests.bench.comparison import compare, replace_document
+from tests.bench.peers.catalogue import SINK_PEERS, STREAM_PEERS, Installed, install
 from tests.bench.rates import Contender, Result, alternate
 from tests.bench.workload import Workload
 
@@ -26,7 +30,23 @@ from costledger.deploy.console import JsonOption, print_json, print_table, say
 from costledger.deploy.stack import Stack
 
 USERS = 2_000
+#: In the table; the document has the whole reason.
+_REASON_CHARS_MAX = 60
 ROOT = Path(__file__).resolve().parents[2]
+
+
+class Peers(StrEnum):
+    """Which peers are measured."""
+
+    ALL = "all"
+    #: Those that need no environment of their own.
+    CHEAP = "cheap"
+
+
+@dataclass(frozen=True)
+class _Peers:
+    stream: Installed
+    sink: Installed
 
 
 def main(
@@ -40,46 +60,71 @@ def main(
     ] = 20_000_000,
     ledger_days: Annotated[int, typer.Option(min=1, max=3660, help="Days over which those events are.")] = 395,
     api_only: Annotated[bool, typer.Option("--api-only", help="Measure nothing but the API.")] = False,
+    peers: Annotated[Peers, typer.Option(help="All, or only those that need no environment of their own.")] = Peers.ALL,
     seed: Annotated[int, typer.Option(help="Makes users, services and amounts.")] = 20_261_123,
     output: Annotated[Path, typer.Option(help="Where the JSON document goes.")] = ROOT / "build" / "bench.json",
     as_json: JsonOption = False,
 ) -> None:
     """Measure the stream worker, the sink and the SDK against their peers, and the API on ledgers of two sizes."""
     workload = Workload(events, USERS, time.time_ns() // 1000, seed)
+    wanted = peers is Peers.ALL and not api_only
+    installed = (
+        _Peers(install(STREAM_PEERS, say), install(SINK_PEERS, say)) if wanted else _Peers(Installed(), Installed())
+    )
     say(f"load average at the start: {load_average()}")
     with tempfile.TemporaryDirectory(prefix="costledger-bench-") as name:
         folder = Path(name)
         with Stack(folder / "services", broker="embedded" if api_only else "apache", on_progress=say) as stack:
             services = stack.environment()
-            results = [] if api_only else measure(services, folder, workload, runs, commit_interval_seconds)
+            results = [] if api_only else measure(services, folder, workload, runs, commit_interval_seconds, installed)
             if ledger_events:
                 say("api_p95 (ms)")
                 api = ApiBench(services, folder, events=ledger_events, days=ledger_days, runs=runs, seed=seed, say=say)
                 results.append(api.measure())
     say(f"load average at the end: {load_average()}")
-    document = {result.name: result.entry() for result in results}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(document, indent=2) + "\n")
+    load = {"events": events, "commit_interval_seconds": commit_interval_seconds, "seed": seed}
+    ledger = {"events": ledger_events, "days": ledger_days, "seed": seed}
+    finish([(result, ledger if isinstance(result, ApiResult) else load) for result in results], output, as_json)
+
+
+def finish(measured: list[tuple[Result, dict[str, Any]]], output: Path, as_json: bool) -> None:
+    """Write the document, show it, compare it to the one before; exit code 1 when a peer's run failed.
+
+    Each result comes with the arguments that it depends on.
+    """
+    results = [result for result, _ in measured]
+    document = {result.name: {**result.entry(), "arguments": arguments} for result, arguments in measured}
+    previous = replace_document(output, document)
     say(f"written to {output}")
     if as_json:
         print_json(document)
     else:
         print_results(results)
+    for line in compare(previous, document):
+        say(line)
+    if any(result.failed for result in results):
+        raise typer.Exit(1)
 
 
 def measure(
-    services: Mapping[str, str], folder: Path, workload: Workload, runs: int, commit_interval_seconds: float
+    services: Mapping[str, str],
+    folder: Path,
+    workload: Workload,
+    runs: int,
+    commit_interval_seconds: float,
+    installed: _Peers,
 ) -> list[Result]:
     """Run everything; services are named by the settings that lead to them."""
 
-    def run(name: str, unit: str, digits: int, contenders: Mapping[str, Contender]) -> Result:
-        say(f"{name} ({unit})")
-        return Result(name, unit, digits, alternate(contenders, runs, say))
+    def run(name: str, contenders: Mapping[str, Contender], peers: Installed) -> Result:
+        say(f"{name} (events/s)")
+        turns = alternate(contenders, runs, say)
+        return Result(name, "events/s", 0, turns.values, unavailable=peers.unavailable, failed=turns.failed)
 
     def run_sdk(contenders: Mapping[str, Contender]) -> list[Result]:
         """Both modes take turns with the one peer that they share."""
         say("sdk_memory, sdk_spool (us CPU/event)")
-        values = alternate(contenders, runs, say)
+        values = alternate(contenders, runs, say).values
         return [
             Result(name, "us CPU/event", 2, {name: values[name], PEER: values[PEER]})
             for name in contenders
@@ -93,8 +138,8 @@ def measure(
     sdk = SdkBench(services, folder, workload.events)
     sdk.prepare()
     return [
-        run("stream", "events/s", 0, stream.contenders()),
-        run("sink", "events/s", 0, sink.contenders()),
+        run("stream", stream.contenders(installed.stream.runs), installed.stream),
+        run("sink", sink.contenders(installed.sink.runs), installed.sink),
         *run_sdk(sdk.contenders()),
     ]
 
@@ -109,6 +154,18 @@ def print_results(results: list[Result]) -> None:
             pairs = f"{min(ratios):.2f} to {max(ratios):.2f}"
             figures = (f"{entry['value']:,}", peer, f"{entry['peers'][peer]:,}", f"{entry['ratio_to'][peer]:.2f}")
             rows.append((result.name, result.unit, *figures, pairs))
+        for peer, reason in result.without_rate.items():
+            rows.append(
+                (
+                    result.name,
+                    result.unit,
+                    f"{entry['value']:,}",
+                    peer,
+                    "none",
+                    "none",
+                    reason.splitlines()[0][:_REASON_CHARS_MAX],
+                )
+            )
     print_table(("name", "unit", "ours", "peer", "peer's", "ratio", "pairs"), rows)
     for result in results:
         if isinstance(result, ApiResult):

@@ -1,8 +1,8 @@
 """`sink`: from Kafka into the ledger with roll-ups, exactly once, against loads that do nothing but insert.
 
-All write into the same table, in databases migrated afresh, and commit every 20,000 rows. The peers' rows are
-prepared before the clock starts; ours are read from Kafka, decoded and checked while it runs. After each run the
-number of entries and their sum are compared to the workload's.
+All write into the same table, in databases migrated afresh, and commit every 20,000 rows. The rows of the two loads
+are prepared before the clock starts; ours are read from Kafka, decoded and checked while it runs. After each run the
+number of entries and their sum are compared to the workload's. Connectors from Kafka: tests/bench/peers.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from tests.bench.kafka import PARTITIONS
 from tests.bench.ledgers import Connection, check_entries, check_totals, consumed, fresh_ledger
 from tests.bench.processes import running
 from tests.bench.rates import Commit, Contender, committed_rate, watch
+from tests.bench.stage import SinkStage
 from tests.bench.workload import Workload
 
 from costledger.schemas.events import EventRecord
@@ -50,9 +51,11 @@ class SinkBench:
         self._workload = workload
         self._topic = topic
 
-    def contenders(self) -> dict[str, Contender]:
-        """Ours first; each returns rows per second of one run."""
-        return {"sink": self._ours, "raw_copy": self._copy, "multi_row_insert": self._multi_row}
+    def contenders(self, peers: Mapping[str, Callable[[SinkStage], float]]) -> dict[str, Contender]:
+        """Ours first, `peers` last; each returns rows per second of one run."""
+        stage = SinkStage(self._services["COSTLEDGER_BOOTSTRAP_SERVERS"], self._workload, self._folder, self._ledger)
+        others = {name: partial(run, stage) for name, run in peers.items()}
+        return {"sink": self._ours, "raw_copy": self._copy, "multi_row_insert": self._multi_row, **others}
 
     def _ours(self) -> float:
         total = self._workload.events

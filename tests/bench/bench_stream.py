@@ -1,4 +1,4 @@
-"""`stream`: the stream worker over a full topic, against a raw loop and against Faust as documented.
+"""`stream`: the stream worker over a full topic, against raw loops, Faust as documented and other frameworks.
 
 Rates are of committed offsets, asked of the broker from outside, in the same way for all. Ours runs as it is
 shipped: totals by hour, day and month, budgets, spikes, alerts, changelog, Redis. After each run the sum of all
@@ -7,30 +7,30 @@ totals is compared to the workload's: a wrong result has no rate.
 
 from __future__ import annotations
 
+import json
 import os
 import time
-import uuid
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import redis
-from tests.bench.kafka import PARTITIONS, committed_by, create_topic, fill
+from tests.bench.kafka import PARTITIONS, create_topic, fill
 from tests.bench.ledgers import WrongResult
-from tests.bench.processes import Program, running
-from tests.bench.rates import Contender, committed_rate, watch
+from tests.bench.processes import running
+from tests.bench.rates import Contender
+from tests.bench.stage import FullTopic, StreamStage
 from tests.bench.workload import Workload
 
 from costledger.deploy.kafka_topics import check_topics, needed_topics
 from costledger.schemas.budgets import Budget
-from costledger.schemas.codec import encode_budget, encode_event
+from costledger.schemas.codec import current_schema, encode_budget, encode_event, without_logical_types
 from costledger.schemas.settings import Settings
 
 #: Faust as documented is some forty times slower: it gets this part of the events.
 FAUST_SHARE = 20
 #: Every so-manyth user has a budget of their own; the others have the default.
 BUDGET_EVERY = 10
-_RUN_SECONDS_MAX = 600.0
 _REDIS_SECONDS_MAX = 30.0
 _POLL_SECONDS = 0.05
 _PROGRAMS = Path(__file__).with_name("programs")
@@ -48,24 +48,32 @@ class StreamBench:
         self._commit_seconds = str(commit_interval_seconds)
         self._bootstrap = services["COSTLEDGER_BOOTSTRAP_SERVERS"]
         self._redis_url = services["COSTLEDGER_REDIS_URL"]
-        self._faust_topic = "bench.faust.events"
-        self._faust_events = workload.events // FAUST_SHARE
+        self._stage = StreamStage(
+            self._bootstrap,
+            self._settings("any").topics.events,
+            workload.events,
+            workload.amount,
+            commit_interval_seconds,
+            folder,
+            folder / "cost_event.avsc",
+        )
+        self._faust_topic = FullTopic(self._bootstrap, "bench.faust.events", workload.events // FAUST_SHARE)
 
-    def contenders(self) -> dict[str, Contender]:
-        """Ours first; each returns events per second of one run."""
-        return {"stream": self._ours, "raw_aiokafka": self._raw, "faust_documented": self._faust}
+    def contenders(self, peers: Mapping[str, Callable[[StreamStage], float]]) -> dict[str, Contender]:
+        """Ours first, `peers` last; each returns events per second of one run."""
+        raw = {name: partial(self._raw, name) for name in ("raw_aiokafka", "raw_confluent")}
+        others = {name: partial(run, self._stage) for name, run in peers.items()}
+        return {"stream": self._ours, **raw, "faust_documented": self._faust, **others}
 
     def prepare(self) -> str:
         """Make and fill the topics; the name of the one with all events."""
         settings = self._settings("bench-prepare")
         check_topics(settings, needed_topics(settings), create=True)
-        create_topic(self._bootstrap, self._faust_topic)
-        for topic, count in (
-            (settings.topics.events, self._workload.events),
-            (self._faust_topic, self._faust_events),
-        ):
-            records = self._workload.records(count)
-            fill(self._bootstrap, topic, ((one["user_id"].encode(), encode_event(one)) for one in records))
+        self._stage.schema_path.write_text(json.dumps(without_logical_types(current_schema("cost_event"))))
+        create_topic(self._bootstrap, self._faust_topic.topic)
+        for full in (self._stage, self._faust_topic):
+            records = self._workload.records(full.events)
+            fill(self._bootstrap, full.topic, ((one["user_id"].encode(), encode_event(one)) for one in records))
         users = sorted({record["user_id"] for record in self._workload.records()})[::BUDGET_EVERY]
         budgets = [Budget(user_id=user, version=1, tier="premium") for user in users]
         fill(self._bootstrap, settings.topics.budgets, ((one.user_id.encode(), encode_budget(one)) for one in budgets))
@@ -75,7 +83,7 @@ class StreamBench:
         return Settings(bootstrap_servers=self._bootstrap, stream_app_id=app_id, partitions=PARTITIONS)
 
     def _ours(self) -> float:
-        app_id = f"bench-stream-{uuid.uuid4().hex[:8]}"
+        app_id = self._stage.group("stream")
         settings = self._settings(app_id)
         check_topics(settings, needed_topics(settings), create=True)
         variables = {
@@ -89,41 +97,29 @@ class StreamBench:
         with redis.Redis.from_url(self._redis_url, decode_responses=True) as totals:
             totals.flushdb()
             with running("stream", arguments, self._folder, variables) as worker:
-                rate = self._rate(worker, app_id, settings.topics.events, self._workload.events)
+                rate = self._stage.rate(worker, app_id)
                 await_total(totals, self._workload.amount)
                 worker.stop()
         return rate
 
-    def _raw(self) -> float:
-        group, topic = f"bench-raw-{uuid.uuid4().hex[:8]}", self._settings("any").topics.events
+    def _raw(self, name: str) -> float:
+        group = self._stage.group(name)
         report = self._folder / f"{group}.txt"
-        program = str(_PROGRAMS / "raw_aiokafka_loop.py")
-        arguments = [program, self._bootstrap, topic, group, self._commit_seconds, str(report)]
-        with running("raw_aiokafka", arguments, self._folder, {}) as loop:
-            rate = self._rate(loop, group, topic, self._workload.events)
+        program = str(_PROGRAMS / f"{name}_loop.py")
+        arguments = [program, self._bootstrap, self._stage.topic, group, self._commit_seconds, str(report)]
+        with running(name, arguments, self._folder, {}) as loop:
+            rate = self._stage.rate(loop, group)
             loop.stop()
-        if (found := int(report.read_text())) != self._workload.amount:
-            raise WrongResult(f"raw_aiokafka added up {found}; the events have {self._workload.amount}")
+        self._stage.check(name, int(report.read_text()))
         return rate
 
     def _faust(self) -> float:
-        group = f"bench-faust-{uuid.uuid4().hex[:8]}"
+        group = self._faust_topic.group("faust")
         program = str(_PROGRAMS / "faust_documented_app.py")
-        data = str(self._folder / group)
-        where = [self._bootstrap, self._faust_topic, group]
-        arguments = [program, *where, self._commit_seconds, str(PARTITIONS), data]
+        where = [self._bootstrap, self._faust_topic.topic, group]
+        arguments = [program, *where, self._commit_seconds, str(PARTITIONS), str(self._folder / group)]
         with running("faust_documented", arguments, self._folder, {}) as app:
-            return self._rate(app, group, self._faust_topic, self._faust_events)
-
-    def _rate(self, program: Program, group: str, topic: str, total: int) -> float:
-        with ExitStack() as closing:
-            committed = committed_by(self._bootstrap, group, topic, closing)
-
-            def checked() -> int:
-                program.check()
-                return committed()
-
-            return committed_rate(watch(checked, total, _RUN_SECONDS_MAX))
+            return self._faust_topic.rate(app, group)
 
 
 def await_total(totals: redis.Redis, amount: int) -> None:

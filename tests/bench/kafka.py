@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # documented place
 
 from costledger.schemas.topics import PARTITIONER
@@ -76,3 +77,41 @@ def committed_by(bootstrap: str, group: str, topic: str, closing: ExitStack) -> 
         return known
 
     return committed
+
+
+def changelog_total(bootstrap: str, topic: str, amount_of: Callable[[bytes], int]) -> int:
+    """The sum of what a changelog says last of each key: what the app would have after a restart.
+
+    `TimeoutError` when the topic cannot be read to its end.
+    """
+    config: dict[str, str | int | bool] = {"bootstrap.servers": bootstrap, "group.id": "bench-changelogs"}
+    consumer = Consumer({**config, "enable.auto.commit": False, "enable.partition.eof": True, "log_level": 3})
+    try:
+        partitions = consumer.list_topics(topic, _TIMEOUT_SECONDS).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+        last: dict[tuple[int, bytes], int] = {}
+        unread = set(partitions)
+        deadline = time.monotonic() + _TIMEOUT_SECONDS
+        while unread:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the partitions {unread} of {topic} were not read within {_TIMEOUT_SECONDS:g} s")
+            for message in consumer.consume(10_000, 0.5):
+                _note(message, last, unread, amount_of)
+    finally:
+        consumer.close()
+    return sum(last.values())
+
+
+def _note(
+    message: Message, last: dict[tuple[int, bytes], int], unread: set[int], amount_of: Callable[[bytes], int]
+) -> None:
+    error, partition = message.error(), message.partition()
+    assert partition is not None
+    if error is not None:
+        if error.code() != KafkaError._PARTITION_EOF:  # its documented name
+            raise KafkaException(error)
+        unread.discard(partition)
+        return
+    key, value = message.key(), message.value()
+    assert isinstance(key, bytes)
+    last[partition, key] = amount_of(value) if isinstance(value, bytes) else 0

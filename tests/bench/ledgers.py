@@ -54,6 +54,12 @@ def check_entries(connection: Connection, rows: int, amount: int) -> None:
     _check(connection, "entries", "SELECT count(*), sum(amount) FROM ledger.entries", rows, amount)
 
 
+def check_rows(connection: Connection, table: str, rows: int, amount: int) -> None:
+    """The same of a peer's own table in the schema `public`."""
+    query = sql.SQL("SELECT count(*), sum(amount) FROM {}").format(sql.Identifier("public", table))
+    _check(connection, table, query, rows, amount)
+
+
 def check_totals(connection: Connection, rows: int, amount: int) -> None:
     """`WrongResult` unless both roll-ups have so many events and add up to this amount (1e-12 USD)."""
     for table in ("hourly_totals", "daily_totals"):

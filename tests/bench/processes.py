@@ -12,6 +12,8 @@ from pathlib import Path
 
 _STOP_SECONDS_MAX = 30.0
 _LOG_TAIL_CHARS = 3000
+#: With this a Java program ends that has been stopped in order.
+JAVA_STOPPED = 128 + signal.SIGTERM
 
 
 class ProgramFailed(RuntimeError):
@@ -30,20 +32,31 @@ class Program:
         """Where its output goes."""
         return self._log_path
 
+    def ended(self) -> bool:
+        """Whether it runs no more."""
+        return self._process.poll() is not None
+
     def check(self) -> None:
         """`ProgramFailed` when it has ended by itself."""
         if self._process.poll() is not None:
             raise self._failed(f"ended by itself with {self._process.returncode}")
 
-    def stop(self) -> None:
-        """SIGTERM; `ProgramFailed` unless it ends with 0 in time."""
+    def stop(self, code_wanted: int = 0) -> None:
+        """SIGTERM; `ProgramFailed` unless it ends with `code_wanted` in time."""
         self._process.send_signal(signal.SIGTERM)
+        self._await(code_wanted, "SIGTERM")
+
+    def finish(self) -> None:
+        """Wait until it ends by itself; `ProgramFailed` unless it does so in time and with 0."""
+        self._await(0, "its last commit")
+
+    def _await(self, code_wanted: int, since: str) -> None:
         try:
             code = self._process.wait(_STOP_SECONDS_MAX)
         except subprocess.TimeoutExpired:
-            raise self._failed(f"did not end within {_STOP_SECONDS_MAX:g} s of SIGTERM") from None
-        if code != 0:
-            raise self._failed(f"ended with {code} after SIGTERM")
+            raise self._failed(f"did not end within {_STOP_SECONDS_MAX:g} s of {since}") from None
+        if code != code_wanted:
+            raise self._failed(f"ended with {code} after {since}")
 
     def _failed(self, what: str) -> ProgramFailed:
         log = self._log_path.read_text(errors="replace")[-_LOG_TAIL_CHARS:]
@@ -51,12 +64,14 @@ class Program:
 
 
 @contextmanager
-def running(name: str, arguments: list[str], folder: Path, settings: Mapping[str, str]) -> Iterator[Program]:
-    """Run `python ARGUMENTS` in `folder`; killed at the end if it still runs."""
+def running(
+    name: str, arguments: list[str], folder: Path, settings: Mapping[str, str], executable: str = sys.executable
+) -> Iterator[Program]:
+    """Run `python ARGUMENTS`, or another executable with them, in `folder`; killed at the end if it still runs."""
     log_path = folder / f"{name}.log"
     with log_path.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, *arguments],
+            [executable, *arguments],
             cwd=folder,
             env=environment(settings),
             stdin=subprocess.DEVNULL,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
@@ -14,6 +14,10 @@ _POLL_SECONDS = 0.01
 
 class TooFewEvents(ValueError):
     """The work was over before its rate could be seen."""
+
+
+class ContenderFailed(RuntimeError):
+    """A contender that others can do without has no rate, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +54,36 @@ def committed_rate(commits: Sequence[Commit]) -> float:
     return (last.events - first.events) / (last.seconds - first.seconds)
 
 
-def alternate(contenders: Mapping[str, Contender], runs: int, say: Callable[[str], None]) -> dict[str, list[float]]:
-    """Each contender `runs` times, in turn; who begins changes, so that a drift of the machine favours nobody."""
+@dataclass(frozen=True)
+class Turns:
+    """The values of each contender, run by run; and the reason for each that has none, because a run failed."""
+
+    values: dict[str, list[float]]
+    failed: dict[str, str]
+
+
+def alternate(contenders: Mapping[str, Contender], runs: int, say: Callable[[str], None]) -> Turns:
+    """Each contender `runs` times, in turn; who begins changes, so that a drift of the machine favours nobody.
+
+    Who raises `ContenderFailed` is out, with all its values. Everything else that is raised passes through.
+    """
     names = list(contenders)
     values: dict[str, list[float]] = {name: [] for name in names}
+    failed: dict[str, str] = {}
     for run in range(runs):
         first = run % len(names)
         for name in names[first:] + names[:first]:
-            values[name].append(contenders[name]())
-            say(f"  run {run + 1} of {runs}: {name} {values[name][-1]:,.1f}")
-    return values
+            if name in failed:
+                continue
+            try:
+                values[name].append(contenders[name]())
+            except ContenderFailed as error:
+                failed[name] = str(error)
+                del values[name]
+                say(f"  run {run + 1} of {runs}: {name} is out: {error}")
+            else:
+                say(f"  run {run + 1} of {runs}: {name} {values[name][-1]:,.1f}")
+    return Turns(values, failed)
 
 
 @dataclass(frozen=True)
@@ -70,11 +94,20 @@ class Result:
     unit: str
     digits: int
     values: dict[str, list[float]]
+    #: Peers that could not be installed, and why.
+    unavailable: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    #: Peers of which a run failed, and how.
+    failed: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 
     @property
     def peers(self) -> list[str]:
         """The names it is compared to."""
         return [name for name in self.values if name != self.name]
+
+    @property
+    def without_rate(self) -> dict[str, str]:
+        """The peers that it cannot be compared to, and why."""
+        return {**self.unavailable, **self.failed}
 
     def value(self, name: str) -> float:
         """The median of a contender's runs, rounded."""
@@ -84,12 +117,18 @@ class Result:
         """Ours to the peer's, run by run."""
         return [ours / theirs for ours, theirs in zip(self.values[self.name], self.values[peer], strict=True)]
 
+    def _range(self, peer: str) -> list[float]:
+        ratios = self.ratios(peer)
+        return [round(min(ratios), 3), round(max(ratios), 3)]
+
     def entry(self) -> dict[str, Any]:
-        """Its part of the document: medians, and the median of the ratios of each pair of runs."""
+        """Its part of the document: medians, and median and range of the ratios of each pair of runs."""
         return {
             "value": self.value(self.name),
             "unit": self.unit,
             "ratio_to": {peer: round(median(self.ratios(peer)), 3) for peer in self.peers},
+            "ratio_range": {peer: self._range(peer) for peer in self.peers},
             "peers": {peer: self.value(peer) for peer in self.peers},
+            "without_rate": self.without_rate,
             "runs": len(self.values[self.name]),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.bench.rates import Commit, Result, TooFewEvents, alternate, committed_rate, watch
+from tests.bench.rates import Commit, ContenderFailed, Result, TooFewEvents, alternate, committed_rate, watch
 from tests.bench.workload import Workload
 
 
@@ -39,9 +39,38 @@ def test_contenders_take_turns_and_the_first_place_goes_round() -> None:
         return value
 
     contenders = {"a": lambda: contender("a", 1.0), "b": lambda: contender("b", 2.0)}
-    values = alternate(contenders, 3, lambda _: None)
+    turns = alternate(contenders, 3, lambda _: None)
     assert order == ["a", "b", "b", "a", "a", "b"]
-    assert values == {"a": [1.0] * 3, "b": [2.0] * 3}
+    assert turns.values == {"a": [1.0] * 3, "b": [2.0] * 3}
+    assert turns.failed == {}
+
+
+def test_a_contender_that_fails_is_out_and_named() -> None:
+    """It has no value, not even of its runs before; the others go on; the reason is said."""
+    tries: list[float] = []
+    said: list[str] = []
+
+    def fails_the_second_time() -> float:
+        tries.append(1.0)
+        if len(tries) == 2:
+            raise ContenderFailed("a wrong sum")
+        return tries[-1]
+
+    turns = alternate({"a": lambda: 1.0, "b": fails_the_second_time}, 3, said.append)
+    assert turns.values == {"a": [1.0] * 3}
+    assert turns.failed == {"b": "a wrong sum"}
+    assert len(tries) == 2
+    assert any("b is out: a wrong sum" in line for line in said)
+
+
+def test_any_other_error_ends_the_benchmark() -> None:
+    """What nobody foresaw is not taken for a peer's weakness."""
+
+    def breaks() -> float:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        alternate({"a": breaks}, 1, lambda _: None)
 
 
 def test_ratios_are_of_pairs() -> None:
@@ -51,7 +80,9 @@ def test_ratios_are_of_pairs() -> None:
         "value": 40,
         "unit": "events/s",
         "ratio_to": {"peer": 1.0},
+        "ratio_range": {"peer": [0.9, 4.0]},
         "peers": {"peer": 10},
+        "without_rate": {},
         "runs": 3,
     }
 

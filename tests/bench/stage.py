@@ -1,0 +1,75 @@
+"""Where stream apps and sinks are measured: topics, how often apps commit, and what must come out."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.kafka import committed_by
+from tests.bench.ledgers import Connection, WrongResult
+from tests.bench.processes import Program
+from tests.bench.rates import committed_rate, watch
+from tests.bench.workload import Workload
+
+_RUN_SECONDS_MAX = 600.0
+
+
+@dataclass(frozen=True)
+class FullTopic:
+    """A topic with so many events, and the rate at which a group works through them."""
+
+    bootstrap: str
+    topic: str
+    events: int
+
+    def group(self, name: str) -> str:
+        """A consumer group that nobody had before."""
+        return f"bench-{name.replace('_', '-')}-{uuid.uuid4().hex[:8]}"
+
+    def rate(self, program: Program, group: str) -> float:
+        """Events per second between the first and the last commit of a group, asked of the broker from outside."""
+        with ExitStack() as closing:
+            committed = committed_by(self.bootstrap, group, self.topic, closing)
+            return committed_rate(watch(lambda: _alive(program, committed, self.events), self.events, _RUN_SECONDS_MAX))
+
+
+@dataclass(frozen=True)
+class StreamStage(FullTopic):
+    """A topic of events for stream apps; their amounts add up to `amount` (1e-12 USD)."""
+
+    amount: int
+    commit_seconds: float
+    folder: Path
+    #: The Avro schema of an event without logical types, as JSON: programs in other environments have none of ours.
+    schema_path: Path
+
+    def check(self, name: str, found: int) -> None:
+        """`WrongResult` unless `found` is the sum of all amounts (1e-12 USD)."""
+        if found != self.amount:
+            raise WrongResult(f"{name} added up {found}; the events have {self.amount}")
+
+
+@dataclass(frozen=True)
+class SinkStage:
+    """Where sinks are measured: `ledger()` opens an empty ledger that is dropped again, its URL and a connection."""
+
+    bootstrap: str
+    workload: Workload
+    folder: Path
+    ledger: Callable[[], AbstractContextManager[tuple[str, Connection]]]
+
+    def on_topic(self, topic: str) -> FullTopic:
+        """A topic that has all events."""
+        return FullTopic(self.bootstrap, topic, self.workload.events)
+
+
+def _alive(program: Program, committed: Callable[[], int], events: int) -> int:
+    """How much is committed; a program that has ended must have committed everything."""
+    ended = program.ended()
+    count = committed()
+    if ended and count < events:
+        program.check()
+    return count
