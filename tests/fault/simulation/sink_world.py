@@ -15,6 +15,7 @@ from tests.sinks.conftest import make_event
 
 from costledger.schemas.codec import decode_event, encode_event
 from costledger.schemas.errors import Unavailable
+from costledger.schemas.event_reading import ReadEvent, read_event
 from costledger.sinks.batch import Batch, Gatherer
 from costledger.sinks.positions import Fenced
 
@@ -166,9 +167,9 @@ class ModelTable:
             self.standings[partition].next_offset = span.next_offset
         for row in batch.rows:
             value = row.message.value() or b""
-            held = self.ledger.get(row.record["event_id"])
+            held = self.ledger.get(row.event[0])
             if held is None:
-                self.ledger[row.record["event_id"]] = (row.partition, row.offset, value)
+                self.ledger[row.event[0]] = (row.partition, row.offset, value)
                 self.counts[row.partition]["inserted"] += 1
             elif held[2] == value:
                 self.counts[row.partition]["duplicates"] += 1
@@ -262,12 +263,12 @@ class Process:
         return True
 
 
-def decoding(decode: Callable[[bytes], object], is_away: Callable[[], bool]) -> Callable[[bytes], object]:
-    """The decoder, with a schema registry that is away at times; while it is there, `LATER` is no event."""
+def reading(is_away: Callable[[], bool]) -> Callable[[bytes, int | None], ReadEvent]:
+    """The reader of events, with a schema registry that is away at times; while it is there, `LATER` is no event."""
 
-    def decode_or_wait(payload: bytes) -> object:
+    def read_or_wait(payload: bytes, received_at_us: int | None) -> ReadEvent:
         if payload == LATER and is_away():
             raise Unavailable("the registry is away")
-        return decode(payload)
+        return read_event(payload, received_at_us)
 
-    return decode_or_wait
+    return read_or_wait

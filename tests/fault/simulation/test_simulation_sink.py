@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.fault.simulation.profiles import Bounds, simulate
-from tests.fault.simulation.sink_world import PARTITIONS, Away, ModelTable, Process, Slot, Table, decoding
+from tests.fault.simulation.sink_world import PARTITIONS, Away, ModelTable, Process, Slot, Table, reading
 
 from costledger.sinks import batch
 from costledger.sinks.batch import Batch
@@ -245,8 +245,7 @@ class SinkMachine(RuleBasedStateMachine):
 @pytest.fixture(autouse=True)
 def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """A schema registry that is away while the machine says so."""
-    decode = decoding(batch.decode_event, lambda: SinkMachine.is_registry_away)
-    monkeypatch.setattr(batch, "decode_event", decode)
+    monkeypatch.setattr(batch, "read_event", reading(lambda: SinkMachine.is_registry_away))
 
 
 def test_sinks_account_for_every_offset_once(seed: int) -> None:
