@@ -22,6 +22,7 @@ from typing import Any, Final
 import psycopg
 import redis
 from tests.fault.harness.examination import examine
+from tests.fault.harness.fail_points import without_fail_point
 from tests.fault.harness.findings import Findings
 from tests.fault.harness.load import Generator, Load
 from tests.fault.harness.oracle import Record
@@ -153,11 +154,14 @@ class Cluster:
         self.start("stream", "sink", "notifier")
 
     def revive(self) -> None:
-        """Start those again that were killed or have ended by themselves, as a supervisor does; not those told to."""
+        """Start those again that were killed or have ended by themselves, as a supervisor does; not those told to.
+
+        Who has died at a fail point comes back without it.
+        """
         for name, worker in list(self.workers.items()):
             if worker.process.poll() not in (None, 0):
                 self.revived += 1
-                self.start(name, **self._started[name])
+                self.start(name, **without_fail_point(self._started[name]))
 
     def worker(self, name: str) -> Worker:
         """A worker by its name."""
