@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 import redis
 import structlog
 from starlette.testclient import TestClient
+from tests.fault.harness.proxy import LOOPBACK, Link, Loop
 from tests.fixtures.fix_api import RunningApi, bearer
 
 from costledger.api.middleware.bodies import DEPTH_MAX
@@ -157,6 +160,31 @@ def test_a_statement_that_takes_too_long(
         api_ledger.execute("LOCK TABLE ledger.budgets IN ACCESS EXCLUSIVE MODE")
         problem(client.get(BUDGET, headers=bearer("u")), 503, "ledger_unavailable")
     assert client.get(BUDGET, headers=bearer("u")).status_code == 200
+
+
+def test_a_ledger_that_takes_requests_and_never_answers(
+    api_settings: Settings, start_api: Callable[[Settings], TestClient]
+) -> None:
+    """503 in bounded time, no thread is lost, and what is asked over a new connection is answered."""
+    parts = urlsplit(api_settings.database_url.get_secret_value())
+    assert parts.port is not None
+    loop = Loop()
+    link = Link(loop, "api - postgres", parts.port)
+    address = parts.netloc.rpartition("@")[0] + f"@{LOOPBACK}:{link.port}"
+    url = type(api_settings.database_url)(parts._replace(netloc=address).geturl())
+    try:
+        client = start_api(api_settings.model_copy(update={"database_url": url, "api_timeout_seconds": 1.0}))
+        assert client.get(BUDGET, headers=bearer("u")).status_code == 200
+        link.freeze_connections()
+        began = time.monotonic()
+        answer = client.get(BUDGET, headers=bearer("u"))
+        assert time.monotonic() - began < 15
+        if answer.status_code != 200:
+            problem(answer, 503, "ledger_unavailable")
+        assert client.get(BUDGET, headers=bearer("u")).status_code == 200
+    finally:
+        link.close()
+        loop.close()
 
 
 def test_a_connection_that_broke_is_replaced(

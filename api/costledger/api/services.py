@@ -6,9 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Final, Self
 
-import psycopg
 import redis
 from fastapi import Depends, Request
 from psycopg_pool import ConnectionPool
@@ -20,7 +19,7 @@ from costledger.api.auth.verifier import TokenVerifier
 from costledger.api.budget_courier import BudgetCourier
 from costledger.api.middleware.limits import RateLimiter
 from costledger.schemas.settings import Settings
-from costledger.sinks.database import Connection, prepare_session
+from costledger.sinks.database import BoundedConnection, Connection, allow_silence, prepare_session
 
 #: Requests that wait for a connection, for each that there is; more are told to come back.
 WAITING_PER_CONNECTION: Final = 8
@@ -35,7 +34,7 @@ class Services:
     """Shared by all requests. Routes are plain functions, which run in threads: everything here is blocking."""
 
     settings: Settings
-    pool: ConnectionPool[psycopg.Connection[tuple[Any, ...]]]
+    pool: ConnectionPool[BoundedConnection]
     redis: redis.Redis
     tokens: TokenVerifier
     limiter: RateLimiter
@@ -75,14 +74,17 @@ class Services:
             yield connection
 
 
-def _pool(settings: Settings) -> ConnectionPool[psycopg.Connection[tuple[Any, ...]]]:
-    def configure(connection: Connection) -> None:
+def _pool(settings: Settings) -> ConnectionPool[BoundedConnection]:
+    def configure(connection: BoundedConnection) -> None:
+        # A ledger that takes statements and never replies must not take the threads one after the other.
+        allow_silence(connection, settings.api_timeout_seconds)
         prepare_session(connection, settings.api_timeout_seconds)
         # Compiling takes hundreds of milliseconds, and pays for statements of seconds; ours have pessimistic estimates.
         connection.execute("SET jit = off")
 
     return ConnectionPool(
         settings.database_url.get_secret_value(),
+        connection_class=BoundedConnection,
         kwargs={
             "autocommit": True,
             "application_name": "costledger api",
