@@ -12,6 +12,7 @@ from pathlib import Path
 
 _STOP_SECONDS_MAX = 30.0
 _LOG_TAIL_CHARS = 3000
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 #: With this a Java program ends that has been stopped in order.
 JAVA_STOPPED = 128 + signal.SIGTERM
 
@@ -31,6 +32,17 @@ class Program:
     def log_path(self) -> Path:
         """Where its output goes."""
         return self._log_path
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def cpu_seconds(self) -> float:
+        """CPU that it has used so far, all its threads together; `FileNotFoundError` once it is gone."""
+        # Its second field is the name in brackets, which may hold blanks; utime and stime are the 14th and 15th.
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
 
     def ended(self) -> bool:
         """Whether it runs no more."""
