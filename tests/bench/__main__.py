@@ -97,8 +97,7 @@ def main(
                 measured += [(result, arguments) for result in compared]
             if latency_seconds and not api_only:
                 arguments = {"seconds": latency_seconds, "rates": latency_rate}
-                bench = LatencyBench(services, folder, say)
-                latency = results_of([bench.measure(rate, latency_seconds) for rate in latency_rate])
+                latency = results_of(LatencyBench(services, folder, say).measure(latency_rate, latency_seconds))
                 measured += [(result, arguments) for result in latency]
             if ledger_events and not latency_only:
                 say("api_p95 (ms)")

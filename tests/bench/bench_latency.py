@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,9 +22,9 @@ from tests.bench.kafka import fill
 from tests.bench.latencies import Probe, Timeline, figures_of, samples_of
 from tests.bench.latency_load import Load, LoadReport
 from tests.bench.latency_observers import AlertObserver, LedgerObserver, RedisObserver, Watching, watching
-from tests.bench.latency_result import LatencyRun
+from tests.bench.latency_result import JUDGED_RATE, LatencyRun
 from tests.bench.ledgers import Connection, WrongResult, fresh_ledger
-from tests.bench.processes import Program, running
+from tests.bench.processes import Program, machine_cpu_seconds, running
 
 from costledger.deploy.kafka_topics import check_topics, needed_topics
 from costledger.schemas.codec import encode_budget, encode_event
@@ -35,6 +35,8 @@ from costledger.schemas.times import to_microseconds
 
 RATES = (1_000, 5_000, 20_000)
 WARM_UP_SECONDS = 5.0
+#: The broker's code is translated while it works: with less of it, the first run would be of another broker than the last.
+REHEARSAL_SECONDS_MAX = 25.0
 #: After the load: what is not visible by then counts as longer than any other.
 CATCH_UP_SECONDS_MAX = 60.0
 _START_SECONDS_MAX = 60.0
@@ -81,7 +83,14 @@ class LatencyBench:
         self._say = say
         self._catch_up_seconds_max = catch_up_seconds_max
 
-    def measure(self, rate: int, seconds: float) -> LatencyRun:
+    def measure(self, rates: Sequence[int], seconds: float) -> list[LatencyRun]:
+        """A run at each rate, after one that is not counted: a broker that has just been started is slow at first."""
+        rehearsal = Load(min(JUDGED_RATE, max(rates)), min(REHEARSAL_SECONDS_MAX, seconds), 0.0)
+        self._say(f"latency: rehearsing at {rehearsal.rate:,} events/s for {rehearsal.seconds:g} s")
+        self.run(rehearsal)
+        return [self._measure(rate, seconds) for rate in rates]
+
+    def _measure(self, rate: int, seconds: float) -> LatencyRun:
         """One run, and what it came to in a few words."""
         self._say(f"latency at {rate:,} events/s for {seconds:g} s after {WARM_UP_SECONDS:g} s of warming up")
         run = self.run(Load(rate, seconds, WARM_UP_SECONDS))
@@ -124,16 +133,16 @@ class LatencyBench:
             with self._workers(variables) as workers, watching(observers.all()) as looking:
                 self._await_ready(load, settings, observers, lambda: _check(workers, looking))
                 on_ready(workers)
-                used_before = {worker: program.cpu_seconds() for worker, program in workers.items()}
+                used_before = _cpu_seconds(workers)
                 report, seconds = self._send(load, name, variables, lambda: _check(workers, looking))
-                used = {worker: program.cpu_seconds() - used_before[worker] for worker, program in workers.items()}
+                used = {whose: cpu - used_before[whose] for whose, cpu in _cpu_seconds(workers).items()}
                 events = len(load.probe_users) + report.acked
                 if self._catch_up(observers, report, events, lambda: _check(workers, looking)):
                     _compare(connection, totals, events)
                     for worker in workers.values():
                         worker.stop()
             used["generator"] = report.cpu_seconds
-            cores = {worker: round(cpu / seconds, 2) for worker, cpu in used.items()}
+            cores = {whose: round(cpu / seconds, 2) for whose, cpu in used.items()}
             return _run_of(load, report, observers, connection, cores)
 
     def _observers(self, load: Load, settings: Settings, url: str) -> _Observers:
@@ -194,10 +203,14 @@ def _run_of(
         "latency_ledger": (report.ledger_probes(_places(connection, report)), observers.ledger.timelines),
     }
     figures = {
-        name: figures_of(load.rate, samples_of(report.counted(sent, load), timelines))
+        name: figures_of(load.rate, samples_of(sent, timelines), report.counted_from_ns(load))
         for name, (sent, timelines) in probes.items()
     }
     return LatencyRun(load.rate, report.rate_reached, report.late_ms_max, report.dropped, cores, figures)
+
+
+def _cpu_seconds(workers: Workers) -> dict[str, float]:
+    return {"machine": machine_cpu_seconds(), **{name: program.cpu_seconds() for name, program in workers.items()}}
 
 
 def _places(connection: Connection, report: LoadReport) -> dict[str, tuple[int, int]]:

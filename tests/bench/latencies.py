@@ -6,12 +6,12 @@ Times are nanoseconds of one monotonic clock that all processes of a machine sha
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean
 
-#: Latency may grow by so much per second of load, as noise: 20 ms. More of it is a queue that gets longer.
+#: The backlog may grow by this share of the events that come in, as noise. More of it is a queue that gets longer.
 GROWTH_MAX = 0.02
 #: A generator that sent fewer events a second than this share of what it should have did not keep its own rate.
 PACE_SHARE_MIN = 0.99
@@ -66,7 +66,7 @@ class Figures:
     """What is reported of one way to be seen, at one rate.
 
     `p50_ms` and `p99_ms` are over all samples, those that were not seen counted as longer than any other: None where
-    the percentile is one of these. `growth` is in seconds of latency per second of load.
+    the percentile is one of these. `growth`: the share of the events coming in by which the backlog grew.
     """
 
     rate: int
@@ -78,13 +78,13 @@ class Figures:
 
     @property
     def keeps_up(self) -> bool:
-        """Whether everything was seen, with a latency that did not grow during the load."""
+        """Whether everything was seen, and the backlog did not grow during the load."""
         return not self.unseen and self.growth is not None and self.growth <= GROWTH_MAX
 
     @property
     def rate_sustained(self) -> float | None:
-        """Events per second that came out at the other end; above this the latency grows. None where nothing came."""
-        return None if self.growth is None else self.rate / (1 + max(0.0, self.growth))
+        """Events per second that came out at the other end during the load; None where that cannot be said."""
+        return None if self.growth is None else self.rate * (1 - min(1.0, max(0.0, self.growth)))
 
     def verdict(self) -> str:
         """In words for the table."""
@@ -93,7 +93,7 @@ class Figures:
         if self.keeps_up:
             return "keeps up"
         unseen = f", {self.unseen} not visible in time" if self.unseen else ""
-        bend = "" if self.rate_sustained is None else f": bends at about {self.rate_sustained:,.0f}/s"
+        bend = "" if self.rate_sustained is None else f": about {self.rate_sustained:,.0f}/s came out"
         return f"does not keep up{bend}{unseen}"
 
 
@@ -107,15 +107,16 @@ def samples_of(probes: Iterable[Probe], timelines: Mapping[str, Timeline]) -> li
     return samples
 
 
-def figures_of(rate: int, samples: Sequence[Sample]) -> Figures:
-    """What the samples say; they are in the order in which they were due."""
+def figures_of(rate: int, samples: Sequence[Sample], counted_from_ns: int) -> Figures:
+    """What the samples say, in the order in which they were due; earlier ones are the warm-up, and only part of the backlog."""
+    counted = [sample for sample in samples if sample.due_ns >= counted_from_ns]
     return Figures(
         rate,
-        len(samples),
-        sum(sample.seconds is None for sample in samples),
-        percentile_ms(samples, 50),
-        percentile_ms(samples, 99),
-        growth_of(samples),
+        len(counted),
+        sum(sample.seconds is None for sample in counted),
+        percentile_ms(counted, 50),
+        percentile_ms(counted, 99),
+        growth_of(samples, counted_from_ns),
     )
 
 
@@ -128,17 +129,19 @@ def percentile_ms(samples: Iterable[Sample], percent: int) -> float | None:
     return None if math.isinf(found) else round(found * 1000, 1)
 
 
-def growth_of(samples: Sequence[Sample]) -> float | None:
-    """Seconds by which latency grows in a second of load: from the first third of what was seen to the last.
+def growth_of(samples: Sequence[Sample], counted_from_ns: int) -> float | None:
+    """The share of the events coming in that stayed behind: 0 where as many came out, 1 where none did.
 
-    By medians, so that single delays do not count. None for fewer than six samples or without time between them.
+    By the backlog (due and not seen) at each due time, averaged over the first and the last third of the load, so that
+    where a batch ends does not count. None for fewer than six samples.
     """
-    seen = [(sample.due_ns, sample.seconds) for sample in samples if sample.seconds is not None]
-    third = len(seen) // 3
+    seen_ns = sorted(sample.due_ns + sample.seconds * _NANOSECONDS for sample in samples if sample.seconds is not None)
+    backlog = [
+        number - bisect_right(seen_ns, sample.due_ns)
+        for number, sample in enumerate(samples, 1)
+        if sample.due_ns >= counted_from_ns
+    ]
+    third = len(backlog) // 3
     if third < 2:
         return None
-    first, last = seen[:third], seen[-third:]
-    seconds = (median(due for due, _ in last) - median(due for due, _ in first)) / _NANOSECONDS
-    if seconds <= 0:
-        return None
-    return (median(late for _, late in last) - median(late for _, late in first)) / seconds
+    return (fmean(backlog[-third:]) - fmean(backlog[:third])) / (len(backlog) - third)

@@ -6,7 +6,7 @@ What sends it: programs/latency_load.py.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -154,7 +154,7 @@ class LoadReport:
                 probes.append(Probe(NOWHERE, 1, sent.due_ns))
         return probes
 
-    def counted(self, probes: Iterable[Probe], load: Load) -> list[Probe]:
-        """Those that were due after the warm-up."""
+    def counted_from_ns(self, load: Load) -> int:
+        """When the warm-up was over; it begins with the first event that was due."""
         begun_ns = min(sent.due_ns for sent in (*self.probes, *self.alerts))
-        return [probe for probe in probes if probe.due_ns - begun_ns >= load.warm_up_seconds * _NANOSECONDS]
+        return begun_ns + int(load.warm_up_seconds * _NANOSECONDS)

@@ -12,7 +12,7 @@ from tests.bench.rates import Result
 #: The value of each name is the 99th percentile at this rate (events/s).
 JUDGED_RATE = 5_000
 COLUMNS = ("name", "events/s", "reached", "p50, ms", "p99, ms", "samples", "verdict")
-CPU_COLUMNS = ("events/s", "sent late by at most, ms", "dropped", "CPU of the processes, cores")
+CPU_COLUMNS = ("events/s", "sent late by at most, ms", "dropped", "CPU, cores")
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class LatencyRun:
     """One run: what the generator came to, what each process used, and the figures by name.
 
     `rate_reached` in events per second; `late_ms_max`: how late an event was sent at most (it counts as latency);
-    `dropped`: events that the SDK gave up; `cpu_cores`: by process, averaged over the load.
+    `dropped`: events that the SDK gave up; `cpu_cores`: of generator, workers and everything on the machine, averaged over
+    the load.
     """
 
     rate: int

@@ -101,3 +101,10 @@ def running(
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
     """Our environment with these settings of costledger and no other: nobody's own settings are measured."""
     return {**{name: value for name, value in os.environ.items() if not name.startswith("COSTLEDGER_")}, **settings}
+
+
+def machine_cpu_seconds() -> float:
+    """CPU that all processes of this machine and its kernel have used since it was started."""
+    # The first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal.
+    user, nice, system, _, _, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
+    return (user + nice + system + irq + softirq) / _TICKS_PER_SECOND
