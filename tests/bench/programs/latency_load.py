@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from typing import Any
 from costledger.producers import CostTracker
 
 USERS = 2_000
+SEED = 20_261_129
 #: Between two rounds of sending; an event is sent at most so long after it was due, and that counts as latency.
 TICK_SECONDS = 0.001
 START_AFTER_SECONDS = 0.1
@@ -52,6 +54,8 @@ class Generating:
         self._load = load
         self._tracker = tracker
         self._probe_amount = Decimal(load.probe_amount_usd)
+        #: The crowd: evenly, and each user with all services. The same in every run.
+        self._chance = random.Random(SEED)
         self._users = [f"user-{number:05d}" for number in range(USERS)]
         self._calls: list[Callable[[str, int], object]] = [
             lambda user, n: tracker.track_rekognition(user, "detectLabels", n),
@@ -92,7 +96,8 @@ class Generating:
             event_id = self._tracker.track(user, "bench", "alert", 1, amount=ALERT_AMOUNT_USD)
             self.alerts.append((user, str(event_id), due_ns))
         else:
-            self._calls[number % len(self._calls)](self._users[number % USERS], 1 + number % 9)
+            user = self._users[self._chance.randrange(USERS)]
+            self._calls[number % len(self._calls)](user, 1 + number % 9)
 
 
 def main() -> None:
