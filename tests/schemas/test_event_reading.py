@@ -26,6 +26,7 @@ from costledger.schemas.events import AHEAD_MICROSECONDS_MAX, OCCURRED_AT_END_US
 from costledger.schemas.ids import derived_event_id
 
 PLAIN = event_record(metadata={})
+METADATA = ({}, {"region": "eu-central-1"}, {"a": "b", "c": "d"}, {"a": ""}, {"ü": "x" * 62, "y": "z" * 63})
 RECEIVED = st.none() | st.integers(OCCURRED_AT_MIN_US, OCCURRED_AT_END_US)
 
 
@@ -73,7 +74,8 @@ def test_an_event_is_read_alike_the_first_time_and_the_second(record: dict[str, 
 @given(st.data())
 def test_changed_bytes_are_read_alike(data: st.DataObject) -> None:
     """Bytes replaced, removed, put in between or cut off, of an event that is known by heart."""
-    good = encode_event(event_record(metadata={}, amount=data.draw(st.sampled_from([None, 0, -1, 3_750_000_000]))))
+    amount = data.draw(st.sampled_from([None, 0, -1, 3_750_000_000]))
+    good = encode_event(event_record(metadata=data.draw(st.sampled_from(METADATA)), amount=amount))
     read(good, None)
     at = data.draw(st.integers(0, len(good)))
     until = data.draw(st.integers(at, min(len(good), at + 9)))
@@ -98,7 +100,7 @@ def test_times_are_read_alike(occurred_at: int, id_is_off_milliseconds: int, ahe
 
 
 def test_a_known_event_takes_the_short_way() -> None:
-    """Else it would be right and slow; one with metadata takes the long way."""
+    """Else it would be right and slow; one with metadata too, unless a text is empty or long."""
     forget()
     data = encode_event(PLAIN)
     assert _read_known(data) is None
@@ -106,7 +108,35 @@ def test_a_known_event_takes_the_short_way() -> None:
     assert _read_known(data) is not None
     other = event_record(metadata={}, user_id="somebody else", quantity=7, amount=-1, occurred_at=NOW_US + 60_000_000)
     assert _read_known(encode_event(other)) is not None
-    assert _read_known(encode_event(event_record())) is None
+    assert _read_known(encode_event(event_record())) is not None
+    assert [
+        _read_known(encode_event(event_record(metadata=metadata))) is not None
+        for metadata in (*METADATA, {"a": "b" * 64}, {str(number): "z" for number in range(32)})
+    ] == [True, True, True, False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        b"\x02\x02a\x02b\x00",  # as usual
+        b"\x04\x02a\x02b\x02a\x02c\x00",  # a key twice
+        b"\x02\x02a\x02b\x02\x02c\x02d\x00",  # two blocks
+        b"\x01\x08\x02a\x02b\x00",  # a block that says its length
+        b"\x02\x02a\x04b\x00\x00",  # NUL in a text
+        b"\x02\x02a\x04\xed\xa0\x00",  # no UTF-8
+        b"\x02\x02a\x02b",  # no end
+        b"\x02\x02a\x02b\x00\x00",  # more behind the end
+        b"\x00\x00",  # no block, and more behind the end
+        b"\x42" + b"".join(b"\x04%02d\x02z" % number for number in range(33)) + b"\x00",  # too many
+    ],
+)
+def test_odd_metadata_is_read_alike(texts: bytes) -> None:
+    """Whatever a map may look like that is not the one block that is usual, and the union before it."""
+    data = encode_event(PLAIN)
+    read(data, None)
+    for branch in (b"\x00", b"\x01", b"\x02", b"\x04"):
+        odd = data[:-2] + branch + texts
+        assert read(odd, None) == by_the_long_way(odd, None)
 
 
 def test_several_prices_of_one_charge_are_remembered() -> None:

@@ -23,6 +23,7 @@ from costledger.schemas.codec import SINGLE_OBJECT_MARKER, current_schema, decod
 from costledger.schemas.events import (
     AHEAD_MICROSECONDS_MAX,
     ID_TIME_TOLERANCE_MILLISECONDS,
+    METADATA_KEYS_MAX,
     OCCURRED_AT_END_US,
     OCCURRED_AT_MIN_US,
     Category,
@@ -124,10 +125,11 @@ def of_record(record: EventRecord) -> ReadEvent:
     charge.pricings[
         text_bytes(pricing.unit) + nullable_text(pricing.unit_price) + nullable_text(pricing.price_version)
     ] = pricing
-    tail = Tail(record["source"], record["reverses_event_id"], record["metadata"])
-    if tail.reverses_event_id is None and not tail.metadata:
+    source = text_bytes(record["source"]) + NULL + NULL
+    if source not in _tails:
         _bound(_tails, TAILS_REMEMBERED_MAX)
-        _tails[text_bytes(tail.source) + NULL + NULL] = tail
+        _tails[source] = Tail(record["source"], None, {})
+    tail = Tail(record["source"], record["reverses_event_id"], record["metadata"])
     _learn_time(record["occurred_at"])
     quantity = record["quantity"]
     quantity_bytes = varint(quantity << 1 if quantity >= 0 else (-quantity << 1) - 1)
@@ -185,7 +187,8 @@ def _read_known(data: bytes) -> ReadEvent | None:  # noqa: PLR0911, PLR0912 - se
     at += 4
     low = int.from_bytes(data[at : at + 4], "little")
     high = _times.get(data[at + 4 : at + 8])
-    tail = _tails.get(data[at + 8 :])
+    rest = data[at + 8 :]
+    tail = _tails.get(rest) or _tail_with_metadata(rest)
     if (
         pricing is None
         or high is None
@@ -200,6 +203,38 @@ def _read_known(data: bytes) -> ReadEvent | None:  # noqa: PLR0911, PLR0912 - se
     if not -ID_TIME_TOLERANCE_MILLISECONDS <= id_milliseconds - occurred_at // 1000 <= ID_TIME_TOLERANCE_MILLISECONDS:
         return None
     return data[_ID].decode(), user_id, charge, quantity, pricing, amount, occurred_at, tail
+
+
+def _tail_with_metadata(data: bytes) -> Tail | None:
+    """A known source, no reversal, and a map in one block of texts that are not empty, of up to 63 bytes each.
+
+    So many texts as there may be are within the bound of all their bytes together, if none is longer.
+    """
+    at = 1 + (data[0] >> 1)
+    plain = _tails.get(data[:at] + NULL + NULL)
+    count = data[at + 1]
+    # No empty text has a length of 0 in here, so the first NUL is in a text or behind the map.
+    if (
+        plain is None
+        or data[at]
+        or not count
+        or count & 129
+        or count > 2 * METADATA_KEYS_MAX
+        or data.find(0, at + 2) + 1 < len(data)
+    ):
+        return None
+    at += 2
+    texts = []
+    for _ in range(count):
+        length = data[at]
+        if length & 129:
+            return None
+        begin = at + 1
+        at = begin + (length >> 1)
+        texts.append(data[begin:at].decode())
+    # Of a key that is there twice the last value counts, by the long way too.
+    metadata = dict(zip(texts[::2], texts[1::2], strict=True))
+    return Tail(plain.source, None, metadata) if at + 1 == len(data) else None
 
 
 @lru_cache(_QUANTITIES_REMEMBERED_MAX)
