@@ -17,7 +17,7 @@ help:
 	@echo 'make test      all tests, against real services (see tests/fixtures)'
 	@echo 'make lint      ruff, mypy --strict, the layers of the architecture'
 	@echo 'make bench     speed beside peers: a table, and build/bench.json (minutes; see tests/bench)'
-	@echo 'make bench-quick   the same in under five minutes: fewer events, no peer that must be installed, no API'
+	@echo 'make bench-quick   the same in under five minutes: fewer events, no peer that must be installed, no latency, no API'
 	@echo 'make fault     all that harms processes, with the soak of 20 minutes (RELIABILITY.md); again with SEEDS="1 2 3"'
 	@echo 'make soak      the soak alone: make soak MINUTES=3'
 
@@ -46,7 +46,7 @@ bench: install
 
 # A document of its own: it is compared to the last quick one.
 bench-quick: install
-	$(BIN)/python -m tests.bench --events 100000 --runs 3 --peers cheap --ledger-events 0 --output build/bench-quick.json $(ARGS)
+	$(BIN)/python -m tests.bench --events 100000 --runs 3 --peers cheap --latency-seconds 0 --ledger-events 0 --output build/bench-quick.json $(ARGS)
 
 # Without SEEDS a random one; each is printed before its run, and the first failure ends all.
 SEEDS ?=

@@ -18,10 +18,13 @@ from typing import Annotated, Any
 
 import typer
 from tests.bench.bench_api import ROUTE_COLUMNS, ApiBench, ApiResult
+from tests.bench.bench_latency import RATES, LatencyBench
 from tests.bench.bench_sdk import PEER, SdkBench
 from tests.bench.bench_sink import SinkBench
 from tests.bench.bench_stream import StreamBench
 from tests.bench.comparison import compare, replace_document
+from tests.bench.latency_result import COLUMNS as LATENCY_COLUMNS
+from tests.bench.latency_result import CPU_COLUMNS, LatencyResult, results_of
 from tests.bench.peers.catalogue import SINK_PEERS, STREAM_PEERS, Installed, install
 from tests.bench.rates import Contender, Result, alternate
 from tests.bench.workload import Workload
@@ -59,36 +62,53 @@ def main(
         int, typer.Option(min=0, help="Events of the large ledger that the API is read on; 0 leaves it out.")
     ] = 20_000_000,
     ledger_days: Annotated[int, typer.Option(min=1, max=3660, help="Days over which those events are.")] = 395,
+    latency_seconds: Annotated[
+        float, typer.Option(min=0, max=600, help="Load at each rate of the latency runs; 0 leaves them out.")
+    ] = 30,
+    latency_rate: Annotated[
+        list[int], typer.Option(min=50, max=100_000, help="Events/s of a latency run; may be given several times.")
+    ] = list(RATES),  # noqa: B006 - typer reads it
     api_only: Annotated[bool, typer.Option("--api-only", help="Measure nothing but the API.")] = False,
+    latency_only: Annotated[bool, typer.Option("--latency-only", help="Measure nothing but latency.")] = False,
     peers: Annotated[Peers, typer.Option(help="All, or only those that need no environment of their own.")] = Peers.ALL,
     seed: Annotated[int, typer.Option(help="Makes users, services and amounts.")] = 20_261_123,
     output: Annotated[Path, typer.Option(help="Where the JSON document goes.")] = ROOT / "build" / "bench.json",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure the stream worker, the sink and the SDK against their peers, and the API on ledgers of two sizes."""
+    """Measure the stream worker, the sink and the SDK against their peers, latency, and the API on ledgers of two sizes."""
+    if api_only and latency_only:
+        raise typer.BadParameter("--api-only and --latency-only exclude each other")
+    one_alone = api_only or latency_only
     workload = Workload(events, USERS, time.time_ns() // 1000, seed)
-    wanted = peers is Peers.ALL and not api_only
     installed = (
-        _Peers(install(STREAM_PEERS, say), install(SINK_PEERS, say)) if wanted else _Peers(Installed(), Installed())
+        _Peers(Installed(), Installed())
+        if one_alone or peers is not Peers.ALL
+        else _Peers(install(STREAM_PEERS, say), install(SINK_PEERS, say))
     )
     say(f"load average at the start: {load_average()}")
+    measured: list[tuple[Result, dict[str, Any]]] = []
     with tempfile.TemporaryDirectory(prefix="costledger-bench-") as name:
         folder = Path(name)
         with Stack(folder / "services", broker="embedded" if api_only else "apache", on_progress=say) as stack:
             services = stack.environment()
-            results = [] if api_only else measure(services, folder, workload, runs, commit_interval_seconds, installed)
-            if ledger_events:
+            if not one_alone:
+                arguments = {"events": events, "commit_interval_seconds": commit_interval_seconds, "seed": seed}
+                compared = measure(services, folder, workload, runs, commit_interval_seconds, installed)
+                measured += [(result, arguments) for result in compared]
+            if latency_seconds and not api_only:
+                arguments = {"seconds": latency_seconds, "rates": latency_rate}
+                latency = results_of(LatencyBench(services, folder, say).measure(latency_rate, latency_seconds))
+                measured += [(result, arguments) for result in latency]
+            if ledger_events and not latency_only:
                 say("api_p95 (ms)")
                 api = ApiBench(services, folder, events=ledger_events, days=ledger_days, runs=runs, seed=seed, say=say)
-                results.append(api.measure())
+                measured.append((api.measure(), {"events": ledger_events, "days": ledger_days, "seed": seed}))
     say(f"load average at the end: {load_average()}")
-    load = {"events": events, "commit_interval_seconds": commit_interval_seconds, "seed": seed}
-    ledger = {"events": ledger_events, "days": ledger_days, "seed": seed}
-    finish([(result, ledger if isinstance(result, ApiResult) else load) for result in results], output, as_json)
+    finish(measured, output, as_json)
 
 
 def finish(measured: list[tuple[Result, dict[str, Any]]], output: Path, as_json: bool) -> None:
-    """Write the document, show it, compare it to the one before; exit code 1 when a peer's run failed.
+    """Write the document, show it, compare it to the one before; exit code 1 when a run failed.
 
     Each result comes with the arguments that it depends on.
     """
@@ -145,7 +165,7 @@ def measure(
 
 
 def print_results(results: list[Result]) -> None:
-    """The table: a line for each peer, with the median ratio and the range of the pairs of runs."""
+    """The tables: a line for each peer, with the median ratio and the range of the pairs of runs; latency; routes."""
     rows = []
     for result in results:
         entry = result.entry()
@@ -166,7 +186,12 @@ def print_results(results: list[Result]) -> None:
                     reason.splitlines()[0][:_REASON_CHARS_MAX],
                 )
             )
-    print_table(("name", "unit", "ours", "peer", "peer's", "ratio", "pairs"), rows)
+    if rows:
+        print_table(("name", "unit", "ours", "peer", "peer's", "ratio", "pairs"), rows)
+    latency = [result for result in results if isinstance(result, LatencyResult)]
+    if latency:
+        print_table(LATENCY_COLUMNS, [row for result in latency for row in result.rows()])
+        print_table(CPU_COLUMNS, [run.cpu_row() for run in latency[0].runs])
     for result in results:
         if isinstance(result, ApiResult):
             print_table(ROUTE_COLUMNS, result.rows())

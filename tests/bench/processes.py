@@ -12,6 +12,7 @@ from pathlib import Path
 
 _STOP_SECONDS_MAX = 30.0
 _LOG_TAIL_CHARS = 3000
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 #: With this a Java program ends that has been stopped in order.
 JAVA_STOPPED = 128 + signal.SIGTERM
 
@@ -31,6 +32,17 @@ class Program:
     def log_path(self) -> Path:
         """Where its output goes."""
         return self._log_path
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def cpu_seconds(self) -> float:
+        """CPU that it has used so far, all its threads together; `FileNotFoundError` once it is gone."""
+        # Its second field is the name in brackets, which may hold blanks; utime and stime are the 14th and 15th.
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
 
     def ended(self) -> bool:
         """Whether it runs no more."""
@@ -89,3 +101,10 @@ def running(
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
     """Our environment with these settings of costledger and no other: nobody's own settings are measured."""
     return {**{name: value for name, value in os.environ.items() if not name.startswith("COSTLEDGER_")}, **settings}
+
+
+def machine_cpu_seconds() -> float:
+    """CPU that all processes of this machine and its kernel have used since it was started."""
+    # The first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal.
+    user, nice, system, _, _, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
+    return (user + nice + system + irq + softirq) / _TICKS_PER_SECOND

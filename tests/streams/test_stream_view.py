@@ -237,6 +237,22 @@ def test_a_user_of_many_operations_is_written_in_pieces(run, client, monkeypatch
     assert sizes == [2, 2, 1, 0]
 
 
+def test_names_and_amounts_arrive_as_they_are(run, client) -> None:
+    """Quotes, backslashes, letters beyond ASCII, amounts beyond what a double holds; and more fields than Lua takes at once."""
+    names = ['say "hi"', "back\\slash", "größe", "総計", "😀", "\x01\x7f", "[1,2]", "null"]
+    amounts = {("s", f"{name}-{each}"): 2**63 - each for name in names for each in range(1_500)}
+
+    async def work(view: PartitionView) -> None:
+        view.changed([PeriodView("ann", PeriodKind.DAY, DAY, amounts, offset=7)])
+        await view.write()
+
+    run({}, work)
+    found = client.hgetall(totals_key("ann", PeriodKind.DAY, DAY))
+    beside = {name: found.pop(name) for name in ("epoch", "offset", "updated_at")}
+    assert beside["offset"] == "7"
+    assert found == fields_of(amounts)
+
+
 def test_the_offset_is_written_beside_the_totals(run, client) -> None:
     """A reader who waits for an event finds in the same hash up to which offset its totals are complete."""
 

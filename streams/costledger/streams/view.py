@@ -11,6 +11,7 @@ was thought dead and writes late has an older epoch and changes nothing.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -50,8 +51,9 @@ redis.call('SET', KEYS[1], string.format('%.0f', epoch))
 return string.format('%.0f', epoch)
 """
 
-#: Replaces one period's hash, unless a later owner has written it. ARGV: epoch, seconds to live, field, value, ...
-#: What is no hash was put there by somebody else, and makes way.
+#: Replaces one period's hash, unless a later owner has written it. ARGV: epoch, seconds to live, and unless the period is
+#: gone, a JSON array of field, value, ...: one argument, since the client encodes each for itself, and all of them as
+#: text, since a number in Lua is a double. What is no hash was put there by somebody else, and makes way.
 _WRITE_PERIOD: Final = """
 if redis.call('TYPE', KEYS[1]).ok == 'hash' then
   local last = redis.call('HGET', KEYS[1], 'epoch')
@@ -59,7 +61,8 @@ if redis.call('TYPE', KEYS[1]).ok == 'hash' then
 end
 redis.call('DEL', KEYS[1])
 if #ARGV == 2 then return 1 end
-for i = 3, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+local fields = cjson.decode(ARGV[3])
+for i = 1, #fields, 1000 do redis.call('HSET', KEYS[1], unpack(fields, i, math.min(i + 999, #fields))) end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[1])
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1
@@ -158,7 +161,7 @@ class PartitionView:
     async def _begin(self) -> None:
         """Take over the partition: a new epoch, then everything."""
         epoch = str(await self._take_epoch(keys=[self._epoch_key]))
-        await self._write(keys=[self._round_key], args=[epoch, str(self._ttl_seconds), "round", "0"])
+        await self._write(keys=[self._round_key], args=[epoch, str(self._ttl_seconds), '["round", "0"]'])
         self._epoch, self._round, self._backlog = epoch, 0, self._everything()
 
     async def _is_lost(self, epoch: str) -> bool:
@@ -180,7 +183,9 @@ class PartitionView:
         epoch_and_ttl = [epoch, str(self._ttl_seconds)]
         async with self._redis.pipeline(transaction=False) as pipeline:
             for name, fields in commands:
-                await self._write(keys=[name], args=[*epoch_and_ttl, *fields], client=pipeline)
+                await self._write(
+                    keys=[name], args=[*epoch_and_ttl, json.dumps(fields)] if fields else epoch_and_ttl, client=pipeline
+                )
             await self._write_round(
                 keys=[self._round_key], args=[*epoch_and_ttl, str(self._round + 1)], client=pipeline
             )
