@@ -32,6 +32,11 @@ class Program:
         """Where its output goes."""
         return self._log_path
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def ended(self) -> bool:
         """Whether it runs no more."""
         return self._process.poll() is not None
