@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -157,6 +158,19 @@ def test_redis_forgets_when_not_persistent(tmp_path: Path) -> None:
         service.start()
         with redis.Redis.from_url(service.url) as client:
             assert client.dbsize() == 0
+
+
+def test_a_service_that_ended_by_itself_is_started_again_and_leaves_nothing_open(tmp_path: Path) -> None:
+    """Its pipes and its guard, which nobody has waited for."""
+    with RedisServer(tmp_path / "redis", persistent=False, log_path=tmp_path / "redis.log") as service:
+        open_before = set(os.listdir("/proc/self/fd"))
+        with redis.Redis.from_url(service.url) as client:
+            client.shutdown(nosave=True)
+        wait_until(lambda: not service.alive(), 20, "it has ended")
+        service.start()
+        assert len(os.listdir("/proc/self/fd")) == len(open_before)
+        with redis.Redis.from_url(service.url) as client:
+            assert client.ping()
 
 
 def test_embedded_broker_has_its_partitions_and_loses_everything(tmp_path: Path) -> None:

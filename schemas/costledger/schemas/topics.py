@@ -19,6 +19,13 @@ DEFAULT_PARTITIONS: Final = 12
 PARTITIONER: Final = "murmur2_random"
 
 _DAY_MS: Final = 24 * 3600 * 1000
+#: A worker that takes over reads the whole changelog, and Kafka compacts no segment that is still written: small ones, and
+#: soon, or a state of some megabytes is read from gigabytes.
+_SOON_COMPACTED: Final = {
+    "segment.bytes": str(16 * 1024 * 1024),
+    "segment.ms": str(3600 * 1000),
+    "min.cleanable.dirty.ratio": "0.2",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,5 +66,5 @@ def topic_specs(names: TopicNames, changelog: str, partitions: int, retention_da
         TopicSpec(names.alerts, partitions, kept),
         TopicSpec(names.budgets, partitions, {**compacted, **broker_clock}),
         TopicSpec(names.dead_letters, partitions, kept),
-        TopicSpec(changelog, partitions, {**compacted, "segment.ms": str(_DAY_MS)}),
+        TopicSpec(changelog, partitions, {**compacted, **_SOON_COMPACTED}),
     ]

@@ -11,6 +11,7 @@ with load, do harm, heal, check:
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -20,21 +21,13 @@ from typing import Any, Final
 
 import psycopg
 import redis
-from tests.fault.harness.alert_checks import check_alerts
+from tests.fault.harness.examination import examine
+from tests.fault.harness.fail_points import without_fail_point
 from tests.fault.harness.findings import Findings
-from tests.fault.harness.ledger_checks import (
-    check_events,
-    check_offsets,
-    check_put_aside,
-    check_rollups,
-    check_sums,
-)
 from tests.fault.harness.load import Generator, Load
 from tests.fault.harness.oracle import Record
 from tests.fault.harness.services import Services
-from tests.fault.harness.tables import Counts, load_oracle
 from tests.fault.harness.topics import TopicReader, committed
-from tests.fault.harness.totals_checks import check_state, compare_totals, ledger_totals, redis_totals
 from tests.fault.harness.watch import Watch
 from tests.fault.harness.workers import Worker
 from tests.fixtures.wait import wait_until
@@ -126,7 +119,7 @@ class Cluster:
         program = str(Path(sys.executable).parent / "costledger")
         done = subprocess.run(
             [program, *arguments],
-            env={**_inherited(), **self.environment(None)},
+            env={**os.environ, **self.environment(None)},
             capture_output=True,
             text=True,
             timeout=240,
@@ -139,7 +132,10 @@ class Cluster:
     # --- workers and loads
 
     def start(self, *names: str, **settings: str) -> Worker:
-        """Start workers by the names of their links (`sink`, `sink-2`); returns the last. One that has ended is replaced."""
+        """Start workers by the names of their links (`sink`, `sink-2`); returns the last. One that has ended is replaced.
+
+        From then on the watch looks, until the next check.
+        """
         worker: Worker | None = None
         for name in names:
             former = self.workers.get(name)
@@ -150,6 +146,7 @@ class Cluster:
             self._started[name] = settings
             worker = self.workers[name] = Worker(command, name, environment, self.folder / f"{name}.log")
         assert worker is not None
+        self.watch.start()
         return worker
 
     def start_all(self) -> None:
@@ -157,11 +154,14 @@ class Cluster:
         self.start("stream", "sink", "notifier")
 
     def revive(self) -> None:
-        """Start those again that were killed or have ended by themselves, as a supervisor does; not those told to."""
+        """Start those again that were killed or have ended by themselves, as a supervisor does; not those told to.
+
+        Who has died at a fail point comes back without it.
+        """
         for name, worker in list(self.workers.items()):
             if worker.process.poll() not in (None, 0):
                 self.revived += 1
-                self.start(name, **self._started[name])
+                self.start(name, **without_fail_point(self._started[name]))
 
     def worker(self, name: str) -> Worker:
         """A worker by its name."""
@@ -223,15 +223,16 @@ class Cluster:
         """By consumer how many messages it has still to read: sink (by the ledger), stream and notifier (by Kafka)."""
         settings = self.settings()
         ends = self.reader.ends(settings.topics.events)
-        positions = dict(self.connection.execute("SELECT partition, next_offset FROM ledger.sink_offsets").fetchall())
+        query = "SELECT partition, next_offset FROM ledger.sink_offsets WHERE topic = %s"
+        positions = dict(self.connection.execute(query, (settings.topics.events,)).fetchall())
         servers = self.services.kafka.bootstrap_servers
         streamed = committed(servers, settings.stream_app_id, settings.topics.events, self.partitions)
         alerts = self.reader.ends(settings.topics.alerts)
         told = committed(servers, settings.notifier_group, settings.topics.alerts, len(alerts))
         return {
-            "sink": sum(end - positions.get(partition, 0) for partition, end in ends.items()),
-            "stream": sum(end - streamed.get(partition, 0) for partition, end in ends.items()),
-            "notifier": sum(end - told.get(partition, 0) for partition, end in alerts.items()),
+            "sink": _distance(ends, positions),
+            "stream": _distance(ends, streamed),
+            "notifier": _distance(alerts, told),
         }
 
     def await_quiet(self, timeout_seconds: float = HEALED_SECONDS_MAX) -> float:
@@ -264,54 +265,25 @@ class Cluster:
 
         What Redis shows may follow within `redis_seconds`. Without `chain` all but I9.
         """
-        findings = Findings()
-        settings = self.settings()
-        counts = self._examine_ledger(findings)
-        findings.figures["attempts"] = counts.attempts
-        check_alerts(findings, self.connection, self.reader, settings, replay=replay_alerts)
-        check_state(findings, self.connection, self.reader, settings)
-        self._examine_redis(findings, redis_seconds)
-        if chain:
-            self._examine_chain(findings)
+        findings = examine(self, replay_alerts=replay_alerts, redis_seconds=redis_seconds, chain=chain)
         self.watch.report(findings, RSS_BYTES_MAX)
         return findings
 
     def check(self, **options: Any) -> Findings:
         """Wait for quiet, then AssertionError where an invariant does not hold; what was found, with figures."""
-        healed_seconds = self.await_quiet()
+        try:
+            healed_seconds = self.await_quiet()
+        except AssertionError as error:
+            behind = Findings()
+            behind.found("I8", str(error))
+            self.checked.append(behind)
+            raise
         findings = self.examine(**options)
         findings.figures["healed_seconds"] = round(healed_seconds, 1)
+        findings.figures["revived"] = self.revived
         self.checked.append(findings)
         assert not findings.broken, f"{findings.describe()}\n{self.describe_workers()}"
         return findings
-
-    def _examine_ledger(self, findings: Findings) -> Counts:
-        records = [generator.record for generator in self.generators] + self.other_records
-        # Millions of ids are compared: in memory rather than in files.
-        self.connection.execute("SET work_mem = '128MB'")
-        counts = load_oracle(self.connection, records)
-        check_sums(self.connection, findings)
-        check_events(self.connection, findings)
-        check_rollups(self.connection, findings)
-        settings = self.settings()
-        check_offsets(self.connection, findings, settings.topics.events, self.reader.ends(settings.topics.events))
-        check_put_aside(self.connection, findings, counts)
-        return counts
-
-    def _examine_redis(self, findings: Findings, redis_seconds: float) -> None:
-        wanted = ledger_totals(self.connection)
-        deadline = time.monotonic() + redis_seconds
-        while True:
-            found = Findings()
-            compare_totals(found, "I5", "Redis", wanted, redis_totals(self.redis))
-            if not found.broken or time.monotonic() > deadline:
-                break
-            time.sleep(0.25)
-        findings.broken.update(found.broken)
-
-    def _examine_chain(self, findings: Findings) -> None:
-        done = self.run("verify", "--seal", check=False)
-        findings.expect("I9", done.returncode == 0, done.stdout + done.stderr)
 
     def close(self) -> None:
         """End all processes, and drop the database."""
@@ -325,7 +297,6 @@ class Cluster:
         self.redis.close()
 
 
-def _inherited() -> dict[str, str]:
-    import os
-
-    return dict(os.environ)
+def _distance(ends: dict[int, int], positions: dict[int, int]) -> int:
+    """How far all partitions are from their ends; one that is beyond its end makes up for nothing."""
+    return sum(abs(end - positions.get(partition, 0)) for partition, end in ends.items())

@@ -11,5 +11,10 @@ def fail_at(place: str, visit: int = 1) -> dict[str, str]:
     return {_setting(FLAG): "1", _setting(FAIL_AT): f"{place}:{visit}"}
 
 
+def without_fail_point(settings: dict[str, str]) -> dict[str, str]:
+    """The same worker as one that does not kill itself."""
+    return {name: value for name, value in settings.items() if name not in (_setting(FLAG), _setting(FAIL_AT))}
+
+
 def _setting(variable: str) -> str:
     return variable.removeprefix("COSTLEDGER_").lower()

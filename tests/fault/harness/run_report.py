@@ -20,6 +20,8 @@ _COLUMNS: Final = {
     "doubled": "doubled",
     "alerts": "alerts",
     "healed_seconds": "caught up, s",
+    "revived": "workers that ended, and were started again",
+    "snapshots": "snapshots",
     "rss_peak_mib": "most memory, MiB",
 }
 

@@ -1,12 +1,12 @@
 """The oracle in tables beside the ledger (schema `oracle`), so that millions of events are compared in SQL.
 
-`attempted`: every event once, `must` where it must have arrived, `excused` where it must not. `put_aside`: what the
-quarantine must hold. Everything is loaded anew for each check.
+`attempted`: every event once, `must` where it must have arrived. `put_aside`: what the quarantine must hold. Everything is loaded anew for each check.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from tests.fault.harness.oracle import CONFLICT, EVENT, POISON, REFUSED, REPEAT, Attempt, Record
@@ -90,6 +90,4 @@ def _time(microseconds: str) -> str:
 
 
 def _iso(seconds: int) -> str:
-    from datetime import UTC, datetime
-
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")

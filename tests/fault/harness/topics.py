@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, Producer, TopicPartition
@@ -37,6 +38,10 @@ class TopicReader:
             ]
             for partition in sorted(partitions)
         }
+
+    def count(self, topic: str) -> dict[int, int]:
+        """How many messages each partition has: fewer than offsets, where there are places without one."""
+        return Counter(message.partition() or 0 for message in self.read(topic))
 
     def read(self, topic: str) -> Iterator[Message]:
         """Every message, in the order of offsets within each partition; AssertionError where they stop coming."""

@@ -45,7 +45,10 @@ class Watch:
         self.findings = Findings()
 
     def start(self) -> None:
-        """Begin to look."""
+        """Begin to look, or go on."""
+        if self._thread is not None:
+            return
+        self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name="fault watch", daemon=True)
         self._thread.start()
 
@@ -64,7 +67,7 @@ class Watch:
         return time.monotonic() - self._began
 
     def report(self, findings: Findings, rss_bytes_max: int) -> None:
-        """Stop, and tell what was seen."""
+        """Stop, and tell what was seen. Nothing seen breaks the promises that were to be looked at."""
         self.stop()
         for invariant, found in self.findings.broken.items():
             for what in found:
@@ -72,10 +75,13 @@ class Watch:
         peak = max((max(sample.rss_bytes.values(), default=0) for sample in self.samples), default=0)
         findings.figures["rss_peak_mib"] = round(peak / 2**20, 1)
         findings.figures["snapshots"] = self.snapshots
+        # Who has not looked knows nothing: that a promise held is not to be said of what nobody saw.
+        findings.expect("I8", peak > 0, f"nobody looked at the workers' memory: {len(self.samples)} looks")
+        findings.expect("I3", self.snapshots > 0, "nobody took a snapshot of the roll-ups while harm was done")
         findings.expect("I8", peak <= rss_bytes_max, f"a worker held {peak} bytes; at most {rss_bytes_max} may be")
 
     def _run(self) -> None:
-        snapshot_at = time.monotonic() + self._snapshot_seconds
+        snapshot_at = time.monotonic()
         try:
             while not self._stopping.wait(SAMPLE_SECONDS):
                 began = time.monotonic()

@@ -13,7 +13,10 @@ import cramjam
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.util import calc_crc32c
 
-CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+#: `xerial` is Snappy as Java's clients write it: framed blocks.
+CODECS = {"none": 0, "gzip": 1, "snappy": 2, "xerial": 2, "lz4": 3, "zstd": 4}
+XERIAL_HEADER = b"\x82SNAPPY\x00" + struct.pack(">ii", 1, 1)
+_XERIAL_BLOCK_BYTES = 32 * 1024
 _AFTER_CRC = struct.Struct(">hiqqqhii")
 _BEFORE_CRC = struct.Struct(">qiibI")
 _LENGTH_FROM = 12
@@ -94,6 +97,11 @@ def _compressed(pieces: Iterable[bytes], codec: str) -> bytes:
         return b"".join(pieces)
     if codec == "snappy":
         return bytes(cramjam.snappy.compress_raw(b"".join(pieces)))
+    if codec == "xerial":
+        body = b"".join(pieces)
+        blocks = (body[at : at + _XERIAL_BLOCK_BYTES] for at in range(0, len(body), _XERIAL_BLOCK_BYTES))
+        packed = (bytes(cramjam.snappy.compress_raw(block)) for block in blocks)
+        return XERIAL_HEADER + b"".join(struct.pack(">I", len(block)) + block for block in packed)
     if codec == "gzip":
         gzip = zlib.compressobj(9, wbits=31)
         return b"".join([gzip.compress(piece) for piece in pieces]) + gzip.flush()

@@ -13,7 +13,6 @@ pytestmark = pytest.mark.fault
 def test_a_broker_that_is_stopped_for_half_a_minute_costs_nothing(cluster: Cluster) -> None:
     """The service goes on at its rate and drops nothing; every worker comes back by itself or is started again."""
     cluster.start_all()
-    cluster.watch.start()
     load = cluster.load(rate=500)
     await_under_way(cluster)
     cluster.services.kafka.stop()

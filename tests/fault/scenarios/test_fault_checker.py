@@ -10,6 +10,8 @@ import psycopg
 import pytest
 from tests.fault.harness.cluster import Cluster
 from tests.fault.harness.damage import Kept, damaged_table, damaged_topic
+from tests.fault.harness.findings import Findings
+from tests.fault.harness.watch import Sample, Watch
 
 from costledger.schemas.budgets import Budget
 from costledger.streams.worker import changelog_topic
@@ -28,6 +30,7 @@ CONFLICT = "id = (SELECT min(id) FROM ledger.quarantine WHERE reason = 'id_confl
 HOUR = "ctid = (SELECT min(ctid) FROM ledger.hourly_totals)"
 DAY = "ctid = (SELECT min(ctid) FROM ledger.daily_totals)"
 PARTITION = "partition = (SELECT min(partition) FROM ledger.sink_offsets)"
+REPEATED = "partition = (SELECT min(partition) FROM ledger.sink_offsets WHERE duplicates > 0)"
 #: Once more, under the id that `event_id` gives.
 AGAIN = (
     """
@@ -112,6 +115,13 @@ QUARANTINE: Damages = {
         f"UPDATE ledger.quarantine SET payload = payload || '\\x00'::bytea WHERE {POISON}",
         {"I7"},
     ),
+    "a conflict is in quarantine twice, and another is not": (
+        "ledger.quarantine",
+        f"""UPDATE ledger.quarantine AS q SET payload = other.payload FROM ledger.quarantine AS other
+            WHERE q.{CONFLICT} AND other.id = (
+                SELECT max(id) FROM ledger.quarantine WHERE reason = 'id_conflict')""",
+        {"I7"},
+    ),
     "a conflict is kept for another reason": (
         "ledger.quarantine",
         f"UPDATE ledger.quarantine SET reason = 'data_error' WHERE {CONFLICT}",
@@ -124,7 +134,13 @@ OFFSETS: Damages = {
         add("ledger.sink_offsets", column, PARTITION),
         {"I4"},
     )
-    for column in ("next_offset", "first_offset", "consumed", "inserted", "duplicates", "quarantined")
+    for column in ("next_offset", "first_offset", "consumed", "inserted", "duplicates", "quarantined", "skipped")
+} | {
+    "a repeat is counted as a place without a message": (
+        "ledger.sink_offsets",
+        f"UPDATE ledger.sink_offsets SET duplicates = duplicates - 1, skipped = skipped + 1 WHERE {REPEATED}",
+        {"I4"},
+    ),
 }
 ALERTS: Damages = {
     "an alert is lost": ("ledger.alerts", f"DELETE FROM ledger.alerts WHERE {ALERT}", {"I6"}),
@@ -167,6 +183,45 @@ def test_damage_to_redis_and_to_topics_breaks_the_promises_that_it_should_and_no
         with damage() as broken:
             expect(cluster, name, broken)
     expect(cluster, "nothing, after all", set(), chain=True)
+
+
+def test_a_consumer_that_stands_still_breaks_the_promise_to_catch_up(cluster: Cluster) -> None:
+    """A minute, or as long as was asked for, and it is named; the report has the line, too."""
+    cluster.start_all()
+    sink = cluster.worker("sink")
+    sink.suspend()
+    cluster.load(events=50, rate=500).finish()
+    with pytest.raises(AssertionError, match="I8 does not hold") as refused:
+        cluster.await_quiet(timeout_seconds=3)
+    assert "'sink': " in str(refused.value)
+    sink.resume()
+    cluster.check()
+    assert [findings.broken for findings in cluster.checked] == [{}]
+
+
+def test_a_load_that_is_never_worked_off_is_in_the_report(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`check` says what it said, and leaves a line with the promise that was broken."""
+    cluster.start("sink", "notifier")
+    cluster.load(events=50, rate=500).finish()
+    monkeypatch.setattr(cluster, "await_quiet", lambda: Cluster.await_quiet(cluster, 2))
+    with pytest.raises(AssertionError, match="I8 does not hold"):
+        cluster.check()
+    assert [set(findings.broken) for findings in cluster.checked] == [{"I8"}]
+
+
+def test_who_has_not_looked_says_so(cluster: Cluster) -> None:
+    """A worker above the bound breaks a promise; so does a watch without looks or without snapshots."""
+
+    def broken(samples: list[Sample], snapshots: int) -> set[str]:
+        watch, findings = Watch(cluster), Findings()
+        watch.samples, watch.snapshots = samples, snapshots
+        watch.report(findings, 100)
+        return set(findings.broken)
+
+    assert broken([Sample(1.0, {"sink": 100}, 0)], 1) == set()
+    assert broken([Sample(1.0, {"sink": 100}, 0), Sample(2.0, {"sink": 0, "stream": 101}, 0)], 1) == {"I8"}
+    assert broken([Sample(1.0, {"sink": 100}, 0)], 0) == {"I3"}
+    assert broken([], 0) == {"I3", "I8"}
 
 
 def make_a_good_run(cluster: Cluster) -> None:

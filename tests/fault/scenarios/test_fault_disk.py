@@ -62,6 +62,7 @@ def cluster_on_small_disk(
         finally:
             for worker in cluster.workers.values():
                 worker.end()
+            cluster.watch.stop()
             move(cluster, administrator, sql.Identifier("pg_default"))
             administrator.execute(sql.SQL("DROP TABLESPACE {}").format(space))
 

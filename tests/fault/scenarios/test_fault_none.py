@@ -22,7 +22,6 @@ def test_without_harm_every_promise_holds(cluster: Cluster) -> None:
         Budget(user_id="user-002", hourly_spike_limit=USD // 100, time_zone="America/St_Johns"),
     )
     cluster.start("stream", "sink")
-    cluster.watch.start()
     load = cluster.load(events=4_000, rate=1_000, conflict_share=0.01, poison_share=0.01, repeat_share=0.03)
     load.finish()
     findings = cluster.check()

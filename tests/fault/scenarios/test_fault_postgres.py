@@ -77,7 +77,6 @@ def test_sessions_that_are_terminated_are_made_again(cluster: Cluster) -> None:
     """All sessions of all workers, twelve times at random moments."""
     chance = random.Random(cluster.seed)
     cluster.start_all()
-    cluster.watch.start()
     load = cluster.load(rate=500)
     await_under_way(cluster)
     terminated = 0

@@ -12,7 +12,6 @@ pytestmark = pytest.mark.fault
 def test_killed_services_lose_nothing_that_was_promised(cluster: Cluster) -> None:
     """Killed while it sends, and while Kafka is out of reach; in the mode `memory` what was acknowledged is there."""
     cluster.start_all()
-    cluster.watch.start()
     spooling = cluster.load("spooling", rate=500)
     in_memory = cluster.load("in-memory", rate=500, durability="memory")
     offline = cluster.load("offline", rate=500)

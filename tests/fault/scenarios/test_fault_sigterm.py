@@ -30,7 +30,6 @@ def test_workers_that_are_told_to_stop_drain_and_nothing_is_done_twice(cluster: 
         )
     )
     cluster.start("stream", "sink", "scheduler")
-    cluster.watch.start()
     load = cluster.load(rate=500, repeat_share=0.02)
     wait_until(
         lambda: cluster.consumed() >= 500 and cluster.value("SELECT count(*) FROM ledger.alerts") > 0, 60, "load"

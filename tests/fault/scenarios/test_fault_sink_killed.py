@@ -34,7 +34,6 @@ def test_a_sink_killed_at_every_place_of_a_write_repeats_at_most_one_batch(clust
     # Under this name the group gives a new sink the partitions of the dead one at once.
     cluster.configure(sink_batch_rows_max=str(BATCH_ROWS_MAX), sink_instance_id="the-sink")
     cluster.start("stream", "notifier")
-    cluster.watch.start()
     # Without repeats: whatever the ledger refused would have been written twice by a sink.
     load = cluster.load(rate=500, repeat_share=0.0, poison_share=0.01)
     in_vain: dict[str, int] = {}

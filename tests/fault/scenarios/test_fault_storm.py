@@ -83,7 +83,6 @@ def test_a_rebalance_storm_loses_nothing_and_holds_nobody_up(
     cluster.set_budgets(*budgets)
     join(cluster, *STREAMS, *SINKS)
     load = cluster.load(rate=EVENTS_PER_SECOND, users=200)
-    cluster.watch.start()
     with Progress(cluster) as progress:
         left = storm(cluster, load, seconds)
     load.stop()

@@ -48,7 +48,6 @@ def test_a_stream_worker_killed_in_the_middle_of_a_batch_counts_every_event_once
     """Applied and not written, told and not written, written and not committed: the next one puts all of it right."""
     set_budgets(cluster)
     cluster.start("sink")
-    cluster.watch.start()
     load = cluster.load(rate=400, conflict_share=0.005)
     for place, visit in (("stream.after_process", 5), ("stream.after_outputs", 2), ("stream.before_commit", 4)):
         assert cluster.start("stream", **fail_at(place, visit)).died_by_itself() == -signal.SIGKILL
@@ -66,7 +65,6 @@ def test_one_of_two_stream_workers_is_killed_and_the_other_restarted(cluster: Cl
     """The other takes over; later it drains within 10 s of SIGTERM, and its successor is given no event twice."""
     set_budgets(cluster)
     cluster.start("sink", "stream", "stream-2")
-    cluster.watch.start()
     load = cluster.load(rate=400)
     await_stream(cluster)
     cluster.worker("stream").kill()

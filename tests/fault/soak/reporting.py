@@ -16,7 +16,7 @@ from tests.fault.soak.sampling import CONSUMERS, Look
 from tests.fault.soak.slopes import Trend, fit_trend
 from tests.fault.soak.soak import WATCHED, Course, Plan, increments
 
-#: The issue's rule.
+#: Of the mean, by least squares.
 SLOPE_PERCENT_PER_HOUR_MAX: Final = 1.0
 #: A process fills its caches at first: its memory is fitted from this age on, or from a quarter of its life on.
 WARM_UP_SECONDS: Final = 240.0

@@ -96,8 +96,9 @@ class Soak:
 
     def run(self, harms: Iterator[Harm]) -> Course:
         """Everything up to the end of the load; the check of the promises is the caller's."""
-        self.cluster.configure(stream_recent_events_max=str(RECENT_EVENTS_MAX))
-        self.cluster.start(*WATCHED, *TWINS)
+        self.cluster.configure(stream_recent_events_max=str(RECENT_EVENTS_MAX), chain_seal_after_seconds="5")
+        # The scheduler seals the hash chain meanwhile, and stands where nobody does it harm but by the servers.
+        self.cluster.start(*WATCHED, *TWINS, "scheduler")
         self.sampler.start()
         self.settle_in()
         self.calibrate()

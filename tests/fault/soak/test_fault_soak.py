@@ -40,10 +40,11 @@ def test_half_the_maximum_is_carried_through_a_harm_every_half_minute(
     cluster.start("notifier")
     cluster.set_budgets(*(Budget(user_id=f"user-{n:03d}", monthly_budget=USD * n // 10) for n in range(1, 60)))
     cluster.worker("notifier").stop()
-    cluster.watch.start()
     soak = Soak(cluster, plan, tell)
     try:
         soak.run(drawn_harms(seed))
+        sealed = "SELECT count(DISTINCT partition) FROM ledger.chain_blocks"
+        assert cluster.value(sealed) == cluster.partitions  # while harm was done, not after
         began = time.monotonic()
         cluster.check()
         tell(f"checked in {time.monotonic() - began:.0f} s")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from aiokafka.record.memory_records import MemoryRecords
 from tests.fault.hostile import wire
@@ -51,6 +53,30 @@ def test_headers_that_are_no_text_are_left_out(codec: str) -> None:
         (b"key", b"value"),
         (None, b"last"),
     ]
+
+
+@pytest.mark.parametrize("codec", [codec for codec in wire.CODECS if codec != "none"])
+def test_a_small_batch_takes_little_memory_to_be_read(codec: str) -> None:
+    """What a large one may take is asked for once: to hand it out and zero it costs hundreds of times the reading."""
+    data = wire.batch(GOOD, codec).data
+    read(Batches(data))
+    tracemalloc.start()
+    try:
+        for _ in range(10):
+            read(Batches(data))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 2**20
+
+
+def test_snappy_blocks_that_do_not_say_how_long_they_are_are_unreadable() -> None:
+    """Longer than there is room for, longer than they are, or without a length."""
+    batch = wire.batch(GOOD, "xerial")
+    block = batch.data.index(wire.XERIAL_HEADER) + len(wire.XERIAL_HEADER) + 4
+    for said in (b"\xff\xff\xff\xff\x07", b"\xff\x7f", b"\x80" * 6):
+        damaged = batch.data[:block] + said + batch.data[block + len(said) :]
+        assert {value for *_, value in read(Batches(damaged))} == {UNREADABLE}
 
 
 def test_an_answer_ends_where_its_room_is_used_up() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,7 @@ from tests.streams.transport.transport_cluster import Cluster
 
 from costledger.schemas.errors import Unavailable
 from costledger.streams.transport import Batch, Change, Flush, Stage, StageConfig, StateRecord, changelog_topic
+from costledger.streams.transport.recovery import BatchRecovery
 
 
 @pytest.fixture
@@ -121,6 +123,52 @@ def test_health_and_stats_follow_the_stage(cluster: Cluster) -> None:
     assert code == 0
     assert not stage.health().ready
     assert stage.stats() == []
+
+
+@pytest.mark.slow
+def test_a_recovery_that_a_rebalance_cuts_short_goes_on(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each record of the changelog is read once, by a worker that keeps the partition over the rebalance."""
+    keys = 60_000
+    filling = Running(cluster, LastValue())
+    try:
+        send(cluster, *((b"k%d" % number, b"v") for number in range(keys)))
+        wait_until(
+            lambda: sum(row.committed or 0 for row in filling.stage.stats()) == keys, 60, "the changelog is full"
+        )
+    finally:
+        assert filling.stop() == 0
+    read: list[tuple[BatchRecovery, int, int, int, int]] = []
+    apply, unread = BatchRecovery.apply, BatchRecovery.unread
+
+    def noted(self: BatchRecovery, tp: Any, records: Any) -> None:
+        epoch = self.app.transport.runtime.epoch
+        read.append((self, tp.partition, epoch, records[0].offset, records[-1].offset))
+        apply(self, tp, records)
+
+    def unread_of_half(self: BatchRecovery) -> set[Any]:
+        """Of each partition the first part, until there is a rebalance."""
+        return {tp for tp in unread(self) if self.app.transport.runtime.epoch > 1 or self.next_to_read(tp) < keys / 10}
+
+    monkeypatch.setattr(BatchRecovery, "apply", noted)
+    monkeypatch.setattr(BatchRecovery, "unread", unread_of_half)
+    handlers = [LastValue(), LastValue()]
+    running = [Running(cluster, handlers[0], poll_records_max=500)]
+    try:
+        wait_until(
+            lambda: len({one[1] for one in read if one[4] + 1 >= keys / 10}) == 4, 30, "the recovery is under way"
+        )
+        running.append(Running(cluster, handlers[1]))
+        wait_until(lambda: all(one.stage.health().ready for one in running), 60, "both are ready")
+        parts = [one.stage.health().partitions for one in running]
+    finally:
+        codes = [one.stop() for one in running]
+    assert codes == [0, 0]
+    assert sorted(sum(parts, ())) == [0, 1, 2, 3]
+    for partition in parts[0]:
+        mine = [one[2:] for one in read if one[0] is read[0][0] and one[1] == partition]
+        assert len({epoch for epoch, _, _ in mine}) > 1  # read on after the rebalance
+        assert all(later == before + 1 for (_, _, before), (_, later, _) in itertools.pairwise(mine))
+    assert sum(len(handler.restored) for handler in handlers) == keys
 
 
 class Waiting(LastValue):

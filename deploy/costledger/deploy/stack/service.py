@@ -213,6 +213,9 @@ class ProcessService(ABC):
         """True once it answers; False when somebody else took the port. ServiceFailed for anything else."""
         log_start = self._log_path.stat().st_size if self._log_path.exists() else 0
         command = self._command(port)
+        if self._process is not None:
+            # It has ended by itself: what it held is closed.
+            self._process.wait(KILL_TIMEOUT_SECONDS)
         try:
             process = GuardedProcess(command, log_path=self._log_path, lock_fd=lock_fd)
         finally:

@@ -73,8 +73,9 @@ def seal(
     """Seal what the sink has committed of a topic; returns how many entries.
 
     Blocks are sealed when they are full (`block_rows_max` entries), and those that are not when their oldest entry was
-    recorded `after_seconds` ago. In autocommit mode, as `costledger_writer`. Where another process is sealing, waits for it within the connection's lock
-    timeout, or without `wait` returns 0. After `rounds_max` rounds the rest is left to the next call. Raises `psycopg.Error`.
+    recorded `after_seconds` ago. In autocommit mode, as `costledger_writer`. Where another process is
+    sealing, waits for it within the connection's lock timeout, or without `wait` returns 0. After `rounds_max` rounds the
+    rest is left to the next call. Raises `psycopg.Error`.
     """
     with _alone(connection, wait) as allowed:
         if not allowed:

@@ -13,6 +13,7 @@ The layout is Kafka's message format 2.
 from __future__ import annotations
 
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
@@ -39,6 +40,8 @@ _MAGIC: Final = 2
 _GZIP, _SNAPPY, _LZ4, _ZSTD = 1, 2, 3, 4
 _XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES: Final = 16
+
+_buffers: Final = threading.local()
 
 _DAMAGED: Final = (CorruptRecordException, cramjam.DecompressionError, zlib.error, ValueError, IndexError, struct.error)
 
@@ -156,8 +159,7 @@ def _inflated(codec: int, data: bytes) -> bytes:
     """The records of a batch; raises one of `_DAMAGED` where they are damaged or too large."""
     if codec == _GZIP:
         return _gunzipped(data)
-    # Zeroed when it is touched, so what is not needed costs nothing.
-    buffer = bytearray(INFLATED_BYTES_MAX)
+    buffer = _inflation_buffer()
     if codec == _SNAPPY:
         size = _unsnapped(data, buffer)
     elif codec == _LZ4:
@@ -167,6 +169,14 @@ def _inflated(codec: int, data: bytes) -> bytes:
     else:
         raise CorruptRecordException(f"codec {codec} is none that Kafka knows")
     return bytes(memoryview(buffer)[:size])
+
+
+def _inflation_buffer() -> bytearray:
+    """The thread's own buffer, made once: the allocator would hand out, and zero, so much memory for every batch."""
+    buffer: bytearray | None = getattr(_buffers, "inflated", None)
+    if buffer is None:
+        buffer = _buffers.inflated = bytearray(INFLATED_BYTES_MAX)
+    return buffer
 
 
 def _gunzipped(data: bytes) -> bytes:
@@ -189,12 +199,27 @@ def _unsnapped(data: bytes, buffer: bytearray) -> int:
     size, place = 0, _XERIAL_HEADER_BYTES
     while place < len(data):
         (length,) = struct.unpack_from(">I", data, place)
-        block = bytearray(len(buffer) - size)
-        part = int(cramjam.snappy.decompress_raw_into(data[place + 4 : place + 4 + length], block))
-        buffer[size : size + part] = memoryview(block)[:part]
+        compressed = data[place + 4 : place + 4 + length]
+        part = _snappy_length(compressed)
+        if part > len(buffer) - size:
+            raise CorruptRecordException("the batch is too large")
+        block = bytearray(part)
+        if int(cramjam.snappy.decompress_raw_into(compressed, block)) != part:
+            raise CorruptRecordException("a block is not as long as it says")
+        buffer[size : size + part] = block
         size += part
         place += 4 + length
     return size
+
+
+def _snappy_length(block: bytes) -> int:
+    """How long a raw block says that it is inflated: a varint at its beginning (Snappy's format description)."""
+    length = 0
+    for place, byte in enumerate(block[:5]):
+        length |= (byte & 127) << 7 * place
+        if byte < 128:
+            return length
+    raise CorruptRecordException("a block has no length")
 
 
 def _without_headers(fields: tuple[int, ...], body: bytes | memoryview) -> Iterator[Record]:

@@ -20,7 +20,7 @@ from costledger.streams.transport.table import ChangelogTable
 
 
 class BatchRecovery(Recovery):
-    """Reads the changelog of each partition whose memory is not at hand, from its beginning."""
+    """Reads the changelog of each partition whose memory is not at hand, once, however often there is a rebalance."""
 
     def apply(self, tp: TP, records: Sequence[ConsumerRecord]) -> None:
         """Apply one fetch of a changelog partition. Raises ValueError for a record that is not ours."""
@@ -59,15 +59,26 @@ class BatchRecovery(Recovery):
         destination: Any,
         title: str,  # noqa: ARG002  (the base's signature)
     ) -> None:
-        """Where reading starts, as *last read*: the end for a partition in memory, else the beginning."""
+        """Where reading starts, as *last read*: the end for a partition in memory, else where recovery begins or goes on."""
         runtime = cast(Any, self.app.transport).runtime
         earliest = await consumer.earliest_offsets(*tps)
         for tp in tps:
             if runtime.holds(tp.partition):
                 destination[tp] = self.active_highwaters[tp]
             else:
-                self._table(tp).take(tp.partition)  # of a recovery that a rebalance cut short
-                destination[tp] = (earliest.get(tp) or 0) - 1
+                destination[tp] = self._begin(tp, earliest.get(tp) or 0) - 1
+
+    def _begin(self, tp: TP, earliest: int) -> int:
+        """The next offset to read, where the changelog's first is `earliest`.
+
+        A recovery that a rebalance has cut short goes on: whoever has had the partition meanwhile has only added to the
+        log. Else one that takes longer than rebalances are apart would begin for ever.
+        """
+        position = self._table(tp).position(tp.partition)
+        if position is not None and earliest <= position <= self.active_highwaters[tp] + 1:
+            return position
+        self._table(tp).take(tp.partition)
+        return earliest
 
     async def _seek_offsets(
         self,

@@ -60,6 +60,8 @@ class Runtime:
         self._generation: int | None = None
         self._expected: dict[TP, int | None] = {}
         self._release_lock = asyncio.Lock()
+        self._unrepaired: set[int] = set()
+        """The partitions whose state was restored, and whose repairs the changelog may not have yet."""
         self._complete = False
         """Whether the assignment has all topics of its partitions."""
         self._settled = True
@@ -162,9 +164,13 @@ class Runtime:
         another worker might have had the partition."""
         if generation != (self._generation or 0) + 1:
             self._forget(set(self.fences))
+        # A rebalance in the midst of an opening: what it had still to write would be missing.
+        self._forget(self._unrepaired & set(self.fences))
+        self._unrepaired.clear()
         self._generation = generation
         self.partitions = frozenset(tp.partition for tp in assigned if tp.topic == self.config.main_topic)
         self._forget(set(self.fences) - self.partitions)
+        self.app.tables[self.config.table_name].keep_only(self.partitions)
         self.progress.clear()
         self.writable = False
         self.waits_for = None
@@ -214,9 +220,12 @@ class Runtime:
             repairs = self._adopt(committed, earliest, ends)
             reach("stream.after_restore")
             epoch = self.epoch
+            self._unrepaired = set(repairs)
             for partition, groups in repairs.items():
                 log.warning("Partition %d: writing %d overtaken or superfluous keys.", partition, len(groups))
                 await self.app.producer.write_groups(self.changelog, partition, groups)
+            if epoch == self.epoch:
+                self._unrepaired.clear()
             await consumer.seek_wait({tp: self.progress.position(tp) for tp in tps})
         except Exception as exc:  # noqa: BLE001  (Faust would go on without the positions)
             if epoch == self.epoch:
@@ -254,6 +263,8 @@ class Runtime:
             self.parts[partition] = recovered.in_parts()
             if groups := _repair_groups(recovered):
                 repairs[partition] = groups
+        # What is restored is as of here, also where the opening ends before anything is read.
+        self._expected = dict(committed)
         self.progress.assign(starts, committed)
         self._awaited = {
             tp: ends[tp] for tp in starts if tp.topic != self.config.main_topic and starts[tp] < (ends.get(tp) or 0)

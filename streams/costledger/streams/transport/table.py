@@ -9,7 +9,7 @@ A value in parts (see `parts`) leaves its record with the offset alone, and the 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +67,8 @@ class RecoveredPartition:
 
     entries: dict[bytes, tuple[int, Value]] = field(default_factory=dict)
     overtaken: set[bytes] = field(default_factory=set)
+    #: The changelog offset after the last record applied.
+    position: int = 0
     parts: dict[bytes, bytes] = field(default_factory=dict)
 
     def apply(self, records: Iterable[ConsumerRecord]) -> None:
@@ -134,9 +136,21 @@ class ChangelogTable(faust.Table[bytes, bytes]):
         super().__init__(*args, **kwargs)
         self.recovered: dict[int, RecoveredPartition] = {}
 
-    def apply_records(self, partition: int, records: Iterable[ConsumerRecord]) -> None:
+    def apply_records(self, partition: int, records: Sequence[ConsumerRecord]) -> None:
         """Apply raw changelog records during recovery."""
-        self.recovered.setdefault(partition, RecoveredPartition()).apply(records)
+        recovered = self.recovered.setdefault(partition, RecoveredPartition())
+        recovered.apply(records)
+        recovered.position = records[-1].offset + 1
+
+    def position(self, partition: int) -> int | None:
+        """Where a recovery that a rebalance cut short is to be read on; None where none was begun."""
+        recovered = self.recovered.get(partition)
+        return None if recovered is None else recovered.position
+
+    def keep_only(self, partitions: Set[int]) -> None:
+        """Forget what was recovered of all others."""
+        for partition in self.recovered.keys() - partitions:
+            del self.recovered[partition]
 
     def take(self, partition: int) -> RecoveredPartition:
         """Return what was recovered for a partition and forget it here."""

@@ -1,0 +1,66 @@
+"""All promises at once, on one installation where nothing goes on any more (memory and progress: `watch`)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from tests.fault.harness.alert_checks import check_alerts
+from tests.fault.harness.findings import Findings
+from tests.fault.harness.ledger_checks import (
+    check_events,
+    check_offsets,
+    check_put_aside,
+    check_rollups,
+    check_sums,
+)
+from tests.fault.harness.tables import Counts, load_oracle
+from tests.fault.harness.totals_checks import check_state, compare_totals, ledger_totals, redis_totals
+
+if TYPE_CHECKING:
+    from tests.fault.harness.cluster import Cluster
+
+
+def examine(cluster: Cluster, *, replay_alerts: bool, redis_seconds: float, chain: bool) -> Findings:
+    """I1 to I7, I9 and I10; see `Cluster.examine`."""
+    findings = Findings()
+    settings = cluster.settings()
+    counts = _examine_ledger(cluster, findings)
+    findings.figures["attempts"] = counts.attempts
+    check_alerts(findings, cluster.connection, cluster.reader, settings, replay=replay_alerts)
+    check_state(findings, cluster.connection, cluster.reader, settings)
+    _examine_redis(cluster, findings, redis_seconds)
+    if chain:
+        _examine_chain(cluster, findings)
+    return findings
+
+
+def _examine_ledger(cluster: Cluster, findings: Findings) -> Counts:
+    records = [generator.record for generator in cluster.generators] + cluster.other_records
+    connection, events = cluster.connection, cluster.settings().topics.events
+    # Millions of ids are compared: in memory rather than in files.
+    connection.execute("SET work_mem = '128MB'")
+    counts = load_oracle(connection, records)
+    check_sums(connection, findings)
+    check_events(connection, findings)
+    check_rollups(connection, findings)
+    check_offsets(connection, findings, events, cluster.reader.ends(events), cluster.reader.count(events))
+    check_put_aside(connection, findings, counts)
+    return counts
+
+
+def _examine_redis(cluster: Cluster, findings: Findings, redis_seconds: float) -> None:
+    wanted = ledger_totals(cluster.connection)
+    deadline = time.monotonic() + redis_seconds
+    while True:
+        found = Findings()
+        compare_totals(found, "I5", "Redis", wanted, redis_totals(cluster.redis))
+        if not found.broken or time.monotonic() > deadline:
+            break
+        time.sleep(0.25)
+    findings.broken.update(found.broken)
+
+
+def _examine_chain(cluster: Cluster, findings: Findings) -> None:
+    done = cluster.run("verify", "--seal", check=False)
+    findings.expect("I9", done.returncode == 0, done.stdout + done.stderr)
