@@ -20,7 +20,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def test_every_user_has_five_services_in_one_hour() -> None:
     """Valid events: five a user, each of another service, no id twice, all within a second."""
-    made = list(users.records(7, NOW_US, seed=1))
+    made = list(users.records(7, 35, NOW_US, seed=1))
     for record in made:
         check_event(record, NOW_US + 2_000_000)
     assert set(Counter(record["user_id"] for record in made).values()) == {5}

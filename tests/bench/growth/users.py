@@ -32,26 +32,32 @@ SERVICES: Final = (
 USER_BYTES_MAX: Final = 2048
 RECOVERY_SECONDS_MAX: Final = 20.0
 RECOVERY_USERS: Final = 100_000
+#: A few users whose events fill what a worker has whoever its users are: the latest ids of each partition, buffers, caches.
+WARM_USERS: Final = 240
+WARM_EVENTS: Final = 300_000
 _EVENT_PICODOLLARS: Final = 123_456_789
 _WORK_SECONDS_MAX: Final = 3600.0
+_VIEW_SECONDS_MAX: Final = 600.0
 _MIB: Final = 2**20
 
 
 def measure(machine: Machine, sizes: Sequence[int]) -> Iterator[Row]:
-    """A row for each number of users; an empty worker is measured first, and is what each is compared to."""
-    empty_bytes, empty_seconds = _empty(machine)
-    machine.say(f"  no users: {empty_bytes / _MIB:.1f} MiB, open after {empty_seconds:.2f} s")
+    """A row for each number of users, compared to a worker without users, and to a warm one with hardly any."""
+    empty = _empty(machine)
+    place = _filled(machine, WARM_USERS, WARM_EVENTS)
+    empty["warm_bytes"] = _worked(place, WARM_EVENTS)
+    machine.say(f"  {empty}")
     for users in sizes:
-        yield _point(machine, users, empty_bytes, empty_seconds)
+        yield _point(machine, users, empty)
 
 
-def records(users: int, at_us: int, seed: int) -> Iterator[EventRecord]:
-    """An event of each of five services for each user, all within a second: an hour, a day and a month per user.
+def records(users: int, events: int, at_us: int, seed: int) -> Iterator[EventRecord]:
+    """Events of five services for each user, all within a second: an hour, a day and a month per user.
 
     Round by round, so that a user's events are as far apart as can be.
     """
-    for number in range(users * len(SERVICES)):
-        service, operation = SERVICES[number // users]
+    for number in range(events):
+        service, operation = SERVICES[number // users % len(SERVICES)]
         occurred_at = at_us + number % 1_000_000
         yield {
             "event_id": str(derived_event_id(occurred_at, str(seed), str(number))),
@@ -72,53 +78,78 @@ def records(users: int, at_us: int, seed: int) -> Iterator[EventRecord]:
         }
 
 
-def _empty(machine: Machine) -> tuple[int, float]:
+def _empty(machine: Machine) -> dict[str, float]:
     place = Place(machine, PARTITIONS)
     place.make_topics()
     with worker(place, "stream") as one:
         seconds = one.seconds_to_open()
         held = one.steady_bytes()
         one.program.stop()
-    return held, seconds
+    return {"bytes": held, "seconds": seconds}
 
 
-def _point(machine: Machine, users: int, empty_bytes: int, empty_seconds: float) -> Row:
+def _filled(machine: Machine, users: int, events: int) -> Place:
     place = Place(machine, PARTITIONS)
     place.make_topics()
-    events = users * len(SERVICES)
     machine.say(f"  {users:,} users: writing {events:,} events")
-    made = records(users, time.time_ns() // 1000 - 2_000_000, machine.seed)
+    made = records(users, events, time.time_ns() // 1000 - 2_000_000, machine.seed)
     fill(place.bootstrap, place.events, ((one["user_id"].encode(), encode_event(one)) for one in made))
+    return place
+
+
+def _worked(place: Place, events: int) -> int:
+    """The memory of a worker that has worked through all events, bytes."""
     with ExitStack() as closing:
-        totals = closing.enter_context(redis.Redis.from_url(machine.services["COSTLEDGER_REDIS_URL"]))
+        one = closing.enter_context(worker(place, "stream"))
+        committed = committed_by(place.bootstrap, place.group, place.events, closing, PARTITIONS)
+
+        def done() -> int:
+            one.program.check()
+            return committed()
+
+        watch(done, events, _WORK_SECONDS_MAX)
+        held = one.steady_bytes()
+        one.program.stop()
+    return held
+
+
+def _point(machine: Machine, users: int, empty: dict[str, float]) -> Row:
+    events = users * len(SERVICES)
+    place = _filled(machine, users, events)
+    with redis.Redis.from_url(machine.services["COSTLEDGER_REDIS_URL"]) as totals:
+        totals.flushdb()
+        worked_bytes = _worked(place, events)
+        # What is there afterwards was written from the recovered state.
         totals.flushdb()
         with worker(place, "stream") as one:
-            committed = committed_by(place.bootstrap, place.group, place.events, closing, PARTITIONS)
-
-            def done() -> int:
-                one.program.check()
-                return committed()
-
-            watch(done, events, _WORK_SECONDS_MAX)
-            worked_bytes = one.steady_bytes()
-            one.program.stop()
-        with worker(place, "stream") as one:
-            recovery_seconds = one.seconds_to_open() - empty_seconds
+            recovery_seconds = one.seconds_to_open() - empty["seconds"]
+            _await_view(totals, users)
             recovered_bytes = one.steady_bytes()
             _check(totals, users, events)
             one.program.stop()
         totals.flushdb()
     row = {
         "users": users,
-        "empty_mib": round(empty_bytes / _MIB, 1),
+        "empty_mib": round(empty["bytes"] / _MIB, 1),
+        "warm_mib": round(empty["warm_bytes"] / _MIB, 1),
         "worked_mib": round(worked_bytes / _MIB, 1),
         "recovered_mib": round(recovered_bytes / _MIB, 1),
-        "bytes_per_user": round((worked_bytes - empty_bytes) / users),
-        "recovered_bytes_per_user": round((recovered_bytes - empty_bytes) / users),
+        "bytes_per_user": round((worked_bytes - empty["bytes"]) / users),
+        "bytes_per_user_warm": round((worked_bytes - empty["warm_bytes"]) / users),
+        "bytes_per_user_recovered": round((recovered_bytes - empty["bytes"]) / users),
         "recovery_seconds": round(recovery_seconds, 2),
     }
     machine.say(f"  {row}")
     return row
+
+
+def _await_view(totals: redis.Redis, users: int) -> None:
+    """Wait until Redis has an hour, a day and a month of each user."""
+    deadline = time.monotonic() + _VIEW_SECONDS_MAX
+    while totals.dbsize() < 3 * users:
+        if time.monotonic() > deadline:
+            raise WrongResult(f"Redis has {totals.dbsize()} keys; {users} users have three each")
+        time.sleep(0.2)
 
 
 def _check(totals: redis.Redis, users: int, events: int) -> None:
@@ -136,8 +167,9 @@ def _check(totals: redis.Redis, users: int, events: int) -> None:
 
 def _plots(rows: Sequence[Row]) -> dict[str, Plot]:
     memory = {
-        "after its events": series(rows, "users", "bytes_per_user"),
-        "after a restart": series(rows, "users", "recovered_bytes_per_user"),
+        "less an empty worker": series(rows, "users", "bytes_per_user"),
+        "less a warm worker": series(rows, "users", "bytes_per_user_warm"),
+        "after a restart, less empty": series(rows, "users", "bytes_per_user_recovered"),
     }
     recovery = {"recovery, s": series(rows, "users", "recovery_seconds")}
     return {
