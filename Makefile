@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 PARTS := schemas producers streams sinks api deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench bench-quick fault soak
+.PHONY: help install demo test lint bench bench-quick bench-growth fault soak
 
 help:
 	@echo 'make install   a .venv with everything, at the versions of requirements.lock'
@@ -18,6 +18,7 @@ help:
 	@echo 'make lint      ruff, mypy --strict, the layers of the architecture'
 	@echo 'make bench     speed beside peers: a table, and build/bench.json (minutes; see tests/bench)'
 	@echo 'make bench-quick   the same in under five minutes: fewer events, no peer that must be installed, no latency, no API'
+	@echo 'make bench-growth   how memory, recovery, rates and the API grow, with plots; ARGS="--curve users --users 1000" for less'
 	@echo 'make fault     all that harms processes, with the soak of 20 minutes (RELIABILITY.md); again with SEEDS="1 2 3"'
 	@echo 'make soak      the soak alone: make soak MINUTES=3'
 
@@ -47,6 +48,10 @@ bench: install
 # A document of its own: it is compared to the last quick one.
 bench-quick: install
 	$(BIN)/python -m tests.bench --events 100000 --runs 3 --peers cheap --latency-seconds 0 --ledger-events 0 --output build/bench-quick.json $(ARGS)
+
+# Over an hour with all its points; rows are added to those in build/growth.json.
+bench-growth: install
+	$(BIN)/python -m tests.bench.growth $(ARGS)
 
 # Without SEEDS a random one; each is printed before its run, and the first failure ends all.
 SEEDS ?=

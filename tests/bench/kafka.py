@@ -55,13 +55,15 @@ def fill(bootstrap: str, topic: str, messages: Iterable[tuple[bytes, bytes]]) ->
         raise TimeoutError(f"{left} events of {topic} were not acknowledged within {_TIMEOUT_SECONDS:g} s")
 
 
-def committed_by(bootstrap: str, group: str, topic: str, closing: ExitStack) -> Callable[[], int]:
+def committed_by(
+    bootstrap: str, group: str, topic: str, closing: ExitStack, partitions: int = PARTITIONS
+) -> Callable[[], int]:
     """A function that gives the sum of a group's committed offsets, as anybody outside can see them."""
     consumer = Consumer(
         {"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False, "log_level": 3}
     )
     closing.callback(consumer.close)
-    places = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
+    places = [TopicPartition(topic, partition) for partition in range(partitions)]
 
     known = 0
 

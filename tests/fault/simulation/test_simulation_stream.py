@@ -30,7 +30,7 @@ AHEAD_MAX = 10 * MINUTE
 CHUNK_EVENTS = 8
 #: Repeats are recognised among so many of the latest events.
 RECENT_EVENTS = 40
-RULES = Rules(recent_events_max=RECENT_EVENTS, usual_hours_min=3)
+RULES = Rules(recent_events_max=RECENT_EVENTS, usual_hours_min=3, active_users_max=1)
 #: Ends of a month, a year and daylight saving in one zone or another lie within days of these.
 BEGINNINGS = [
     to_microseconds(parse_time(text))

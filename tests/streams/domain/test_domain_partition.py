@@ -21,7 +21,8 @@ from costledger.streams.domain.rules import DAY_MICROSECONDS, Rules
 USD = 10**12
 HOUR = 3_600_000_000
 NOW = 1_795_000_000_000_000  # 18 November 2026, within a month and within a day
-RULES = Rules(recent_events_max=5000)
+#: Hardly any user stays decoded between flushes.
+RULES = Rules(recent_events_max=5000, active_users_max=1)
 
 
 def event(number: int, user: str, amount: int | None, at: int, service: str = "openai", operation: str = "o") -> dict:

@@ -25,12 +25,14 @@ SERVICES_MAX: Final = 32
 class AnomalyWatch:
     """Watches the services in the hours of one user's calendar against the user's own history."""
 
+    __slots__ = ("_baselines", "_calendar", "_hour", "_rules", "_user_id", "_weeks", "_weeks_of", "open")
+
     def __init__(self, user_id: str, calendar: Calendar, rules: Rules) -> None:
         self._user_id = user_id
         self._calendar = calendar
         self._rules = rules
         #: The latest anomalous hour of each service whose end was not told.
-        self._open: dict[str, int] = {}
+        self.open: dict[str, int] = {}
         #: The hour looked at last, with its baselines unpacked.
         self._hour: HourTotals | None = None
         self._baselines: Baselines = {}
@@ -40,14 +42,14 @@ class AnomalyWatch:
 
     def take_back(self) -> None:
         """After recovery, or when the hours have moved: find the anomalies whose end was not told."""
-        self._open.clear()
+        self.open.clear()
         self._hour = None
         self._weeks_of = None
         for key, hour in self._calendar.hours():
             if hour.flags & HAS_ANOMALY:
                 for service, found in hour.baselines.items():
                     if found is not None and found.is_anomalous and not found.is_end_told:
-                        self._open[service] = max(self._open.get(service, 0), key)
+                        self.open[service] = max(self.open.get(service, 0), key)
 
     def begin_day(self) -> None:
         """A day is about to have its first hour: the weeks of history may be others."""
@@ -87,15 +89,15 @@ class AnomalyWatch:
             found.is_anomalous = True
             hour.set_baselines(baselines)
             hour.mark(HAS_ANOMALY)
-            self._open[service] = max(self._open.get(service, 0), buckets.hour_key)
+            self.open[service] = max(self.open.get(service, 0), buckets.hour_key)
 
     def ends(self, new_hour_key: int, cause: Cause) -> Iterator[CostAlert]:
         """With the first event of a new hour: the alerts that say that the anomalies before it are over."""
-        before = self._calendar.hour_before(new_hour_key) if self._open else 0
-        for service, key in sorted(self._open.items()):
+        before = self._calendar.hour_before(new_hour_key) if self.open else 0
+        for service, key in sorted(self.open.items()):
             if key >= before or self._goes_on(before, service):
                 continue
-            del self._open[service]
+            del self.open[service]
             hour = self._calendar.hour(key)
             self._mark_end(service)
             if hour is not None:

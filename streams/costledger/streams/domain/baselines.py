@@ -78,7 +78,8 @@ def known_weeks(calendar: Calendar, day_label: str, oldest: str) -> list[tuple[s
     Days up to the one with the label `oldest` may be gone from the state, and are not looked at.
     """
     labels = labels_before(day_label, _DAYS_MAX)
-    held = [back for back, label in enumerate(labels) if label > oldest and calendar.is_held(label)]
+    days = calendar.days
+    held = [back for back, label in enumerate(labels) if label in days and label > oldest and calendar.is_held(label)]
     if not held:
         return []
     weeks = range(min(WEEKS_MAX, (held[-1] + 1) // 7))

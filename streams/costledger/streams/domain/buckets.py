@@ -63,6 +63,12 @@ def hour_key_of(day_label: str, hour: str, time_zone: str) -> int | None:
 
 
 @lru_cache(maxsize=4096)
+def labelled(kind: PeriodKind, label: str, time_zone: str) -> Period:
+    """The period of a label in a zone."""
+    return period_of_label(kind, label, time_zone)
+
+
+@lru_cache(maxsize=4096)
 def labels_before(day_label: str, days: int) -> tuple[str, ...]:
     """The labels of so many days before a day, the nearest first."""
     day = date.fromisoformat(day_label)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from costledger.schemas.periods import Period, PeriodKind, period_of_label
-from costledger.streams.domain.buckets import QUARTERS_PER_HOUR, Buckets, buckets_of, quarter_of
+from costledger.schemas.periods import Period, PeriodKind
+from costledger.streams.domain.buckets import QUARTERS_PER_HOUR, Buckets, buckets_of, labelled, quarter_of
 from costledger.streams.domain.totals import DayTotals, HourTotals, MonthTotals
 
 _WEEK_QUARTERS: Final = 7 * 24 * QUARTERS_PER_HOUR
@@ -14,6 +14,8 @@ _WEEK_QUARTERS: Final = 7 * 24 * QUARTERS_PER_HOUR
 
 class Calendar:
     """Totals by period. A label in `changed_days` or `changed_months` that is no longer held was dropped."""
+
+    __slots__ = ("changed_days", "changed_months", "days", "months", "retired", "time_zone")
 
     def __init__(self, time_zone: str = "UTC") -> None:
         self.time_zone = time_zone
@@ -30,7 +32,7 @@ class Calendar:
 
     def period(self, kind: PeriodKind, label: str) -> Period:
         """The period of a label, in the user's zone."""
-        return period_of_label(kind, label, self.time_zone)
+        return labelled(kind, label, self.time_zone)
 
     def day(self, label: str) -> DayTotals:
         """The day of a label, begun if there is none."""
@@ -54,7 +56,7 @@ class Calendar:
     def is_held(self, day_label: str) -> bool:
         """Whether a day has events with an amount."""
         day = self.days.get(day_label)
-        return day is not None and bool(day.hours)
+        return day is not None and day.has_hours
 
     def hour_before(self, hour_key: int) -> int:
         """The key of the hour that ends where this one begins: where a zone changes its offset, not always 60 minutes."""
@@ -102,7 +104,7 @@ class Calendar:
             self.day(buckets.day.label).take_over(buckets.hour_key, hour)
         for label, told in unpriced.items():
             if told:
-                self.day(label).unpriced |= told
+                self.day(label).unpriced.update(told)
         self.changed_days |= set(self.days)
         self._move_months(hours, months_before)
         for hour in hours.values():

@@ -35,6 +35,8 @@ class Outlook(NamedTuple):
 class ForecastWatch:
     """Watches the projected total of the latest month of one user's calendar."""
 
+    __slots__ = ("_calendar", "_outlook", "_rules", "_today")
+
     def __init__(self, calendar: Calendar, rules: Rules) -> None:
         self._calendar = calendar
         self._rules = rules
@@ -44,6 +46,22 @@ class ForecastWatch:
     def forget(self) -> None:
         """The history has changed: the outlook is made again when it is needed."""
         self._today = None
+
+    def found(self) -> tuple[str, tuple[int, int, int] | None] | None:
+        """The day that is today and what is expected from it on; None where that is not known."""
+        if self._today is None:
+            return None
+        outlook = self._outlook
+        return self._today, None if outlook is None else (outlook.daily, outlook.days_left, outlook.latest_us)
+
+    def take_findings(self, found: tuple[str, tuple[int, int, int] | None] | None) -> None:
+        """What `found` gave, for the same calendar."""
+        if found is None:
+            self.forget()
+            return
+        self._today, expected = found
+        month = self._calendar.period(PeriodKind.MONTH, self._today[:7])
+        self._outlook = None if expected is None else Outlook(self._today, month, *expected)
 
     def changed(self, day_label: str) -> None:
         """A day was added to: if it is not today, the outlook is another."""

@@ -15,14 +15,16 @@ from typing import Final
 
 from costledger.schemas.alerts import CostAlert
 from costledger.schemas.budgets import Budget
-from costledger.schemas.codec import decode_budget, encode_stored_budget
+from costledger.schemas.codec import encode_stored_budget
 from costledger.schemas.events import EventRecord
 from costledger.streams.domain.buckets import QUARTER_MICROSECONDS
 from costledger.streams.domain.decisions import Cause
+from costledger.streams.domain.dormant import StoredUser
 from costledger.streams.domain.recent import RecentEvents
 from costledger.streams.domain.rules import DAY_MICROSECONDS, Rules
-from costledger.streams.domain.totals import DayTotals, MonthTotals, Operation
+from costledger.streams.domain.totals import Operation
 from costledger.streams.domain.user import UserTotals
+from costledger.streams.domain.users import Users
 from costledger.streams.domain.views import PeriodView, all_views, changed_views
 
 StateChange = tuple[bytes, bytes | None]
@@ -66,7 +68,7 @@ class PartitionTotals:
     """The totals of all users of one partition of `cost.events`."""
 
     def __init__(self, rules: Rules) -> None:
-        self.users: dict[str, UserTotals] = {}
+        self.users = Users(rules)
         self._rules = rules
         self._recent = RecentEvents(rules.recent_events_max)
         self._touched: dict[str, UserTotals] = {}
@@ -78,28 +80,24 @@ class PartitionTotals:
 
     def restore(self, records: Iterable[tuple[bytes, int, bytes]]) -> None:
         """Take back state records (key, source offset, value), in any order."""
-        periods = []
+        users: dict[str, StoredUser] = {}
         for key, source_offset, value in records:
             kind, _, rest = key.partition(b"\x00")
             if kind == _RECENT:
                 self._recent.restore(int(rest), value)
                 continue
             name, _, label = rest.decode().partition("\x00")
-            user = self._user(name)
+            user = users.get(name)
+            if user is None:
+                user = users[name] = StoredUser()
             user.fence = max(user.fence, source_offset)
             if kind == _PROFILE:
-                budget = decode_budget(value[8:]) if len(value) > 8 else None
-                user.take_back(budget, int.from_bytes(value[:8], "big", signed=True))
+                user.budget_offset, user.budget = int.from_bytes(value[:8], "big", signed=True), value[8:]
+            elif kind == _DAY:
+                user.days[label] = value
             else:
-                periods.append((user, kind, label, value))
-        # Profiles first: labels are labels in the zone of the user's budget.
-        for user, kind, label, value in periods:
-            if kind == _DAY:
-                user.calendar.days[label] = DayTotals.of_stored(value)
-            else:
-                user.calendar.months[label] = MonthTotals.of_stored(value)
-        for user in self.users.values():
-            user.taken_back()
+                user.months[label] = value
+        self.users.restore(users)
         self._recent.restored()
 
     def add_event(self, record: EventRecord, offset: int, received_at_us: int) -> Outcome:
@@ -137,8 +135,7 @@ class PartitionTotals:
         repeated = self._recent.is_repeat(event_id, offset)
         user = self._touched.get(user_id)
         if user is None:
-            user = self._user(user_id)
-            self._touched[user_id] = user
+            user = self._touched[user_id] = self.users.wake(user_id)
         if offset <= user.fence:
             return Outcome.REPLAYED
         quarter = occurred_at_us // QUARTER_MICROSECONDS
@@ -162,8 +159,7 @@ class PartitionTotals:
 
     def apply_budget(self, user_id: str, budget: Budget | None, offset: int, received_at_us: int) -> None:
         """Put a budget in force, or with None the default again."""
-        user = self._user(user_id)
-        self._touched[user_id] = user
+        user = self._touched[user_id] = self.users.wake(user_id)
         user.apply_budget(budget, offset, Cause(received_at_us, received_at_us))
 
     def flush(self) -> PartitionFlush:
@@ -171,8 +167,9 @@ class PartitionTotals:
         result = PartitionFlush(self._last_offset)
         for user in self._touched.values():
             self._flush_user(user, result, self._changes)
-        for user in self._users_to_prune():
-            self._flush_user(user, result, self._last_changes)
+        for user_id in self._users_to_prune():
+            self._flush_user(self.users.wake(user_id), result, self._last_changes)
+        self.users.rest(self._touched)
         self._touched.clear()
         for slot, data in self._recent.changed_chunks():
             result.groups.append([(_key(_RECENT, f"{slot:05d}"), data)])
@@ -180,8 +177,9 @@ class PartitionTotals:
 
     def views(self) -> Iterator[list[PeriodView]]:
         """Every period of every user: one list a user, made when it is asked for."""
-        for user in list(self.users.values()):
-            yield list(all_views(user))
+        for user_id in list(self.users):
+            if user_id in self.users:
+                yield list(all_views(self.users[user_id]))
 
     def _flush_user(
         self, user: UserTotals, result: PartitionFlush, changes_of: Callable[[UserTotals], list[StateChange]]
@@ -189,7 +187,7 @@ class PartitionTotals:
         user.settle(Cause(self._occurred_us, self._received_us))
         result.alerts += user.alerts
         user.alerts.clear()
-        user.calendar.forget_before(self._clock_us - self._rules.horizon_us - _KEPT_BEYOND_US)
+        user.calendar.forget_before(self._kept_from_us)
         # Every event up to the last one is in it; so is what an earlier life of this partition applied.
         fence = max(user.fence, self._last_offset)
         result.views += changed_views(user, fence)
@@ -198,20 +196,20 @@ class PartitionTotals:
             user.fence = fence
             result.groups.append(changes)
         if user.is_empty:
-            self.users.pop(user.user_id, None)
+            self.users.forget(user.user_id)
 
-    def _user(self, user_id: str) -> UserTotals:
-        user = self.users.get(user_id)
-        if user is None:
-            user = self.users[user_id] = UserTotals(user_id, self._rules)
-        return user
+    @property
+    def _kept_from_us(self) -> int:
+        """Periods that ended before this instant are dropped, Unix microseconds."""
+        return self._clock_us - self._rules.horizon_us - _KEPT_BEYOND_US
 
-    def _users_to_prune(self) -> list[UserTotals]:
-        """The next few users, in turn, so that those who have gone quiet are looked at as well."""
+    def _users_to_prune(self) -> list[str]:
+        """Of the next few users, in turn, those that may have old periods, so that the quiet ones lose theirs as well."""
         if not self._to_prune:
             self._to_prune = list(self.users)
-        names, self._to_prune = self._to_prune[-_PRUNED_USERS_MAX:], self._to_prune[:-_PRUNED_USERS_MAX]
-        return [self.users[name] for name in names if name in self.users and name not in self._touched]
+        names = self._to_prune[-_PRUNED_USERS_MAX:]
+        del self._to_prune[-_PRUNED_USERS_MAX:]
+        return [name for name in self.users.due(names, self._kept_from_us) if name not in self._touched]
 
     def _last_changes(self, user: UserTotals) -> list[StateChange]:
         """The changes of a user without new events; the place of a deleted budget goes with the last period.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from costledger.schemas.budgets import BudgetDefaults
+from costledger.schemas.budgets import Budget, BudgetDefaults, BudgetLimits
 from costledger.schemas.money import PICODOLLARS_PER_USD
 
 DAY_MICROSECONDS: Final = 86_400_000_000
@@ -40,3 +40,10 @@ class Rules:
     forecast_days_min: int = 3
     #: How many of the latest events of a partition are remembered by id, to recognise repeats.
     recent_events_max: int = 20_000
+    #: Users of a partition that stay decoded between flushes; it decides nothing but speed and memory.
+    active_users_max: int = 2_000
+    #: The limits of a user without a budget.
+    default_limits: BudgetLimits = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "default_limits", Budget(user_id="any").limits(self.defaults))

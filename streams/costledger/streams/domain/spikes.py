@@ -21,19 +21,21 @@ from costledger.streams.domain.totals import END_TOLD_SHIFT, OVER_LIMIT, OVER_US
 class SpikeWatch:
     """Watches the hours of one user's calendar against the hourly limit and the usual hour."""
 
+    __slots__ = ("_calendar", "_rules", "open")
+
     def __init__(self, calendar: Calendar, rules: Rules) -> None:
         self._calendar = calendar
         self._rules = rules
         #: The latest hour that broke a rule and whose end was not told, by flag.
-        self._open: dict[int, int] = {}
+        self.open: dict[int, int] = {}
 
     def take_back(self) -> None:
         """After recovery, or when the hours have moved: find the spikes whose end was not told."""
-        self._open.clear()
+        self.open.clear()
         for key, hour in self._calendar.hours():
             for flag in (OVER_LIMIT, OVER_USUAL):
                 if hour.flags & flag and not hour.flags & (flag << END_TOLD_SHIFT):
-                    self._open[flag] = max(self._open.get(flag, 0), key)
+                    self.open[flag] = max(self.open.get(flag, 0), key)
 
     def begin_hour(self, hour_key: int) -> HourTotals:
         """A new hour, with the user's usual hour as it is now."""
@@ -56,15 +58,15 @@ class SpikeWatch:
                 limit = least - 1 if flag == OVER_LIMIT else least
                 yield decisions.spike_alert(budget, buckets.hour, hour.total, limit, flag, self._rules, cause)
             hour.mark(flag)
-            self._open[flag] = max(self._open.get(flag, 0), buckets.hour_key)
+            self.open[flag] = max(self.open.get(flag, 0), buckets.hour_key)
 
     def ends(self, new_hour_key: int, limits: BudgetLimits, budget: Budget, cause: Cause) -> Iterator[CostAlert]:
         """With the first event of a new hour: the alerts that say that the spikes before it are over."""
-        for flag, spike_key in list(self._open.items()):
+        for flag, spike_key in list(self.open.items()):
             before = self._calendar.hour_before(new_hour_key)
             if spike_key >= before or self._goes_on(before, flag, limits):
                 continue
-            del self._open[flag]
+            del self.open[flag]
             hour = self._calendar.hour(spike_key)
             self._mark_end(flag)
             if hour is not None:

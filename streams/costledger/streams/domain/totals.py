@@ -2,14 +2,15 @@
 
 Amounts are integers of 1e-12 USD by (service, operation). The stored form is msgpack; integers beyond 64
 bits, which msgpack cannot hold, are stored as text. An hour keeps its stored form until it changes, so that
-writing a day again costs one hour, not twenty-four.
+writing a day again costs one hour, not twenty-four. A day that was stored is decoded when it is first looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 import msgpack
@@ -32,7 +33,12 @@ END_TOLD_SHIFT: Final = 2
 #: Flag of an hour in which a service was anomalous.
 HAS_ANOMALY: Final = 16
 
+#: Names of operations, and lists of thresholds, that are one object wherever they are met.
+_SHARED_MAX: Final = 4096
+
 _NO_SERVICE: Final[bytes] = msgpack.packb({})
+#: How a stored day without hours begins: an array of two, the first an empty map.
+_NO_HOURS: Final = b"\x92\x80"
 
 
 @dataclass(slots=True)
@@ -155,45 +161,87 @@ class HourTotals:
 class DayTotals:
     """The hours of one day in the user's zone, by `Buckets.hour_key`, and what was told as unpriced that day."""
 
-    __slots__ = ("amounts", "hours", "total", "unpriced")
+    __slots__ = ("_amounts", "_hours", "_stored", "_total", "_unpriced")
 
-    def __init__(self, hours: dict[int, HourTotals] | None = None, unpriced: set[Operation] | None = None) -> None:
-        self.hours: dict[int, HourTotals] = {} if hours is None else hours
-        self.unpriced: set[Operation] = set() if unpriced is None else unpriced
-        self.amounts: Amounts = {}
-        for hour in self.hours.values():
-            add_amounts(self.amounts, hour.amounts)
-        self.total = sum(self.amounts.values())
+    def __init__(self) -> None:
+        self._hours: dict[int, HourTotals] = {}
+        self._unpriced: set[Operation] = set()
+        self._amounts: Amounts = {}
+        self._total = 0
+        #: What is not decoded yet.
+        self._stored: bytes | None = None
+
+    @property
+    def hours(self) -> dict[int, HourTotals]:
+        """The hours by key."""
+        if self._stored is not None:
+            self._decode(self._stored)
+        return self._hours
+
+    @property
+    def unpriced(self) -> set[Operation]:
+        """What was told as unpriced."""
+        if self._stored is not None:
+            self._decode(self._stored)
+        return self._unpriced
+
+    @property
+    def amounts(self) -> Amounts:
+        """The amounts of all hours."""
+        if self._stored is not None:
+            self._decode(self._stored)
+        return self._amounts
+
+    @property
+    def total(self) -> int:
+        """The sum of all amounts, 1e-12 USD."""
+        if self._stored is not None:
+            self._decode(self._stored)
+        return self._total
+
+    @property
+    def has_hours(self) -> bool:
+        """Whether there is an hour; nothing is decoded for it."""
+        return bool(self._hours) if self._stored is None else not self._stored.startswith(_NO_HOURS)
 
     def add(self, hour_key: int, added: Mapping[Operation, int]) -> None:
         """Add amounts to an hour of this day."""
         self.hours[hour_key].add(added)
-        add_amounts(self.amounts, added)
-        self.total += sum(added.values())
+        add_amounts(self._amounts, added)
+        self._total += sum(added.values())
 
     def take_over(self, hour_key: int, hour: HourTotals) -> None:
         """Put an hour with its totals into this day; two of one key become one."""
         held = self.hours.get(hour_key)
         if held is None:
-            self.hours[hour_key] = hour
+            self._hours[hour_key] = hour
         else:
             held.merge(hour)
-        add_amounts(self.amounts, hour.amounts)
-        self.total += hour.total
+        add_amounts(self._amounts, hour.amounts)
+        self._total += hour.total
 
     def stored(self) -> bytes:
         """The stored form."""
-        hours = {key: hour.stored() for key, hour in self.hours.items()}
-        return _packed([hours, sorted(self.unpriced)])
+        if self._stored is not None:
+            return self._stored
+        hours = {key: hour.stored() for key, hour in self._hours.items()}
+        return _packed([hours, sorted(self._unpriced)])
 
     @classmethod
     def of_stored(cls, data: bytes) -> DayTotals:
         """The day that `stored` wrote."""
+        day = cls()
+        day._stored = data
+        return day
+
+    def _decode(self, data: bytes) -> None:
         hours, unpriced = msgpack.unpackb(data, strict_map_key=False)
-        return cls(
-            {key: HourTotals.of_stored(hour) for key, hour in hours.items()},
-            {(service, operation) for service, operation in unpriced},
-        )
+        self._hours = {key: HourTotals.of_stored(hour) for key, hour in hours.items()}
+        self._unpriced = {(service, operation) for service, operation in unpriced}
+        for hour in self._hours.values():
+            add_amounts(self._amounts, hour.amounts)
+        self._total = sum(self._amounts.values())
+        self._stored = None
 
 
 class MonthTotals:
@@ -233,19 +281,19 @@ class MonthTotals:
     def stored(self) -> bytes:
         """The stored form."""
         told = {str(percent): _number(amount) for percent, amount in self.told.items()}
-        thresholds = [(str(percent), _number(amount)) for percent, amount in self.thresholds]
+        thresholds = _threshold_rows(self.thresholds)
         return _packed([_amount_rows(self.amounts), told, self.version, thresholds, _number(self.forecast)])
 
     @classmethod
     def of_stored(cls, data: bytes) -> MonthTotals:
         """The month that `stored` wrote."""
         month = cls()
-        rows, told, month.version, thresholds, *more = msgpack.unpackb(data)
+        rows, told, month.version, thresholds, *more = msgpack.unpackb(data, use_list=False)
         month.forecast = int(more[0]) if more else -1
         month.amounts = _amounts(rows)
         month.total = sum(month.amounts.values())
         month.told = {Decimal(percent): int(amount) for percent, amount in told.items()}
-        month.thresholds = tuple((Decimal(percent), int(amount)) for percent, amount in thresholds)
+        month.thresholds = _thresholds(thresholds)
         return month
 
 
@@ -263,8 +311,23 @@ def _amount_rows(amounts: Amounts) -> list[tuple[str, str, int | str]]:
     return [(service, operation, _number(amount)) for (service, operation), amount in amounts.items()]  # type: ignore[misc]  # amounts are never None
 
 
-def _amounts(rows: list[tuple[str, str, int | str]]) -> Amounts:
-    return {(service, operation): int(amount) for service, operation, amount in rows}
+def _amounts(rows: Iterable[tuple[str, str, int | str]]) -> Amounts:
+    return {_operation(service, name): int(amount) for service, name, amount in rows}
+
+
+@lru_cache(maxsize=_SHARED_MAX)
+def _operation(service: str, name: str) -> Operation:
+    return service, name
+
+
+@lru_cache(maxsize=_SHARED_MAX)
+def _threshold_rows(thresholds: tuple[tuple[Decimal, int], ...]) -> list[tuple[str, int | str | None]]:
+    return [(str(percent), _number(amount)) for percent, amount in thresholds]
+
+
+@lru_cache(maxsize=_SHARED_MAX)
+def _thresholds(rows: tuple[tuple[str, int | str], ...]) -> tuple[tuple[Decimal, int], ...]:
+    return tuple((Decimal(percent), int(amount)) for percent, amount in rows)
 
 
 def _number(value: int | None) -> int | str | None:

@@ -7,7 +7,7 @@ decided at exactly the event that calls for it, wherever batches begin and end, 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from costledger.schemas.alerts import CostAlert
 from costledger.schemas.budgets import Budget
@@ -32,6 +32,26 @@ class UserTotals:
     `alerts` are the decisions not yet handed on; the calendar says what must be stored again, and
     `profile_changed` whether the budget must be.
     """
+
+    __slots__ = (
+        "_anomalies",
+        "_forecasts",
+        "_met",
+        "_pending",
+        "_pending_day",
+        "_room",
+        "_rules",
+        "_spikes",
+        "_unsettled",
+        "alerts",
+        "budget",
+        "budget_offset",
+        "calendar",
+        "fence",
+        "limits",
+        "profile_changed",
+        "user_id",
+    )
 
     def __init__(self, user_id: str, rules: Rules, fence: int = -1) -> None:
         self.user_id = user_id
@@ -146,6 +166,15 @@ class UserTotals:
         self._anomalies.take_back()
         self._forecasts.forget()
 
+    def found(self) -> list[Any]:
+        """What was found out about the periods, in plain values; for `take_findings`, when nothing waits."""
+        return [self._spikes.open, self._anomalies.open, self._forecasts.found()]
+
+    def take_findings(self, found: list[Any]) -> None:
+        """After the same periods were put back into the calendar: what `found` gave."""
+        self._spikes.open, self._anomalies.open, forecast = found
+        self._forecasts.take_findings(forecast)
+
     @property
     def is_forgettable(self) -> bool:
         """Whether no total and no budget is left."""
@@ -159,7 +188,8 @@ class UserTotals:
 
     def _set_budget(self, budget: Budget) -> None:
         self.budget = budget
-        self.limits = budget.limits(self._rules.defaults)
+        rules = self._rules
+        self.limits = budget.limits(rules.defaults) if budget.version else rules.default_limits
 
     def _gather(self, quarter: int, service: str, cause: Cause) -> Amounts:
         """Begin to gather for a quarter and service: find how much may be added before a rule must be looked at."""

@@ -1,0 +1,43 @@
+"""What a curve is: sizes in, measured rows out; and how rows of several runs become one document. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.bench.growth.drawing import Plot
+
+#: A measured point; values are numbers and short texts.
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where curves are measured: the settings that lead to the services, a folder for logs, and who listens."""
+
+    services: Mapping[str, str]
+    folder: Path
+    seed: int
+    say: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A curve: the columns that tell its rows apart, and the plots of its rows by the name of their file."""
+
+    name: str
+    keys: tuple[str, ...]
+    plots: Callable[[Sequence[Row]], dict[str, Plot]]
+
+
+def merged(keys: Sequence[str], before: Sequence[Row], measured: Sequence[Row]) -> list[Row]:
+    """The rows of both, sorted; where both have a point, the one measured last."""
+    rows = {tuple(row[key] for key in keys): row for row in [*before, *measured]}
+    return [rows[place] for place in sorted(rows)]
+
+
+def series(rows: Sequence[Row], x: str, y: str) -> list[tuple[float, float]]:
+    """The points of the rows that have both."""
+    return [(row[x], row[y]) for row in rows if row.get(y) is not None]
