@@ -131,10 +131,10 @@ class Sink:
         if self._gatherer.full:
             self._await_writer()
         else:
-            was_empty = self._gatherer.empty
-            self._intake.gather(self._gathering_seconds_left())
-            if was_empty:
+            if self._gatherer.empty:
+                # From before the client waits: it hands over at the end of its wait what came at its beginning.
                 self._gathering_since = time.monotonic()
+            self._intake.gather(self._gathering_seconds_left())
         if self._writing is not None and self._writing[1].done():
             self._finish_write()
         if self._writing is None and self._due():

@@ -93,7 +93,7 @@ def test_one_of_two_workers_killed(cluster: Cluster) -> None:
 def test_suspended_worker_writes_nothing_late(cluster: Cluster) -> None:
     """A worker suspended past its session, with work not yet written and a flush due, writes nothing when
     it wakes, and joins the group again."""
-    first = cluster.worker(flush_interval_seconds=5.0)
+    first = cluster.worker(flush_interval_seconds=8.0)
     wait_until(lambda: first.said(OPEN), 30, "the first worker reads")
     second = cluster.worker()
     wait_until(lambda: second.said(OPEN), 40, "the second worker reads")
