@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from tests.bench.bench_latency import LatencyBench, Workers
 from tests.bench.latency_load import ALERTS_PER_SECOND, PROBES_PER_SECOND, Load
+from tests.bench.whole_runs import run_bench
 from tests.fixtures.fix_kafka import KafkaServer
 from tests.fixtures.fix_postgres import PostgresServer
 from tests.fixtures.fix_redis import RedisServer
-from tests.fixtures.providers import apache_problem, apache_required
 
 pytestmark = [pytest.mark.long, pytest.mark.durable, pytest.mark.timeout(400)]
-ROOT = Path(__file__).resolve().parents[2]
 NAMES = {"latency_redis", "latency_alert", "latency_ledger"}
 RUN_SECONDS_MAX = 240
 RATE = 200
@@ -39,23 +36,9 @@ def services(kafka: KafkaServer, postgres: PostgresServer, redis_server: RedisSe
 
 def test_all_three_latencies_are_in_the_document(tmp_path: Path) -> None:
     """With plausible figures: every sample seen, the median above nothing and not above the 99th percentile."""
-    problem = apache_problem()
-    if problem is not None:
-        if apache_required():
-            pytest.fail(f"COSTLEDGER_TEST_REQUIRE=apache, but the benchmark {problem}")
-        pytest.skip(f"the benchmark {problem}")
     output = tmp_path / "bench.json"
     few = ["--latency-only", "--latency-seconds", "3", "--latency-rate", str(RATE), "--output", str(output)]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.bench", *few],
-        cwd=ROOT,
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=RUN_SECONDS_MAX,
-    )
-    assert done.returncode == 0, done.stderr
+    printed = run_bench(*few, timeout_seconds=RUN_SECONDS_MAX)
     document = json.loads(output.read_text())
     assert set(document) == NAMES
     for name, entry in document.items():
@@ -66,7 +49,7 @@ def test_all_three_latencies_are_in_the_document(tmp_path: Path) -> None:
         assert figures["rate_reached"] == pytest.approx(RATE, rel=0.2), name
         assert 0 < figures["p50"] <= figures["p99"] < PLAUSIBLE_MS_MAX, name
         assert (entry["value"], entry["unit"], entry["ratio_to"]) == (figures["p99"], "ms", {}), name
-        assert name in done.stdout
+        assert name in printed
 
 
 def test_a_sink_that_gathers_longer_has_a_longer_latency(services: dict[str, str], tmp_path: Path) -> None:

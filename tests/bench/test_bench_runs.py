@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from tests.fixtures.providers import apache_problem, apache_required
+from tests.bench.whole_runs import run_bench
 
-ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_SECONDS = 500
 EXPECTED = {
     "stream": {"raw_aiokafka", "raw_confluent", "faust_documented"},
@@ -27,27 +23,13 @@ EXPECTED = {
 @pytest.mark.timeout(TIMEOUT_SECONDS + 60)
 def test_the_benchmark_measures_everything_it_names(tmp_path: Path) -> None:
     """With few events: every name, every cheap peer, finite positive figures; the same document in file and on stdout."""
-    problem = apache_problem()
-    if problem is not None:
-        if apache_required():
-            pytest.fail(f"COSTLEDGER_TEST_REQUIRE=apache, but the benchmark {problem}")
-        pytest.skip(f"the benchmark {problem}")
     output = tmp_path / "bench.json"
     few = ["--events", "100000", "--runs", "1", "--commit-interval-seconds", "0.05", "--peers", "cheap"]
     # Latency has a test of its own: test_bench_latency_runs.py.
     few += ["--latency-seconds", "0", "--ledger-events", "400000", "--ledger-days", "30"]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.bench", *few, "--output", str(output), "--json"],
-        cwd=ROOT,
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=TIMEOUT_SECONDS,
-    )
-    assert done.returncode == 0, done.stderr
+    printed = run_bench(*few, "--output", str(output), "--json", timeout_seconds=TIMEOUT_SECONDS)
     document = json.loads(output.read_text())
-    assert json.loads(done.stdout) == document
+    assert json.loads(printed) == document
     assert {name: set(entry["ratio_to"]) for name, entry in document.items()} == EXPECTED
     for entry in document.values():
         assert entry["unit"]
