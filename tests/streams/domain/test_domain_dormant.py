@@ -7,8 +7,10 @@ import random
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 from itertools import pairwise
 
+import msgpack
 import pytest
 from tests.streams.domain.test_domain_partition import HOUR, NOW, USD, Broker, event, totals_of
 
@@ -16,6 +18,7 @@ from costledger.schemas.alerts import AlertKind, AlertState
 from costledger.schemas.budgets import Budget
 from costledger.streams.domain.partition import PartitionFlush, PartitionTotals
 from costledger.streams.domain.rules import DAY_MICROSECONDS, Rules
+from costledger.streams.domain.totals import MonthTotals
 
 AWAKE = Rules(recent_events_max=500, active_users_max=10_000)
 AT_REST = replace(AWAKE, active_users_max=0)
@@ -78,6 +81,16 @@ def test_rest_changes_nothing_that_is_written(seed: int, flushes: float) -> None
         assert ours.groups == theirs.groups
         assert ours.views == theirs.views
         assert ours.source_offset == theirs.source_offset
+
+
+@pytest.mark.parametrize("hundred", ["100", "1E+2", "100.0"])
+def test_state_has_one_text_for_a_threshold(hundred: str) -> None:
+    """Equal thresholds are stored alike, whichever way they were written, and whichever was stored before."""
+    month = MonthTotals()
+    month.thresholds = ((Decimal(hundred), 7),)
+    month.tell(Decimal(hundred), 7)
+    stored = msgpack.unpackb(month.stored())
+    assert (list(stored[1]), stored[3]) == (["100"], [["100", 7]])
 
 
 def test_few_users_stay_awake() -> None:

@@ -280,7 +280,7 @@ class MonthTotals:
 
     def stored(self) -> bytes:
         """The stored form."""
-        told = {str(percent): _number(amount) for percent, amount in self.told.items()}
+        told = {_percent_text(percent): _number(amount) for percent, amount in self.told.items()}
         thresholds = _threshold_rows(self.thresholds)
         return _packed([_amount_rows(self.amounts), told, self.version, thresholds, _number(self.forecast)])
 
@@ -322,12 +322,18 @@ def _operation(service: str, name: str) -> Operation:
 
 @lru_cache(maxsize=_SHARED_MAX)
 def _threshold_rows(thresholds: tuple[tuple[Decimal, int], ...]) -> list[tuple[str, int | str | None]]:
-    return [(str(percent), _number(amount)) for percent, amount in thresholds]
+    return [(_percent_text(percent), _number(amount)) for percent, amount in thresholds]
 
 
 @lru_cache(maxsize=_SHARED_MAX)
 def _thresholds(rows: tuple[tuple[str, int | str], ...]) -> tuple[tuple[Decimal, int], ...]:
     return tuple((Decimal(percent), int(amount)) for percent, amount in rows)
+
+
+@lru_cache(maxsize=_SHARED_MAX)
+def _percent_text(percent: Decimal) -> str:
+    """One text for equal numbers: 90 and 9E+1 are one key of a cache, and would else be written as whichever came first."""
+    return f"{percent.normalize():f}"
 
 
 def _number(value: int | None) -> int | str | None:
