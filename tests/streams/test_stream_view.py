@@ -223,13 +223,13 @@ def test_an_owner_that_was_thought_dead_changes_nothing(run, client, redis_url) 
 
 def test_a_user_of_many_operations_is_written_in_pieces(run, client, monkeypatch) -> None:
     """Few large periods go into one round trip, so that the worker is not held up."""
-    monkeypatch.setattr(view_module, "_FIELDS_AT_ONCE_MAX", 2000)
+    monkeypatch.setattr(view_module, "_OPERATIONS_AT_ONCE_MAX", 2000)
     state = {f"user-{number}": {("openai", f"o-{each}"): 1 for each in range(1500)} for number in range(5)}
     sizes: list[int] = []
 
     async def work(view: PartitionView) -> None:
         next_periods = view._next_periods
-        monkeypatch.setattr(view, "_next_periods", lambda: sizes.append(len((found := next_periods())[1])) or found)
+        monkeypatch.setattr(view, "_next_periods", lambda: sizes.append(len(found := next_periods())) or found)
         await view.write()
 
     run(state, work)

@@ -11,30 +11,34 @@ was thought dead and writes late has an older epoch and changes nothing.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from itertools import chain, islice
+from functools import lru_cache
+from itertools import chain, groupby, islice
+from operator import attrgetter
 from typing import Final
 
+import msgpack
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from costledger.schemas.periods import PeriodKind
 from costledger.schemas.redis_keys import totals_key
-from costledger.streams.domain.totals import Amounts
+from costledger.streams.domain.totals import Amounts, Operation
 from costledger.streams.domain.views import PeriodView
 
 log = logging.getLogger(__name__)
 
 ViewKey = tuple[str, PeriodKind, str]
 
-#: Periods written in one round trip, and the fields after which it takes no further one.
+#: Periods written in one round trip, and the operations (two fields each) after which it takes no further one.
 _PERIODS_AT_ONCE_MAX: Final = 500
-_FIELDS_AT_ONCE_MAX: Final = 20_000
+_OPERATIONS_AT_ONCE_MAX: Final = 10_000
+#: Operations whose names of fields are not made again.
+_NAMES_REMEMBERED_MAX: Final = 10_000
 #: Changes remembered while Redis is away; with more, everything is written again instead.
 _REMEMBERED_MAX: Final = 200_000
 #: How long one call goes on writing: other partitions wait for it. The next call goes on where it ended.
@@ -51,21 +55,21 @@ redis.call('SET', KEYS[1], string.format('%.0f', epoch))
 return string.format('%.0f', epoch)
 """
 
-#: Replaces one period's hash, unless a later owner has written it. ARGV: epoch, seconds to live, and unless the period is
-#: gone, a JSON array of field, value, ...: one argument, since the client encodes each for itself, and all of them as
-#: text, since a number in Lua is a double. What is no hash was put there by somebody else, and makes way.
-_WRITE_PERIOD: Final = """
-if redis.call('TYPE', KEYS[1]).ok == 'hash' then
-  local last = redis.call('HGET', KEYS[1], 'epoch')
-  if last and (tonumber(last) or 0) > tonumber(ARGV[1]) then return 0 end
+#: Replaces the hashes of one user's periods, but none that a later owner has written. ARGV: epoch, seconds to live, and a
+#: MessagePack array with, for each key, an array of field, value, ... (empty: the period is gone): one argument, since the
+#: client encodes each for itself, and all values as text, since a number in Lua is a double. What is no hash was put there
+#: by somebody else, and makes way: HGET gives an error then, a table.
+_WRITE_PERIODS: Final = """
+local epoch, hashes = tonumber(ARGV[1]), cmsgpack.unpack(ARGV[3])
+for n, key in ipairs(KEYS) do
+  local last, fields = redis.pcall('HGET', key, 'epoch'), hashes[n]
+  if type(last) ~= 'string' or (tonumber(last) or 0) <= epoch then
+    redis.call('DEL', key)
+    for i = 1, #fields, 1000 do redis.call('HSET', key, unpack(fields, i, math.min(i + 999, #fields))) end
+    redis.call('EXPIRE', key, ARGV[2])
+  end
 end
-redis.call('DEL', KEYS[1])
-if #ARGV == 2 then return 1 end
-local fields = cjson.decode(ARGV[3])
-for i = 1, #fields, 1000 do redis.call('HSET', KEYS[1], unpack(fields, i, math.min(i + 999, #fields))) end
-redis.call('HSET', KEYS[1], 'epoch', ARGV[1])
-redis.call('EXPIRE', KEYS[1], ARGV[2])
-return 1
+return #KEYS
 """
 
 #: Sets the number of a round where the one before it is there; 0 where Redis has lost it. ARGV: epoch, seconds to live,
@@ -85,11 +89,17 @@ return 1
 def fields_of(amounts: Amounts) -> dict[str, str]:
     """The fields of a period's hash: integers of 1e-12 USD as text."""
     fields = {"total": sum(amounts.values())}
-    for (service, operation), amount in amounts.items():
+    for operation, amount in amounts.items():
         # Added up: a service may have a slash in its name, and so share a field with another one.
-        for name in (f"service:{service}", f"operation:{service}/{operation}"):
+        for name in _names(operation):
             fields[name] = fields.get(name, 0) + amount
     return {name: str(amount) for name, amount in fields.items()}
+
+
+@lru_cache(maxsize=_NAMES_REMEMBERED_MAX)
+def _names(operation: Operation) -> tuple[str, str]:
+    service, name = operation
+    return f"service:{service}", f"operation:{service}/{name}"
 
 
 class PartitionView:
@@ -114,7 +124,7 @@ class PartitionView:
         #: Users not yet written in this epoch.
         self._backlog: Iterator[list[PeriodView]] = iter(())
         self._lock = asyncio.Lock()
-        self._write = redis.register_script(_WRITE_PERIOD)
+        self._write = redis.register_script(_WRITE_PERIODS)
         self._write_round = redis.register_script(_WRITE_ROUND)
         self._take_epoch = redis.register_script(_TAKE_EPOCH)
 
@@ -161,7 +171,8 @@ class PartitionView:
     async def _begin(self) -> None:
         """Take over the partition: a new epoch, then everything."""
         epoch = str(await self._take_epoch(keys=[self._epoch_key]))
-        await self._write(keys=[self._round_key], args=[epoch, str(self._ttl_seconds), '["round", "0"]'])
+        hashes = msgpack.packb([["round", "0", "epoch", epoch]])
+        await self._write(keys=[self._round_key], args=[epoch, str(self._ttl_seconds), hashes])
         self._epoch, self._round, self._backlog = epoch, 0, self._everything()
 
     async def _is_lost(self, epoch: str) -> bool:
@@ -177,15 +188,13 @@ class PartitionView:
 
     async def _write_some(self, epoch: str) -> bool:
         """One round trip; False when nothing waits any more, or all must be written again."""
-        chosen, commands = self._next_periods()
+        chosen = self._next_periods()
         if not chosen:
             return False
         epoch_and_ttl = [epoch, str(self._ttl_seconds)]
         async with self._redis.pipeline(transaction=False) as pipeline:
-            for name, fields in commands:
-                await self._write(
-                    keys=[name], args=[*epoch_and_ttl, json.dumps(fields)] if fields else epoch_and_ttl, client=pipeline
-                )
+            for keys, hashes in _commands(chosen.values(), epoch):
+                await self._write(keys=keys, args=[*epoch_and_ttl, hashes], client=pipeline)
             await self._write_round(
                 keys=[self._round_key], args=[*epoch_and_ttl, str(self._round + 1)], client=pipeline
             )
@@ -199,27 +208,36 @@ class PartitionView:
                 del self._waiting[key]
         return True
 
-    def _next_periods(self) -> tuple[dict[ViewKey, PeriodView], list[tuple[str, list[str]]]]:
-        """The next periods to write, with the key and the fields (name, value, ...) of each."""
+    def _next_periods(self) -> dict[ViewKey, PeriodView]:
+        """The next periods to write."""
         # A user is asked for just before being written: what changes later is in `_waiting` then.
         while len(self._waiting) < _PERIODS_AT_ONCE_MAX and (views := next(self._backlog, None)) is not None:
             for view in views:
                 self._waiting[view.user_id, view.kind, view.label] = view
-        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         chosen: dict[ViewKey, PeriodView] = {}
-        commands: list[tuple[str, list[str]]] = []
-        fields_count = 0
-        for (user_id, kind, label), view in islice(self._waiting.items(), _PERIODS_AT_ONCE_MAX):
+        operations_count = 0
+        for key, view in islice(self._waiting.items(), _PERIODS_AT_ONCE_MAX):
+            chosen[key] = view
+            operations_count += len(view.amounts or ())
+            if operations_count >= _OPERATIONS_AT_ONCE_MAX:
+                break
+        return chosen
+
+
+def _commands(views: Iterable[PeriodView], epoch: str) -> Iterator[tuple[list[str], bytes]]:
+    """The keys of one command for each user in a row, and what they are to hold."""
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    for _, periods in groupby(views, attrgetter("user_id")):
+        keys: list[str] = []
+        hashes: list[list[str]] = []
+        for view in periods:
+            keys.append(totals_key(view.user_id, view.kind, view.label))
             fields: list[str] = []
             if view.amounts is not None:
-                fields = [*chain.from_iterable(fields_of(view.amounts).items()), "updated_at", now]
-                fields += ["offset", str(view.offset)]
-            chosen[user_id, kind, label] = view
-            commands.append((totals_key(user_id, kind, label), fields))
-            fields_count += len(fields) // 2
-            if fields_count >= _FIELDS_AT_ONCE_MAX:
-                break
-        return chosen, commands
+                fields += chain.from_iterable(fields_of(view.amounts).items())
+                fields += ("updated_at", now, "offset", str(view.offset), "epoch", epoch)
+            hashes.append(fields)
+        yield keys, msgpack.packb(hashes)
 
 
 def connect(url: str) -> Redis:
