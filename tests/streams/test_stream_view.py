@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,13 +19,30 @@ from costledger.streams.view import PASSING_FAILURES, PartitionView, connect, fi
 
 EPOCH_KEY = "costledger:view:app:0:epoch"
 DAY = "2026-11-18"
+#: Up to which offset every period is complete.
+OFFSET = 41
 
 State = dict[str, dict[tuple[str, str], int]]
 
 
+class Source:
+    """A partition whose state has one day of each user."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def views(self) -> Iterator[list[PeriodView]]:
+        """All users."""
+        return (views_of(self.state, user) for user in list(self.state))
+
+    def periods(self, user_id: str, labels: Iterable[tuple[PeriodKind, str]]) -> list[PeriodView]:
+        """Nothing but the one day."""
+        return [PeriodView(user_id, kind, label, self.state.get(user_id), OFFSET) for kind, label in labels]
+
+
 def views_of(state: State, *users: str) -> list[PeriodView]:
     """The day of each user."""
-    return [PeriodView(user, PeriodKind.DAY, DAY, state[user]) for user in users]
+    return [PeriodView(user, PeriodKind.DAY, DAY, state[user], OFFSET) for user in users]
 
 
 @pytest.fixture
@@ -44,7 +61,7 @@ def run(redis_url: str) -> Callable[[State, Callable[[PartitionView], Awaitable[
         async def main() -> None:
             connection = connect(redis_url)
             try:
-                await work(PartitionView(connection, EPOCH_KEY, 100, lambda: (views_of(state, user) for user in state)))
+                await work(PartitionView(connection, EPOCH_KEY, 100, Source(state)))
             finally:
                 await connection.aclose()
 
@@ -181,10 +198,7 @@ def test_connections_that_were_just_reset_are_a_passing_failure(redis_url: str) 
 
     async def main() -> None:
         connection = connect(through)
-        views = [
-            PartitionView(connection, f"costledger:view:app:{one}:epoch", 100, lambda: iter([views_of(state, "ann")]))
-            for one in range(6)
-        ]
+        views = [PartitionView(connection, f"costledger:view:app:{one}:epoch", 100, Source(state)) for one in range(6)]
         try:
             await asyncio.gather(*(view.check() for view in views))
             # The event loop stands still meanwhile: the resets are there when it goes on, and nobody has heard of them.
@@ -211,7 +225,7 @@ def test_an_owner_that_was_thought_dead_changes_nothing(run, client, redis_url) 
     async def work(first: PartitionView) -> None:
         await first.write()
         second = connect(redis_url)
-        await PartitionView(second, EPOCH_KEY, 100, lambda: iter([views_of(new, "ann")])).write()
+        await PartitionView(second, EPOCH_KEY, 100, Source(new)).write()
         await second.aclose()
         first.changed(views_of(old, "ann"))
         await first.check()
@@ -228,13 +242,13 @@ def test_a_user_of_many_operations_is_written_in_pieces(run, client, monkeypatch
     sizes: list[int] = []
 
     async def work(view: PartitionView) -> None:
-        next_periods = view._next_periods
-        monkeypatch.setattr(view, "_next_periods", lambda: sizes.append(len(found := next_periods())) or found)
+        send = view._send
+        monkeypatch.setattr(view, "_send", lambda views, epoch: sizes.append(len(views)) or send(views, epoch))
         await view.write()
 
     run(state, work)
     assert totals(client) == dict.fromkeys(state, 1500)
-    assert sizes == [2, 2, 1, 0]
+    assert sizes == [2, 2, 1]
 
 
 def test_names_and_amounts_arrive_as_they_are(run, client) -> None:
@@ -243,13 +257,13 @@ def test_names_and_amounts_arrive_as_they_are(run, client) -> None:
     amounts = {("s", f"{name}-{each}"): 2**63 - each for name in names for each in range(1_500)}
 
     async def work(view: PartitionView) -> None:
-        view.changed([PeriodView("ann", PeriodKind.DAY, DAY, amounts, offset=7)])
+        view.changed([PeriodView("ann", PeriodKind.DAY, DAY, amounts)])
         await view.write()
 
-    run({}, work)
+    run({"ann": amounts}, work)
     found = client.hgetall(totals_key("ann", PeriodKind.DAY, DAY))
     beside = {name: found.pop(name) for name in ("epoch", "offset", "updated_at")}
-    assert beside["offset"] == "7"
+    assert beside["offset"] == str(OFFSET)
     assert found == fields_of(amounts)
 
 
@@ -257,11 +271,47 @@ def test_the_offset_is_written_beside_the_totals(run, client) -> None:
     """A reader who waits for an event finds in the same hash up to which offset its totals are complete."""
 
     async def work(view: PartitionView) -> None:
-        view.changed([PeriodView("ann", PeriodKind.DAY, DAY, {("openai", "tokens"): 5}, offset=41)])
+        await view.write()
+        view.changed(views_of(state, "ann"))
         await view.write()
 
-    run({}, work)
-    assert client.hmget(totals_key("ann", PeriodKind.DAY, DAY), ["total", "offset"]) == ["5", "41"]
+    state = {"ann": {("openai", "tokens"): 5}}
+    run(state, work)
+    assert client.hmget(totals_key("ann", PeriodKind.DAY, DAY), ["total", "offset"]) == ["5", str(OFFSET)]
+
+
+def test_what_waits_is_written_as_it_is_then(run, client) -> None:
+    """Amounts are asked for when they are written: what came after the change is in them, what is gone is deleted."""
+    state = {"ann": {("openai", "tokens"): 1}, "bob": {("openai", "tokens"): 1}}
+
+    async def work(view: PartitionView) -> None:
+        await view.write()
+        view.changed(views_of(state, "ann", "bob"))
+        state["ann"] = {("openai", "tokens"): 9}
+        del state["bob"]
+        await view.write()
+
+    run(state, work)
+    assert totals(client) == {"ann": 9}
+
+
+def test_what_could_not_be_written_still_waits(run, client, redis_url) -> None:
+    """A write that fails loses nothing: neither changes nor what is gone."""
+    state = {f"user-{number}": {("openai", "tokens"): 1} for number in range(3)}
+
+    async def work(view: PartitionView) -> None:
+        await view.write()
+        del state["user-0"]
+        state["user-1"]["openai", "tokens"] = 2
+        view.changed([PeriodView("user-0", PeriodKind.DAY, DAY, None), *views_of(state, "user-1")])
+        client.config_set("maxmemory", "1")
+        with pytest.raises(PASSING_FAILURES):
+            await view.write()
+        client.config_set("maxmemory", "0")
+        await view.write()
+
+    run(state, work)
+    assert totals(client) == {"user-1": 2, "user-2": 1}
 
 
 def test_names_with_a_slash_share_a_field() -> None:

@@ -68,7 +68,7 @@ class CostHandler:
         self._partitions[partition] = totals
         self._dead_letters[partition] = []
         epoch_key = f"costledger:view:{self._app_id}:{partition}:epoch"
-        self._views[partition] = PartitionView(self._redis, epoch_key, self._redis_ttl_seconds, totals.views)
+        self._views[partition] = PartitionView(self._redis, epoch_key, self._redis_ttl_seconds, totals)
         self._count_users()
 
     def process(self, batch: Batch) -> None:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import chain, groupby, islice
+from itertools import chain, groupby
 from operator import attrgetter
-from typing import Final
+from typing import Final, Protocol
 
 import msgpack
 from redis.asyncio import Redis
@@ -29,61 +29,23 @@ from costledger.schemas.periods import PeriodKind
 from costledger.schemas.redis_keys import totals_key
 from costledger.streams.domain.totals import Amounts, Operation
 from costledger.streams.domain.views import PeriodView
+from costledger.streams.view_scripts import TAKE_EPOCH, WRITE_PERIODS, WRITE_ROUND
 
 log = logging.getLogger(__name__)
 
-ViewKey = tuple[str, PeriodKind, str]
+#: What waits of one user: periods by (kind, label), and whether a period was gone when it was told.
+Periods = dict[tuple[PeriodKind, str], bool]
 
 #: Periods written in one round trip, and the operations (two fields each) after which it takes no further one.
 _PERIODS_AT_ONCE_MAX: Final = 500
 _OPERATIONS_AT_ONCE_MAX: Final = 10_000
 #: Operations whose names of fields are not made again.
 _NAMES_REMEMBERED_MAX: Final = 10_000
-#: Changes remembered while Redis is away; with more, everything is written again instead.
+#: Periods remembered while Redis is away; with more, everything is written again instead.
 _REMEMBERED_MAX: Final = 200_000
 #: How long one call goes on writing: other partitions wait for it. The next call goes on where it ended.
 _WRITING_SECONDS_MAX: Final = 0.5
 _TIMEOUT_SECONDS: Final = 5.0
-
-#: Gives out an epoch: the server's time in microseconds, or one more than the last.
-_TAKE_EPOCH: Final = """
-local now = redis.call('TIME')
-local epoch = now[1] * 1000000 + now[2]
-local last = tonumber(redis.call('GET', KEYS[1]) or '0')
-if epoch <= last then epoch = last + 1 end
-redis.call('SET', KEYS[1], string.format('%.0f', epoch))
-return string.format('%.0f', epoch)
-"""
-
-#: Replaces the hashes of one user's periods, but none that a later owner has written. ARGV: epoch, seconds to live, and a
-#: MessagePack array with, for each key, an array of field, value, ... (empty: the period is gone): one argument, since the
-#: client encodes each for itself, and all values as text, since a number in Lua is a double. What is no hash was put there
-#: by somebody else, and makes way: HGET gives an error then, a table.
-_WRITE_PERIODS: Final = """
-local epoch, hashes = tonumber(ARGV[1]), cmsgpack.unpack(ARGV[3])
-for n, key in ipairs(KEYS) do
-  local last, fields = redis.pcall('HGET', key, 'epoch'), hashes[n]
-  if type(last) ~= 'string' or (tonumber(last) or 0) <= epoch then
-    redis.call('DEL', key)
-    for i = 1, #fields, 1000 do redis.call('HSET', key, unpack(fields, i, math.min(i + 999, #fields))) end
-    redis.call('EXPIRE', key, ARGV[2])
-  end
-end
-return #KEYS
-"""
-
-#: Sets the number of a round where the one before it is there; 0 where Redis has lost it. ARGV: epoch, seconds to live,
-#: round. A repeat of a round whose reply was lost is no loss, and under a later epoch another owner writes.
-_WRITE_ROUND: Final = """
-local held = {}
-if redis.call('TYPE', KEYS[1]).ok == 'hash' then held = redis.call('HMGET', KEYS[1], 'epoch', 'round') end
-local epoch, round = tonumber(held[1] or ''), tonumber(held[2] or '')
-if epoch and epoch > tonumber(ARGV[1]) then return 1 end
-if epoch ~= tonumber(ARGV[1]) or not round or round < tonumber(ARGV[3]) - 1 then return 0 end
-redis.call('HSET', KEYS[1], 'round', ARGV[3])
-redis.call('EXPIRE', KEYS[1], ARGV[2])
-return 1
-"""
 
 
 def fields_of(amounts: Amounts) -> dict[str, str]:
@@ -102,39 +64,52 @@ def _names(operation: Operation) -> tuple[str, str]:
     return f"service:{service}", f"operation:{service}/{name}"
 
 
+class ViewSource(Protocol):
+    """What a partition's state holds, as it is when asked for."""
+
+    def views(self) -> Iterator[list[PeriodView]]:
+        """Every period, user by user."""
+
+    def periods(self, user_id: str, labels: Iterable[tuple[PeriodKind, str]]) -> list[PeriodView]:
+        """Of one user the periods with these labels; without amounts what there is no more."""
+
+
 class PartitionView:
     """Writes one partition's periods to Redis, and all of them again when Redis has lost any.
 
-    `everything` gives every period that the partition's state holds, user by user, as they are when asked for.
+    Of what waits only names are held, and the amounts asked for when they are written: in the midst of a catch-up
+    that would else be most of what the worker holds.
     Each round trip ends with the number of the round, so that a Redis that came back with older data shows it; it is set
     only where the number before it is there, so that a write right after a loss does not hide it.
     """
 
-    def __init__(
-        self, redis: Redis, epoch_key: str, ttl_seconds: int, everything: Callable[[], Iterator[list[PeriodView]]]
-    ) -> None:
+    def __init__(self, redis: Redis, epoch_key: str, ttl_seconds: int, source: ViewSource) -> None:
         self._redis = redis
         self._epoch_key = epoch_key
         self._round_key = f"{epoch_key}:round"
         self._ttl_seconds = ttl_seconds
-        self._everything = everything
+        self._source = source
         self._epoch: str | None = None
         self._round = 0
-        self._waiting: dict[ViewKey, PeriodView] = {}
+        self._waiting: dict[str, Periods] = {}
+        self._waiting_count = 0
         #: Users not yet written in this epoch.
         self._backlog: Iterator[list[PeriodView]] = iter(())
         self._lock = asyncio.Lock()
-        self._write = redis.register_script(_WRITE_PERIODS)
-        self._write_round = redis.register_script(_WRITE_ROUND)
-        self._take_epoch = redis.register_script(_TAKE_EPOCH)
+        self._write = redis.register_script(WRITE_PERIODS)
+        self._write_round = redis.register_script(WRITE_ROUND)
+        self._take_epoch = redis.register_script(TAKE_EPOCH)
 
     def changed(self, views: Iterable[PeriodView]) -> None:
         """Remember periods to write; a period that waits already is written once."""
         for view in views:
-            self._waiting[view.user_id, view.kind, view.label] = view
-        if len(self._waiting) > _REMEMBERED_MAX:
+            self._wait(view.user_id, (view.kind, view.label), view.amounts is None)
+        if self._waiting_count > _REMEMBERED_MAX:
             # Writing everything again would not find the periods that no longer exist.
-            self._waiting = {key: view for key, view in self._waiting.items() if view.amounts is None}
+            remembered, self._waiting, self._waiting_count = self._waiting, {}, 0
+            self._put_back(
+                {user: {key: True for key, is_gone in each.items() if is_gone} for user, each in remembered.items()}
+            )
             self._epoch = None
 
     async def write(self) -> None:
@@ -173,7 +148,7 @@ class PartitionView:
         epoch = str(await self._take_epoch(keys=[self._epoch_key]))
         hashes = msgpack.packb([["round", "0", "epoch", epoch]])
         await self._write(keys=[self._round_key], args=[epoch, str(self._ttl_seconds), hashes])
-        self._epoch, self._round, self._backlog = epoch, 0, self._everything()
+        self._epoch, self._round, self._backlog = epoch, 0, self._source.views()
 
     async def _is_lost(self, epoch: str) -> bool:
         """Whether Redis is behind what it has acknowledged: emptied, or back with an older state."""
@@ -188,40 +163,67 @@ class PartitionView:
 
     async def _write_some(self, epoch: str) -> bool:
         """One round trip; False when nothing waits any more, or all must be written again."""
-        chosen = self._next_periods()
+        chosen, views = self._take()
         if not chosen:
             return False
+        try:
+            kept = await self._send(views, epoch)
+        except BaseException:
+            self._put_back(chosen)
+            raise
+        if not kept:
+            self._put_back(chosen)
+            self._begin_again()
+            return False
+        self._round += 1
+        return True
+
+    async def _send(self, views: list[PeriodView], epoch: str) -> bool:
+        """Write periods; False when Redis has lost what was there before."""
         epoch_and_ttl = [epoch, str(self._ttl_seconds)]
         async with self._redis.pipeline(transaction=False) as pipeline:
-            for keys, hashes in _commands(chosen.values(), epoch):
+            for keys, hashes in _commands(views, epoch):
                 await self._write(keys=keys, args=[*epoch_and_ttl, hashes], client=pipeline)
             await self._write_round(
                 keys=[self._round_key], args=[*epoch_and_ttl, str(self._round + 1)], client=pipeline
             )
             *_, kept = await pipeline.execute()
-        if not kept:
-            self._begin_again()
-            return False
-        self._round += 1
-        for key, view in chosen.items():
-            if self._waiting.get(key) is view:
-                del self._waiting[key]
-        return True
+        return bool(kept)
 
-    def _next_periods(self) -> dict[ViewKey, PeriodView]:
-        """The next periods to write."""
-        # A user is asked for just before being written: what changes later is in `_waiting` then.
-        while len(self._waiting) < _PERIODS_AT_ONCE_MAX and (views := next(self._backlog, None)) is not None:
-            for view in views:
-                self._waiting[view.user_id, view.kind, view.label] = view
-        chosen: dict[ViewKey, PeriodView] = {}
-        operations_count = 0
-        for key, view in islice(self._waiting.items(), _PERIODS_AT_ONCE_MAX):
-            chosen[key] = view
-            operations_count += len(view.amounts or ())
-            if operations_count >= _OPERATIONS_AT_ONCE_MAX:
+    def _take(self) -> tuple[dict[str, Periods], list[PeriodView]]:
+        """The next periods to write, which wait no longer, with their amounts as they are now."""
+        chosen: dict[str, Periods] = {}
+        views: list[PeriodView] = []
+        for user_id, found in self._next_users():
+            periods = self._waiting.pop(user_id, {})
+            self._waiting_count -= len(periods)
+            chosen[user_id] = {(view.kind, view.label): view.amounts is None for view in found} | periods
+            views += found
+        return chosen, views
+
+    def _next_users(self) -> list[tuple[str, list[PeriodView]]]:
+        """The next users of whom something waits, then those of the backlog; asked for just before they are written."""
+        found: list[tuple[str, list[PeriodView]]] = []
+        left, operations_left = _PERIODS_AT_ONCE_MAX, _OPERATIONS_AT_ONCE_MAX
+        waiting = ((user_id, self._source.periods(user_id, periods)) for user_id, periods in self._waiting.items())
+        backlog = ((views[0].user_id, views) for views in self._backlog if views)
+        for user_id, views in chain(waiting, backlog):
+            found.append((user_id, views))
+            left -= len(views)
+            operations_left -= sum(len(view.amounts or ()) for view in views)
+            if left <= 0 or operations_left <= 0:
                 break
-        return chosen
+        return found
+
+    def _wait(self, user_id: str, period: tuple[PeriodKind, str], is_gone: bool) -> None:
+        periods = self._waiting.setdefault(user_id, {})
+        self._waiting_count += period not in periods
+        periods[period] = is_gone
+
+    def _put_back(self, taken: dict[str, Periods]) -> None:
+        for user_id, periods in taken.items():
+            for period, is_gone in periods.items():
+                self._wait(user_id, period, is_gone)
 
 
 def _commands(views: Iterable[PeriodView], epoch: str) -> Iterator[tuple[list[str], bytes]]:

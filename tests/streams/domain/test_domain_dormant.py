@@ -16,6 +16,7 @@ from tests.streams.domain.test_domain_partition import HOUR, NOW, USD, Broker, e
 
 from costledger.schemas.alerts import AlertKind, AlertState
 from costledger.schemas.budgets import Budget
+from costledger.schemas.redis_keys import TOTAL_KINDS
 from costledger.streams.domain.partition import PartitionFlush, PartitionTotals
 from costledger.streams.domain.rules import DAY_MICROSECONDS, Rules
 from costledger.streams.domain.totals import MonthTotals
@@ -47,22 +48,27 @@ def traffic(seed: int) -> Iterator[tuple[dict, int]]:
 
 def decisions(rules: Rules, seed: int, flushes: float) -> list[PartitionFlush]:
     """What a partition writes for the traffic, flushed after some of the events, with budgets of other zones and a change."""
+    return [kept(flush) for _, flush in course(rules, seed, flushes)]
+
+
+def course(rules: Rules, seed: int, flushes: float) -> Iterator[tuple[PartitionTotals, PartitionFlush]]:
+    """The partition and what it has just written, flush by flush."""
     chance = random.Random(seed)
     partition = PartitionTotals(rules)
     zones = ("America/New_York", "Asia/Kolkata", "Europe/Vienna")
     for offset, zone in enumerate(zones):
         budget = Budget(user_id=f"user-{offset:02d}", version=1, time_zone=zone, monthly_budget=60 * USD)
         partition.apply_budget(budget.user_id, budget, offset, NOW - 42 * DAY_MICROSECONDS)
-    flushed = []
     for offset, (record, received) in enumerate(traffic(seed)):
         partition.add_event(record, offset, received)
         if chance.random() < flushes:
-            flushed.append(kept(partition.flush()))
+            yield partition, partition.flush()
         if offset == 700:
             moved = Budget(user_id="user-00", version=2, time_zone="Australia/Sydney")
             partition.apply_budget("user-00", moved, 10, received)
             partition.apply_budget("user-01", None, 11, received)
-    return [*flushed, kept(partition.flush()), kept(partition.flush())]
+    yield partition, partition.flush()
+    yield partition, partition.flush()
 
 
 def kept(flush: PartitionFlush) -> PartitionFlush:
@@ -81,6 +87,20 @@ def test_rest_changes_nothing_that_is_written(seed: int, flushes: float) -> None
         assert ours.groups == theirs.groups
         assert ours.views == theirs.views
         assert ours.source_offset == theirs.source_offset
+
+
+@pytest.mark.parametrize("rules", [AT_REST, AWAKE])
+def test_a_period_asked_for_is_what_the_flush_has_shown(seed: int, rules: Rules) -> None:
+    """By its label, at rest or not: the same totals and offset; nothing of what is gone, by a change of zone or by age."""
+    kinds, gone = set(), 0
+    for partition, flush in course(rules, seed, 0.05):
+        for view in flush.views:
+            (asked,) = partition.periods(view.user_id, [(view.kind, view.label)])
+            assert asked == (view if view.amounts is not None else replace(view, offset=asked.offset))
+            kinds.add(view.kind)
+            gone += view.amounts is None
+    assert kinds == set(TOTAL_KINDS)
+    assert gone, "a user must have changed zones"
 
 
 @pytest.mark.parametrize("hundred", ["100", "1E+2", "100.0"])

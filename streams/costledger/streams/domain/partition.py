@@ -17,6 +17,7 @@ from costledger.schemas.alerts import CostAlert
 from costledger.schemas.budgets import Budget
 from costledger.schemas.codec import encode_stored_budget
 from costledger.schemas.events import EventRecord
+from costledger.schemas.periods import PeriodKind
 from costledger.streams.domain.buckets import QUARTER_MICROSECONDS
 from costledger.streams.domain.decisions import Cause
 from costledger.streams.domain.dormant import StoredUser
@@ -25,7 +26,7 @@ from costledger.streams.domain.rules import DAY_MICROSECONDS, Rules
 from costledger.streams.domain.totals import Operation
 from costledger.streams.domain.user import UserTotals
 from costledger.streams.domain.users import Users
-from costledger.streams.domain.views import PeriodView, all_views, changed_views
+from costledger.streams.domain.views import PeriodView, all_views, changed_views, gone_views, views_of
 
 StateChange = tuple[bytes, bytes | None]
 
@@ -180,6 +181,11 @@ class PartitionTotals:
         for user_id in list(self.users):
             if user_id in self.users:
                 yield list(all_views(self.users[user_id]))
+
+    def periods(self, user_id: str, labels: Iterable[tuple[PeriodKind, str]]) -> list[PeriodView]:
+        """Of a user the periods with these labels; without amounts those that there are no more."""
+        user = self.users.get(user_id)
+        return list(gone_views(user_id, labels) if user is None else views_of(user, labels))
 
     def _flush_user(
         self, user: UserTotals, result: PartitionFlush, changes_of: Callable[[UserTotals], list[StateChange]]

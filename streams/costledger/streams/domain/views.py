@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from costledger.schemas.periods import PeriodKind
+from costledger.streams.domain.buckets import quarter_of
 from costledger.streams.domain.rules import DAY_MICROSECONDS
 from costledger.streams.domain.totals import Amounts, DayTotals, add_amounts
 from costledger.streams.domain.user import UserTotals
@@ -60,6 +61,37 @@ def all_views(user: UserTotals) -> Iterator[PeriodView]:
             yield _hour_view(user, day, key, offset)
     for label, month in calendar.months.items():
         yield PeriodView(name, PeriodKind.MONTH, label, month.amounts, offset)
+
+
+def views_of(user: UserTotals, labels: Iterable[tuple[PeriodKind, str]]) -> Iterator[PeriodView]:
+    """The periods of these labels, as the state has them now; without amounts those that it has not."""
+    calendar = user.calendar
+    for kind, label in labels:
+        if kind is PeriodKind.HOUR:
+            yield _hour_view_of(user, label)
+        else:
+            held = calendar.days.get(label) if kind is PeriodKind.DAY else calendar.months.get(label)
+            yield PeriodView(user.user_id, kind, label, None if held is None else held.amounts, user.fence)
+
+
+def gone_views(user_id: str, labels: Iterable[tuple[PeriodKind, str]]) -> Iterator[PeriodView]:
+    """The periods of a user of whom the state has nothing any more."""
+    for kind, label in labels:
+        yield PeriodView(user_id, kind, label, None)
+
+
+def _hour_view_of(user: UserTotals, label: str) -> PeriodView:
+    """An hour by its label, which since a change of zone may be none; then without amounts."""
+    calendar = user.calendar
+    period = calendar.period(PeriodKind.HOUR, label)
+    first = quarter_of(period.start_us)
+    day = calendar.days.get(calendar.buckets(first).day.label)
+    if day is not None and period.label == label:
+        # Where a zone has an hour twice, the second may be all there is.
+        for key in (first,) if first in day.hours else day.hours:
+            if calendar.buckets(key).hour.label == label:
+                return _hour_view(user, day, key, user.fence)
+    return PeriodView(user.user_id, PeriodKind.HOUR, label, None)
 
 
 def _hour_view(user: UserTotals, day: DayTotals, hour_key: int, offset: int) -> PeriodView:
