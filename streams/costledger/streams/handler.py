@@ -95,6 +95,10 @@ class CostHandler:
         changes = [[Change(key, value) for key, value in group] for group in flushed.groups]
         return Flush(outputs, changes, flushed.source_offset)
 
+    def pending(self) -> int:
+        """Users with events, or a budget, since the last flush."""
+        return sum(totals.touched for totals in self._partitions.values())
+
     def revoke(self, partition: int) -> None:
         """Forget a partition: another worker has it now."""
         del self._partitions[partition]

@@ -104,6 +104,9 @@ class CountingHandler:
             self.outputs[partition].append(Output(self.output_topic, key, name, [("id", name)]))
         self.dirty[partition].add(key)
 
+    def pending(self) -> int:
+        return sum(map(len, self.dirty.values()))
+
     def flush(self, partition: int) -> Flush | None:
         dirty, limits = self.dirty[partition], self.dirty_limits[partition]
         if not dirty and not limits:

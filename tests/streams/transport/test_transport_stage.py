@@ -48,6 +48,9 @@ class LastValue:
             self.state[batch.partition][record.key] = self.changed[batch.partition][record.key] = value
         self.last[batch.partition] = batch.records[-1].offset
 
+    def pending(self) -> int:
+        return sum(map(len, self.changed.values()))
+
     def flush(self, partition: int) -> Flush | None:
         changed, self.changed[partition] = self.changed[partition], {}
         if not changed:
@@ -210,6 +213,35 @@ def test_a_handler_that_lacks_something_is_waited_for(cluster: Cluster) -> None:
     finally:
         assert again.stop() == 0
     assert handler.calls["process"] == 1
+
+
+class Hoarding(LastValue):
+    """How many keys were pending at most after a batch, and how large batches were."""
+
+    most = 0
+    largest = 0
+
+    def process(self, batch: Batch) -> None:
+        super().process(batch)
+        self.most, self.largest = max(self.most, self.pending()), max(self.largest, len(batch.records))
+
+
+def test_ever_new_keys_are_written_before_more_is_read(cluster: Cluster) -> None:
+    """However long a flush would wait while there is lag, no more keys are pending than allowed and one batch brings."""
+    keys = 20_000
+    send(cluster, *((b"k%d" % number, b"v") for number in range(keys)))
+    handler = Hoarding()
+    # No flush but those that are called for.
+    running = Running(cluster, handler, flush_keys_max=700, process_records_max=300, flush_interval_seconds=3600.0)
+    try:
+        wait_until(
+            lambda: sum(row.committed or 0 for row in running.stage.stats()) >= keys - 1000, 30, "most is committed"
+        )
+    finally:
+        assert running.stop() == 0
+    assert handler.largest == 300
+    assert 700 < handler.most <= 1000
+    assert sum(map(len, handler.state.values())) == keys
 
 
 def test_deleted_key_is_not_restored(cluster: Cluster) -> None:

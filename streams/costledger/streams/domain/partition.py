@@ -163,6 +163,11 @@ class PartitionTotals:
         user = self._touched[user_id] = self.users.wake(user_id)
         user.apply_budget(budget, offset, Cause(received_at_us, received_at_us))
 
+    @property
+    def touched(self) -> int:
+        """How many users had an event or a budget since the last flush."""
+        return len(self._touched)
+
     def flush(self) -> PartitionFlush:
         """Settle what waits and list everything that must be written; afterwards nothing waits."""
         result = PartitionFlush(self._last_offset)

@@ -41,7 +41,7 @@ class Rules:
     #: How many of the latest events of a partition are remembered by id, to recognise repeats.
     recent_events_max: int = 20_000
     #: Users of a partition that stay decoded between flushes; it decides nothing but speed and memory.
-    active_users_max: int = 2_000
+    active_users_max: int = 500
     #: The limits of a user without a budget.
     default_limits: BudgetLimits = field(init=False)
 

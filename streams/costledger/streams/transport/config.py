@@ -18,6 +18,9 @@ class StageConfig:
     - `flush_interval_seconds`: how often outputs, state and offsets are written.
     - `flush_interval_seconds_max`: the same while more than `poll_records_max` records wait to be read. A flush costs
       by the keys that changed, so fewer of them catch up sooner.
+    - `flush_keys_max`: with more changed keys than this reading waits until they are written: so a catch-up over ever new
+      keys holds no more of them than so many and those of `process_records_max`.
+    - `process_records_max`: how many records the handler gets at once.
     - `poll_records_max`, `fetch_bytes_max` (per partition), `fetch_wait_ms`: the bounds of one fetch.
     - `session_timeout_seconds`: how long a killed worker keeps its partitions. An unacknowledged write
       is given up after as long, so that it cannot land after another worker took over.
@@ -40,6 +43,8 @@ class StageConfig:
     prerequisite_topics: tuple[str, ...] = ()
     flush_interval_seconds: float = 0.25
     flush_interval_seconds_max: float = 1.0
+    flush_keys_max: int = 5_000
+    process_records_max: int = 5_000
     poll_records_max: int = 20_000
     fetch_bytes_max: int = 4 * 1024 * 1024
     fetch_wait_ms: int = 100
@@ -59,6 +64,8 @@ class StageConfig:
             "partitions",
             "flush_interval_seconds",
             "flush_interval_seconds_max",
+            "flush_keys_max",
+            "process_records_max",
             "poll_records_max",
             "fetch_bytes_max",
             "fetch_wait_ms",

@@ -21,7 +21,7 @@ from costledger.streams.transport.config import StageConfig
 from costledger.streams.transport.consumer import Fetched
 from costledger.streams.transport.flusher import Flusher
 from costledger.streams.transport.parts import Parts
-from costledger.streams.transport.records import Batch, Handler
+from costledger.streams.transport.records import Batch, ConsumerRecord, Handler
 from costledger.streams.transport.table import RecoveredPartition, changelog_topic, encode_change
 
 log = logging.getLogger("costledger.streams.transport")
@@ -120,19 +120,24 @@ class Runtime:
     async def process(self, fetched: Fetched) -> None:
         """Apply one fetch, unless the assignment it came from is over.
 
-        What the handler needs and cannot have now is waited for: nothing is read meanwhile, and the group goes on.
+        What the handler needs and cannot have now is waited for, and so are flushes where too much has changed: nothing
+        is read meanwhile, and the group goes on.
         """
-        while not self._processed(fetched):
-            # To wait for another is no stall.
-            self.touch()
-            await asyncio.sleep(UNAVAILABLE_RETRY_SECONDS)
+        step = self.config.process_records_max
+        for start in range(0, len(fetched.records), step):
+            while not self._processed(fetched, fetched.records[start : start + step]):
+                # To wait for another is no stall.
+                self.touch()
+                await asyncio.sleep(UNAVAILABLE_RETRY_SECONDS)
+            if self.handler.pending() > self.config.flush_keys_max:
+                await self.flusher.flush()
 
-    def _processed(self, fetched: Fetched) -> bool:
-        """Apply one fetch; False where it has to be tried again."""
+    def _processed(self, fetched: Fetched, fetched_records: list[ConsumerRecord]) -> bool:
+        """Apply some records of a fetch; False where they have to be tried again."""
         if fetched.epoch != self.epoch or self.reason is not None:
             return True
         tp = fetched.tp
-        records = self.progress.fresh(tp, fetched.records)
+        records = self.progress.fresh(tp, fetched_records)
         if not records:
             return True
         try:
