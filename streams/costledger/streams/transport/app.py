@@ -93,7 +93,7 @@ def build_app(config: StageConfig, runtime: Runtime, data_dir: str) -> Any:
     @app.agent(source, name=config.table_name)  # type: ignore[untyped-decorator]  # app is Any
     async def batches(stream: Any) -> None:
         async for fetched in stream:
-            await runtime.process(fetched)
+            await runtime.processor.process(fetched)
             app.consumer.batch_done()
 
     return app

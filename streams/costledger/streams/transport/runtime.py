@@ -14,23 +14,19 @@ from typing import Any
 
 from faust.types import TP
 
-from costledger.schemas.errors import Unavailable
 from costledger.schemas.fail_points import reach
 from costledger.streams.transport.acks import Fences, Progress
 from costledger.streams.transport.config import StageConfig
-from costledger.streams.transport.consumer import Fetched
 from costledger.streams.transport.flusher import Flusher
 from costledger.streams.transport.parts import Parts
-from costledger.streams.transport.records import Batch, ConsumerRecord, Handler
+from costledger.streams.transport.processor import Processor
+from costledger.streams.transport.records import Handler
 from costledger.streams.transport.table import RecoveredPartition, changelog_topic, encode_change
 
 log = logging.getLogger("costledger.streams.transport")
 
 RELEASE_RETRY_SECONDS = 0.1
 """Between attempts of the last commit; the drain timeout bounds their number."""
-
-UNAVAILABLE_RETRY_SECONDS = 1.0
-"""Between attempts to process what the handler could not, since something it needs was away."""
 
 
 class Runtime:
@@ -55,6 +51,7 @@ class Runtime:
         self.failed = asyncio.Event()
         self.progress_at = time.monotonic()
         self.flusher = Flusher(self)
+        self.processor = Processor(self)
         self.app: Any = None
         self._awaited: dict[TP, int] = {}
         self._generation: int | None = None
@@ -115,45 +112,7 @@ class Runtime:
         """The records of the open partitions that wait to be read, as far as the client knows."""
         return sum(max(0, (self.highwater(tp) or 0) - self.progress.position(tp)) for tp in self.open_partitions())
 
-    # --- processing
-
-    async def process(self, fetched: Fetched) -> None:
-        """Apply one fetch, unless the assignment it came from is over.
-
-        What the handler needs and cannot have now is waited for, and so are flushes where too much has changed: nothing
-        is read meanwhile, and the group goes on.
-        """
-        step = self.config.process_records_max
-        for start in range(0, len(fetched.records), step):
-            while not self._processed(fetched, fetched.records[start : start + step]):
-                # To wait for another is no stall.
-                self.touch()
-                await asyncio.sleep(UNAVAILABLE_RETRY_SECONDS)
-            if self.handler.pending() > self.config.flush_keys_max:
-                await self.flusher.flush()
-
-    def _processed(self, fetched: Fetched, fetched_records: list[ConsumerRecord]) -> bool:
-        """Apply some records of a fetch; False where they have to be tried again."""
-        if fetched.epoch != self.epoch or self.reason is not None:
-            return True
-        tp = fetched.tp
-        records = self.progress.fresh(tp, fetched_records)
-        if not records:
-            return True
-        try:
-            reach("stream.before_process")
-            self.handler.process(Batch(tp.topic, tp.partition, records))
-            reach("stream.after_process")
-        except Unavailable as away:
-            log.error("%s[%s] waits: %s", tp.topic, tp.partition, away)  # noqa: TRY400 - passes
-            self.waits_for = str(away)
-            return False
-        except Exception as exc:  # noqa: BLE001  (any failure of the domain ends the worker)
-            self.fail(f"the handler failed in process, {tp.topic}[{tp.partition}]", exc)
-            return True
-        self.waits_for = None
-        self.passed(tp, records[-1].offset + 1)
-        return True
+    # --- reading
 
     def passed(self, tp: TP, position: int) -> None:
         """All records of `tp` below `position` are processed."""

@@ -1,0 +1,66 @@
+"""The processor: what was fetched goes to the handler, in bounded steps, as long as the assignment lasts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from costledger.schemas.errors import Unavailable
+from costledger.schemas.fail_points import reach
+from costledger.streams.transport.records import Batch, ConsumerRecord
+
+if TYPE_CHECKING:
+    from costledger.streams.transport.consumer import Fetched
+    from costledger.streams.transport.runtime import Runtime
+
+log = logging.getLogger("costledger.streams.transport")
+
+UNAVAILABLE_RETRY_SECONDS = 1.0
+"""Between attempts to process what the handler could not, since something it needs was away."""
+
+
+class Processor:
+    """Applies fetches, one after another, for all partitions of the current assignment."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def process(self, fetched: Fetched) -> None:
+        """Apply one fetch, unless the assignment it came from is over.
+
+        What the handler needs and cannot have now is waited for, and so are flushes where too much has changed: nothing
+        is read meanwhile, and the group goes on.
+        """
+        runtime = self._runtime
+        step = runtime.config.process_records_max
+        for start in range(0, len(fetched.records), step):
+            while not self._processed(fetched, fetched.records[start : start + step]):
+                # To wait for another is no stall.
+                runtime.touch()
+                await asyncio.sleep(UNAVAILABLE_RETRY_SECONDS)
+            if runtime.handler.pending() > runtime.config.flush_keys_max:
+                await runtime.flusher.flush()
+
+    def _processed(self, fetched: Fetched, fetched_records: list[ConsumerRecord]) -> bool:
+        """Apply some records of a fetch; False where they have to be tried again."""
+        runtime, tp = self._runtime, fetched.tp
+        if fetched.epoch != runtime.epoch or runtime.reason is not None:
+            return True
+        records = runtime.progress.fresh(tp, fetched_records)
+        if not records:
+            return True
+        try:
+            reach("stream.before_process")
+            runtime.handler.process(Batch(tp.topic, tp.partition, records))
+            reach("stream.after_process")
+        except Unavailable as away:
+            log.error("%s[%s] waits: %s", tp.topic, tp.partition, away)  # noqa: TRY400 - passes
+            runtime.waits_for = str(away)
+            return False
+        except Exception as exc:  # noqa: BLE001  (any failure of the domain ends the worker)
+            runtime.fail(f"the handler failed in process, {tp.topic}[{tp.partition}]", exc)
+            return True
+        runtime.waits_for = None
+        runtime.passed(tp, records[-1].offset + 1)
+        return True
