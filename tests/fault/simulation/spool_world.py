@@ -20,6 +20,7 @@ from costledger.producers.sender import SenderClosed
 from costledger.producers.spool import Spool, SpoolOptions
 from costledger.producers.spool.errors import SpoolFull
 from costledger.producers.spool.file import SpoolFile
+from costledger.producers.spool.source import Source
 
 CLIENT_MESSAGES_MAX = 8
 HELD_MAX = 6
@@ -77,6 +78,8 @@ class Client:
         self._outside = outside
         self._on_delivery = on_delivery
         self.waiting: list[Waiting] = []
+        #: Events from a file that the process was told are on the broker.
+        self.acknowledged: set[int] = set()
         self.is_closed = False
 
     def send(self, key: bytes, value: bytes, _wait: float = 0.0, on_delivery: Callback | None = None) -> None:
@@ -99,6 +102,8 @@ class Client:
                 self._outside.broker[each.event] += 1
             if code is not None and is_stored:
                 self._outside.repeatable.add(each.event)
+            if code is None and not each.is_in_memory:
+                self.acknowledged.add(each.event)
             key, value = key_of(each.event), value_of(each.event)
             message = SimpleNamespace(key=lambda key=key: key, value=lambda value=value: value)
             each.callback(None if code is None else KafkaError(code), message)
@@ -132,6 +137,11 @@ class Process:
     def turn(self) -> None:
         """What the serving thread does."""
         self.spool.turn(self.client)
+
+    def readable(self) -> list[Source]:
+        """The files at work, without those that are to be deleted as a whole."""
+        own, sources = self.spool._own, self.spool._sources
+        return [one for one in sources if one.broken is None and (one is own or not one.finished())]
 
     def close(self) -> None:
         """In good order: what the client still has is purged and stays on disk."""

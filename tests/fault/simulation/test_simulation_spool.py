@@ -20,6 +20,8 @@ pytestmark = pytest.mark.fault
 
 PROCESSES = 2
 ROUNDS_MAX = 400
+#: More than a file of `BYTES_MAX` can have.
+FILE_ROWS_MAX = 2000
 
 NUMBERS = st.integers(0, PROCESSES - 1)
 PICKS = st.sets(st.integers(0, CLIENT_MESSAGES_MAX - 1))
@@ -114,6 +116,17 @@ class SpoolMachine(RuleBasedStateMachine):
         if outside is not None:
             again = {event for event, count in outside.broker.items() if count > 1}
             assert again <= outside.repeatable
+
+    @invariant()
+    def files_have_what_is_not_known_to_be_acknowledged(self) -> None:
+        """And beside that only rows that wait to be deleted: not one more or less goes with them."""
+        for process in getattr(self, "processes", ()):
+            for source in process.readable():
+                events = [int(value[:8]) for _, _, value in source.file.read_from(0, FILE_ROWS_MAX)]
+                assert len(events) < FILE_ROWS_MAX
+                acknowledged = sum(event in process.client.acknowledged for event in events)
+                assert acknowledged == source.book.acknowledged + len(source._acknowledged)
+                assert len(events) - acknowledged == source.unacknowledged - len(source._acknowledged)
 
     def teardown(self) -> None:
         """In peace, everything arrives that was not told as dropped."""
