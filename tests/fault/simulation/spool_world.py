@@ -26,6 +26,8 @@ CLIENT_MESSAGES_MAX = 8
 HELD_MAX = 6
 #: Enough for some hundred events: a file may reach its bound as well.
 BYTES_MAX = 64 * 1024
+#: More than a file of `BYTES_MAX` can have.
+FILE_ROWS_MAX = 2000
 #: A process dies here, never the machine: nothing needs to wait for the disk.
 UNSYNCED: Any = "off"
 
@@ -109,6 +111,13 @@ class Client:
             each.callback(None if code is None else KafkaError(code), message)
 
 
+def events_of(source: Source) -> list[int]:
+    """The events that are in a file, by its rows."""
+    rows = [] if source.broken is not None else source.file.read_from(0, FILE_ROWS_MAX)
+    assert len(rows) < FILE_ROWS_MAX
+    return [int(value[:8]) for _, _, value in rows]
+
+
 class Process:
     """A tracker: what `CostTracker` does with an event in the mode `spool`."""
 
@@ -137,6 +146,13 @@ class Process:
     def turn(self) -> None:
         """What the serving thread does."""
         self.spool.turn(self.client)
+
+    def serve(self, rounds: int) -> None:
+        """Some seconds in which nothing goes wrong: what is sent is acknowledged, and deleted."""
+        for _ in range(rounds):
+            self.outside.now += 1.0
+            self.turn()
+            self.client.answer(range(CLIENT_MESSAGES_MAX), None, is_stored=True)
 
     def readable(self) -> list[Source]:
         """The files at work, without those that are to be deleted as a whole."""
@@ -173,8 +189,9 @@ class Process:
             path.write_bytes(content[: after - int(cut * (after - before))] if is_cut else content)
 
     def _may_repeat(self) -> None:
-        # Acknowledged, and not deleted yet; or on its way.
-        self.outside.repeatable |= set(self.outside.broker)
+        # Acknowledged, and not deleted yet; or on its way: what is gone from the files is not sent again by anybody.
+        for source in self.spool._sources:
+            self.outside.repeatable |= set(events_of(source))
 
     def _own_log(self) -> Path | None:
         return None if self.spool._own is None else self.spool._own.file._wal_path
