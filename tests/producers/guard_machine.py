@@ -100,6 +100,13 @@ class GuardMachine(RuleBasedStateMachine):
     def release(self, number: int, fate: str) -> None:
         self._say(self._item(self._some_id(number), Kind.RELEASED, 0), "+0", fate)
 
+    @precondition(lambda self: self._settled())
+    @rule(number=NUMBERS)
+    def release_what_is_settled(self, number: int) -> None:
+        """Too late: what was spent stays counted, and the estimate was given back before."""
+        settled = self._settled()
+        self._say(self._item(settled[number % len(settled)], Kind.RELEASED, 0), "+0", "once")
+
     @rule(number=NUMBERS, estimate=AMOUNTS, fate=FATES)
     def renew(self, number: int, estimate: int, fate: str) -> None:
         """A holder says again what it holds; what has expired meanwhile is held again."""
@@ -256,6 +263,10 @@ class GuardMachine(RuleBasedStateMachine):
         name: str, kind: Kind, amount: int, month: str = ANY_MONTH, offset: int | None = None, key: str = NO_KEY
     ) -> Item:
         return Item(user_id=USER, reservation_id=name, kind=kind, amount=amount, month=month, offset=offset, key=key)
+
+    def _settled(self) -> list[str]:
+        """What counts as settled, and is not yet seen in the totals."""
+        return [name for name, one in self.model.items.items() if one.kind == "S"]
 
     def _new_id(self) -> str:
         self.made += 1

@@ -101,6 +101,9 @@ def check_sums(connection: Connection, findings: Findings) -> None:
 
 def check_events(connection: Connection, findings: Findings) -> None:
     """I2. The figures `lost` and `doubled` are from here."""
+    # Who has attempted nothing has lost nothing, and shown nothing.
+    owed = _value(connection, "SELECT count(*) FROM oracle.attempted WHERE must")
+    findings.expect("I2", owed > 0, "the oracle has no event that must be in the ledger")
     lost = _none(connection, findings, "I2", "events that must be there are not", _LOST)
     _none(connection, findings, "I2", "entries that nobody attempted", _INVENTED)
     doubled = _none(connection, findings, "I2", "ids that are there twice", _TWICE)

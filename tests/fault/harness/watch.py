@@ -57,6 +57,9 @@ class Watch:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(_STOP_SECONDS_MAX)
+            assert not self._thread.is_alive(), (
+                f"the watch has been looking for {_STOP_SECONDS_MAX:.0f} s, and sees nothing"
+            )
             self._thread = None
         if self._failure is not None:
             failure, self._failure = self._failure, None

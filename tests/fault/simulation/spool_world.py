@@ -20,11 +20,14 @@ from costledger.producers.sender import SenderClosed
 from costledger.producers.spool import Spool, SpoolOptions
 from costledger.producers.spool.errors import SpoolFull
 from costledger.producers.spool.file import SpoolFile
+from costledger.producers.spool.source import Source
 
 CLIENT_MESSAGES_MAX = 8
 HELD_MAX = 6
 #: Enough for some hundred events: a file may reach its bound as well.
 BYTES_MAX = 64 * 1024
+#: More than a file of `BYTES_MAX` can have.
+FILE_ROWS_MAX = 2000
 #: A process dies here, never the machine: nothing needs to wait for the disk.
 UNSYNCED: Any = "off"
 
@@ -77,6 +80,8 @@ class Client:
         self._outside = outside
         self._on_delivery = on_delivery
         self.waiting: list[Waiting] = []
+        #: Events from a file that the process was told are on the broker.
+        self.acknowledged: set[int] = set()
         self.is_closed = False
 
     def send(self, key: bytes, value: bytes, _wait: float = 0.0, on_delivery: Callback | None = None) -> None:
@@ -99,9 +104,18 @@ class Client:
                 self._outside.broker[each.event] += 1
             if code is not None and is_stored:
                 self._outside.repeatable.add(each.event)
+            if code is None and not each.is_in_memory:
+                self.acknowledged.add(each.event)
             key, value = key_of(each.event), value_of(each.event)
             message = SimpleNamespace(key=lambda key=key: key, value=lambda value=value: value)
             each.callback(None if code is None else KafkaError(code), message)
+
+
+def events_of(source: Source) -> list[int]:
+    """The events that are in a file, by its rows."""
+    rows = [] if source.broken is not None else source.file.read_from(0, FILE_ROWS_MAX)
+    assert len(rows) < FILE_ROWS_MAX
+    return [int(value[:8]) for _, _, value in rows]
 
 
 class Process:
@@ -133,6 +147,18 @@ class Process:
         """What the serving thread does."""
         self.spool.turn(self.client)
 
+    def serve(self, rounds: int) -> None:
+        """Some seconds in which nothing goes wrong: what is sent is acknowledged, and deleted."""
+        for _ in range(rounds):
+            self.outside.now += 1.0
+            self.turn()
+            self.client.answer(range(CLIENT_MESSAGES_MAX), None, is_stored=True)
+
+    def readable(self) -> list[Source]:
+        """The files at work, without those that are to be deleted as a whole."""
+        own, sources = self.spool._own, self.spool._sources
+        return [one for one in sources if one.broken is None and (one is own or not one.finished())]
+
     def close(self) -> None:
         """In good order: what the client still has is purged and stays on disk."""
         self.turn()
@@ -163,8 +189,9 @@ class Process:
             path.write_bytes(content[: after - int(cut * (after - before))] if is_cut else content)
 
     def _may_repeat(self) -> None:
-        # Acknowledged, and not deleted yet; or on its way.
-        self.outside.repeatable |= set(self.outside.broker)
+        # Acknowledged, and not deleted yet; or on its way: what is gone from the files is not sent again by anybody.
+        for source in self.spool._sources:
+            self.outside.repeatable |= set(events_of(source))
 
     def _own_log(self) -> Path | None:
         return None if self.spool._own is None else self.spool._own.file._wal_path

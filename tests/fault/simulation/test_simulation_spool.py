@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tests.fault.simulation.profiles import Bounds, simulate
-from tests.fault.simulation.spool_world import CLIENT_MESSAGES_MAX, Process, Surroundings, disk_of
+from tests.fault.simulation.spool_world import CLIENT_MESSAGES_MAX, Process, Surroundings, disk_of, events_of
 
 from costledger.producers.spool import directory, spool
 from costledger.producers.spool.file import SpoolFile
@@ -52,6 +52,11 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule(number=NUMBERS)
     def turn(self, number: int) -> None:
         self.processes[number].turn()
+
+    @rule(number=NUMBERS, rounds=st.integers(1, 6))
+    def serve(self, number: int, rounds: int) -> None:
+        """Without it rows are deleted almost only at the very end, when nobody dies any more."""
+        self.processes[number].serve(rounds)
 
     @rule(number=NUMBERS, picks=PICKS)
     def acknowledge(self, number: int, picks: set[int]) -> None:
@@ -115,6 +120,16 @@ class SpoolMachine(RuleBasedStateMachine):
             again = {event for event, count in outside.broker.items() if count > 1}
             assert again <= outside.repeatable
 
+    @invariant()
+    def files_have_what_is_not_known_to_be_acknowledged(self) -> None:
+        """And beside that only rows that wait to be deleted: not one more or less goes with them."""
+        for process in getattr(self, "processes", ()):
+            for source in process.readable():
+                events = events_of(source)
+                acknowledged = sum(event in process.client.acknowledged for event in events)
+                assert acknowledged == source.book.acknowledged + len(source._acknowledged)
+                assert len(events) - acknowledged == source.unacknowledged - len(source._acknowledged)
+
     def teardown(self) -> None:
         """In peace, everything arrives that was not told as dropped."""
         if not hasattr(self, "processes"):
@@ -126,6 +141,7 @@ class SpoolMachine(RuleBasedStateMachine):
                 process.turn()
                 process.client.answer(range(CLIENT_MESSAGES_MAX), None, is_stored=True)
                 process.turn()
+            self.files_have_what_is_not_known_to_be_acknowledged()
             if not any(process.counters.waiting() for process in self.processes) and not self._files():
                 break
         self.counts_add_up()

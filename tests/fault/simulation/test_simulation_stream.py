@@ -214,6 +214,21 @@ class StreamMachine(RuleBasedStateMachine):
             self.world.land(written)
         self._next_worker()
 
+    @rule(seed=st.integers(0, 2**32), user=st.sampled_from(USERS), groups=SOME, is_all=st.booleans())
+    def die_with_state_ahead_of_the_offsets(self, seed: int, user: str, groups: set[int], is_all: bool) -> None:
+        """After the state, or some of it, was written and before the offsets were: by chance alone hardly ever met."""
+        self._begin_a_flush_of(seed, user)
+        self.die(alerts=set(), groups=groups, stage="offsets" if is_all else "state")
+
+    @rule(seed=st.integers(0, 2**32), user=st.sampled_from(USERS), alerts=SOME, groups=SOME)
+    def be_replaced_and_write_late(self, seed: int, user: str, alerts: set[int], groups: set[int]) -> None:
+        """The next worker has read, written and committed more by then."""
+        self._begin_a_flush_of(seed, user)
+        self.be_suspended()
+        self.many_events(seed=seed + 1, user=user, days=0)
+        self._rest()
+        self.a_late_write_arrives(alerts=alerts, groups=groups | {0})
+
     @precondition(lambda self: self.worker.under_way is not None)
     @rule()
     def be_suspended(self) -> None:
@@ -343,6 +358,12 @@ class StreamMachine(RuleBasedStateMachine):
 
     def _unread(self) -> bool:
         return self.worker.places.event < len(self.world.events)
+
+    def _begin_a_flush_of(self, seed: int, user: str) -> None:
+        self._rest()
+        self.many_events(seed=seed, user=user, days=0)
+        self.worker.read_events(len(self.world.events))
+        self.worker.begin_flush()
 
     def _next_worker(self) -> None:
         self.was_harmed = True
