@@ -29,6 +29,7 @@ install: $(STAMP)
 
 $(STAMP): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "costledger needs Python 3.11 or later; make PYTHON=...")'
+	@test -d $(VENV) || echo 'installing into $(VENV): 1.2 GB, minutes the first time'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
 	@touch $@
