@@ -266,6 +266,7 @@ def test_doctor_finds_what_is_wrong(cli: Cli, nowhere: dict[str, str]) -> None:
     failed = {name for name, check in checks.items() if check["state"] == "failed"}
     assert failed == {"Kafka topics", "PostgreSQL", "Redis"}
     assert all(checks[name]["remedy"] for name in failed)
+    assert "costledger doctor" not in done.stdout  # whoever runs it need not be told to
 
 
 def test_prices_are_shown(cli: Cli) -> None:

@@ -44,9 +44,9 @@ _REMEDIES: Final = {
 _PASSWORD_IN_URL: Final = re.compile(r"(://[^:/@\s]*):[^@/\s]+@")
 
 
-def explain(error: BaseException) -> str:
-    """One line for a person: what failed and what to do about it. No line ends, no passwords."""
-    return redact(" ".join(_text(error).split()))
+def explain(error: BaseException, *, advice: bool = True) -> str:
+    """One line for a person: what failed and, for a service, where to look (without `advice`: not). No passwords."""
+    return redact(" ".join(_text(error, advice).split()))
 
 
 def redact(text: str) -> str:
@@ -54,7 +54,7 @@ def redact(text: str) -> str:
     return _PASSWORD_IN_URL.sub(r"\1:***@", text)
 
 
-def _text(error: BaseException) -> str:
+def _text(error: BaseException, advice: bool) -> str:
     if isinstance(error, ImportError):
         return _missing_module(error)
     package = type(error).__module__.partition(".")[0]
@@ -62,7 +62,8 @@ def _text(error: BaseException) -> str:
         return str(error)  # our own errors say themselves what to do
     if package in _REMEDIES:
         name, variable, check = _REMEDIES[package]
-        return f"{name} refused or could not be reached: {error} (check {variable}, or run `{check}`)"
+        where = f" (check {variable}, or run `{check}`)" if advice else ""
+        return f"{name} refused or could not be reached: {error}{where}"
     if isinstance(error, OSError):
         return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
     return f"unexpected {type(error).__name__}: {error} (this is a defect; --debug shows where)"
