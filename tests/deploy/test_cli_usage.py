@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from tests.deploy.conftest import COMMAND, Cli, clean_environment
 from tests.fixtures.wait import wait_until
 
@@ -248,6 +250,19 @@ def test_an_explanation_is_one_line_without_passwords() -> None:
     assert "\n" not in text
     assert "secret" not in text
     assert "postgresql://me:***@host/db" in text
+
+
+def test_a_database_without_our_tables_is_to_be_migrated() -> None:
+    """PostgreSQL answered: the address is right, and what is missing has a command."""
+    text = explain(psycopg.errors.UndefinedTable('relation "ledger.chain_blocks" does not exist'))
+    assert "costledger migrate" in text
+    assert "could not be reached" not in text
+
+
+def test_kafkas_own_errors_are_told_in_words() -> None:
+    """Not as the representation of an object."""
+    text = explain(KafkaException(KafkaError(KafkaError._TRANSPORT, "nobody answers")))
+    assert "Kafka refused or could not be reached: nobody answers (" in text
 
 
 def test_doctor_describes_every_setting(cli: Cli) -> None:

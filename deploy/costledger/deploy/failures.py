@@ -41,6 +41,8 @@ _REMEDIES: Final = {
     "confluent_kafka": ("Kafka", "COSTLEDGER_BOOTSTRAP_SERVERS", "costledger doctor"),
     "cimpl": ("Kafka", "COSTLEDGER_BOOTSTRAP_SERVERS", "costledger doctor"),
 }
+#: SQLSTATEs of a schema, table or column that is not there.
+_NOT_MIGRATED: Final = frozenset({"3F000", "42P01", "42703"})
 _PASSWORD_IN_URL: Final = re.compile(r"(://[^:/@\s]*):[^@/\s]+@")
 
 
@@ -61,9 +63,13 @@ def _text(error: BaseException, advice: bool) -> str:
     if package == "costledger":
         return str(error)  # our own errors say themselves what to do
     if package in _REMEDIES:
+        if getattr(error, "sqlstate", None) in _NOT_MIGRATED:
+            return f"the database is not the ledger of this release: {error} (run `costledger migrate`)"
         name, variable, check = _REMEDIES[package]
         where = f" (check {variable}, or run `{check}`)" if advice else ""
-        return f"{name} refused or could not be reached: {error}{where}"
+        # A KafkaException holds a KafkaError, whose own text is one for people.
+        said = error.args[0].str() if error.args and hasattr(error.args[0], "str") else error
+        return f"{name} refused or could not be reached: {said}{where}"
     if isinstance(error, OSError):
         return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
     return f"unexpected {type(error).__name__}: {error} (this is a defect; --debug shows where)"

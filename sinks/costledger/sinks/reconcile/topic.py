@@ -44,6 +44,8 @@ class TopicReader:
             {
                 **reader_config(settings, "costledger-reconcile", f"{settings.sink_group}-reconcile"),
                 "enable.partition.eof": True,
+                # Without a broker librdkafka writes a line for each of hundreds of attempts; ours raises once.
+                "log_level": 2,
             },
             logger=logger,
         )
