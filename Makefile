@@ -22,12 +22,14 @@ help:
 	@echo 'make bench-quick   the same in under five minutes: fewer events, no peer that must be installed, no latency, no API'
 	@echo 'make bench-growth   how memory, recovery, rates and the API grow, with plots; ARGS="--curve users --users 1000" for less'
 	@echo 'make fault     all that harms processes, with the soak of 20 minutes (RELIABILITY.md); again with SEEDS="1 2 3"'
+	@echo '                one scenario: make fault ARGS=tests/fault/scenarios/test_fault_redis.py, or ARGS="-k redis"'
 	@echo 'make soak      the soak alone: make soak MINUTES=3'
 
 install: $(STAMP)
 
 $(STAMP): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "costledger needs Python 3.11 or later; make PYTHON=...")'
+	@test -d $(VENV) || echo 'installing into $(VENV): 1.2 GB, minutes the first time'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
 	@touch $@
@@ -64,10 +66,14 @@ fault: install
 	@seeds="$(SEEDS)"; \
 	test -n "$$seeds" || seeds=$$($(BIN)/python -c 'import random; print(random.randrange(2**32))'); \
 	for seed in $$seeds; do \
+		case "$$seed" in *[!0-9]*) echo "SEEDS are whole numbers, such as SEEDS=\"1 2 3\"; $$seed is none" >&2; exit 2;; esac; \
+	done; \
+	for seed in $$seeds; do \
 		echo "COSTLEDGER_TEST_SEED=$$seed"; \
 		COSTLEDGER_TEST_SEED=$$seed COSTLEDGER_TEST_SIMULATION=full COSTLEDGER_FAULT_SOAK_MINUTES=$(MINUTES) \
 			$(BIN)/pytest -m "fault or long" $(ARGS) || exit 1; \
 	done
 
+# A soak that was left out for want of Apache Kafka has shown nothing: it fails.
 soak: install
-	COSTLEDGER_FAULT_SOAK_MINUTES=$(MINUTES) $(BIN)/pytest -m long tests/fault/soak $(ARGS)
+	COSTLEDGER_TEST_REQUIRE=apache COSTLEDGER_FAULT_SOAK_MINUTES=$(MINUTES) $(BIN)/pytest -m long tests/fault/soak $(ARGS)

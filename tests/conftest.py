@@ -7,6 +7,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = [
+    "tests.fixtures.environment",
     "tests.fixtures.fix_report",
     "tests.fixtures.fix_kafka",
     "tests.fixtures.fix_postgres",

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from tests.deploy.conftest import COMMAND, Cli, clean_environment
 from tests.fixtures.wait import wait_until
 
@@ -250,6 +252,19 @@ def test_an_explanation_is_one_line_without_passwords() -> None:
     assert "postgresql://me:***@host/db" in text
 
 
+def test_a_database_without_our_tables_is_to_be_migrated() -> None:
+    """PostgreSQL answered: the address is right, and what is missing has a command."""
+    text = explain(psycopg.errors.UndefinedTable('relation "ledger.chain_blocks" does not exist'))
+    assert "costledger migrate" in text
+    assert "could not be reached" not in text
+
+
+def test_kafkas_own_errors_are_told_in_words() -> None:
+    """Not as the representation of an object."""
+    text = explain(KafkaException(KafkaError(KafkaError._TRANSPORT, "nobody answers")))
+    assert "Kafka refused or could not be reached: nobody answers (" in text
+
+
 def test_doctor_describes_every_setting(cli: Cli) -> None:
     """`doctor --settings --json` has every setting with its default and a description."""
     described = {each["variable"]: each for each in cli.json("doctor", "--settings")["settings"]}
@@ -266,6 +281,7 @@ def test_doctor_finds_what_is_wrong(cli: Cli, nowhere: dict[str, str]) -> None:
     failed = {name for name, check in checks.items() if check["state"] == "failed"}
     assert failed == {"Kafka topics", "PostgreSQL", "Redis"}
     assert all(checks[name]["remedy"] for name in failed)
+    assert "costledger doctor" not in done.stdout  # whoever runs it need not be told to
 
 
 def test_prices_are_shown(cli: Cli) -> None:

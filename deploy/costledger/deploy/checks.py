@@ -64,7 +64,7 @@ def _guarded(name: str, check: Callable[[Settings], Check], settings: Settings, 
     try:
         return check(settings)
     except Exception as error:  # noqa: BLE001 - a doctor reports every failure and goes on
-        return Check(name, "failed", explain(error), remedy)
+        return Check(name, "failed", explain(error, advice=False), remedy)  # the remedy is the advice
 
 
 def _python() -> Check:

@@ -41,12 +41,14 @@ _REMEDIES: Final = {
     "confluent_kafka": ("Kafka", "COSTLEDGER_BOOTSTRAP_SERVERS", "costledger doctor"),
     "cimpl": ("Kafka", "COSTLEDGER_BOOTSTRAP_SERVERS", "costledger doctor"),
 }
+#: SQLSTATEs of a schema, table or column that is not there.
+_NOT_MIGRATED: Final = frozenset({"3F000", "42P01", "42703"})
 _PASSWORD_IN_URL: Final = re.compile(r"(://[^:/@\s]*):[^@/\s]+@")
 
 
-def explain(error: BaseException) -> str:
-    """One line for a person: what failed and what to do about it. No line ends, no passwords."""
-    return redact(" ".join(_text(error).split()))
+def explain(error: BaseException, *, advice: bool = True) -> str:
+    """One line for a person: what failed and, for a service, where to look (without `advice`: not). No passwords."""
+    return redact(" ".join(_text(error, advice).split()))
 
 
 def redact(text: str) -> str:
@@ -54,15 +56,20 @@ def redact(text: str) -> str:
     return _PASSWORD_IN_URL.sub(r"\1:***@", text)
 
 
-def _text(error: BaseException) -> str:
+def _text(error: BaseException, advice: bool) -> str:
     if isinstance(error, ImportError):
         return _missing_module(error)
     package = type(error).__module__.partition(".")[0]
     if package == "costledger":
         return str(error)  # our own errors say themselves what to do
     if package in _REMEDIES:
+        if getattr(error, "sqlstate", None) in _NOT_MIGRATED:
+            return f"the database is not the ledger of this release: {error} (run `costledger migrate`)"
         name, variable, check = _REMEDIES[package]
-        return f"{name} refused or could not be reached: {error} (check {variable}, or run `{check}`)"
+        where = f" (check {variable}, or run `{check}`)" if advice else ""
+        # A KafkaException holds a KafkaError, whose own text is one for people.
+        said = error.args[0].str() if error.args and hasattr(error.args[0], "str") else error
+        return f"{name} refused or could not be reached: {said}{where}"
     if isinstance(error, OSError):
         return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
     return f"unexpected {type(error).__name__}: {error} (this is a defect; --debug shows where)"

@@ -6,14 +6,12 @@ which the fixture `seed` prints, decides every draw, and no database of earlier 
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple
 
 import hypothesis
 from hypothesis import Phase
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
-
-PROFILES = ("quick", "full")
+from tests.fixtures.environment import simulation_profile
 
 
 class Bounds(NamedTuple):
@@ -23,17 +21,9 @@ class Bounds(NamedTuple):
     steps_max: int
 
 
-def profile() -> str:
-    """The profile in force; ValueError where the environment names none."""
-    name = os.environ.get("COSTLEDGER_TEST_SIMULATION", PROFILES[0])
-    if name not in PROFILES:
-        raise ValueError(f"COSTLEDGER_TEST_SIMULATION is {name!r}, not one of {PROFILES}")
-    return name
-
-
 def simulate(machine: type[RuleBasedStateMachine], seed: int, *, quick: Bounds, full: Bounds) -> None:
     """Run a machine within the bounds of the profile, every draw decided by the seed."""
-    bounds = full if profile() == "full" else quick
+    bounds = full if simulation_profile() == "full" else quick
     # A class of its own: the seed is an attribute of it.
     seeded = hypothesis.seed(seed)(type(machine.__name__, (machine,), {}))
     run_state_machine_as_test(

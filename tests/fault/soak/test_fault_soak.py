@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +12,13 @@ from tests.fault.harness.findings import Findings
 from tests.fault.soak import reporting
 from tests.fault.soak.harms import drawn_harms
 from tests.fault.soak.soak import Plan, Soak
+from tests.fixtures.environment import soak_minutes
 
 from costledger.schemas.budgets import Budget
 
 pytestmark = [pytest.mark.fault, pytest.mark.long]
 REPORT_FOLDER = Path(__file__).resolve().parents[3] / "build" / "fault"
-MINUTES = float(os.environ.get("COSTLEDGER_FAULT_SOAK_MINUTES") or 20)
+MINUTES = soak_minutes()
 #: Of a soak this short memory tells nothing yet: its slope is reported, and not judged.
 JUDGED_MINUTES_MIN = 15
 USD = 10**12

@@ -7,6 +7,7 @@ must be a message.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -22,6 +23,8 @@ from costledger.sinks.consuming import reader_config
 from costledger.sinks.reconcile.entries import Entry, same_content
 from costledger.sinks.reconcile.report import EXAMPLES_MAX, Check, PartitionReport
 from costledger.sinks.unreadable import first_unreadable, unreadable_batch
+
+logger = logging.getLogger(__name__)
 
 _MESSAGES_AT_ONCE: Final = 5_000
 _SILENCE_SECONDS_MAX: Final = 30.0
@@ -41,7 +44,10 @@ class TopicReader:
             {
                 **reader_config(settings, "costledger-reconcile", f"{settings.sink_group}-reconcile"),
                 "enable.partition.eof": True,
-            }
+                # Without a broker librdkafka writes a line for each of hundreds of attempts; ours raises once.
+                "log_level": 2,
+            },
+            logger=logger,
         )
 
     def ranges(self, timeout_seconds: float = 10.0) -> dict[int, tuple[int, int]]:
