@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, TopicPartition
 from prometheus_client import CollectorRegistry
 
 from costledger.schemas.fail_points import reach
+from costledger.schemas.memory import give_back
 from costledger.schemas.settings import Settings
 from costledger.sinks.background import in_background
 from costledger.sinks.batch import BadShare, Batch, Gatherer
@@ -256,7 +257,8 @@ class Sink:
                 return True
 
     def _observe(self) -> None:
-        """Once a second: metrics, and partitions whose position is in doubt."""
+        """Once a second: metrics, memory, and partitions whose position is in doubt."""
+        give_back()
         self._metrics.paused(self._writer.trouble is not None)
         for partition, end in self._intake.high_watermarks().items():
             self._metrics.lag(partition, max(0, end - self._written.get(partition, end)))

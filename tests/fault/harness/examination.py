@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from tests.fault.harness.alert_checks import check_alerts
+from tests.fault.harness.alert_checks import check_alerts, replaying
 from tests.fault.harness.findings import Findings
 from tests.fault.harness.ledger_checks import (
     check_events,
@@ -25,9 +26,10 @@ def examine(cluster: Cluster, *, replay_alerts: bool, redis_seconds: float, chai
     """I1 to I7, I9 and I10; see `Cluster.examine`."""
     findings = Findings()
     settings = cluster.settings()
-    counts = _examine_ledger(cluster, findings)
-    findings.figures["attempts"] = counts.attempts
-    check_alerts(findings, cluster.connection, cluster.reader, settings, replay=replay_alerts)
+    with replaying(cluster.reader, settings) if replay_alerts else nullcontext() as replay:
+        counts = _examine_ledger(cluster, findings)
+        findings.figures["attempts"] = counts.attempts
+        check_alerts(findings, cluster.connection, cluster.reader, settings, replay)
     check_state(findings, cluster.connection, cluster.reader, settings)
     _examine_redis(cluster, findings, redis_seconds)
     if chain:

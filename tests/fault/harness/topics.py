@@ -18,6 +18,7 @@ class TopicReader:
     """Reads whole topics; joins no group that anybody else is in."""
 
     def __init__(self, bootstrap_servers: str) -> None:
+        self.bootstrap_servers = bootstrap_servers
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap_servers,

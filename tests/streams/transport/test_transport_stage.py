@@ -149,12 +149,14 @@ def test_a_recovery_that_a_rebalance_cuts_short_goes_on(cluster: Cluster, monkey
         apply(self, tp, records)
 
     def unread_of_half(self: BatchRecovery) -> set[Any]:
-        """Of each partition the first part, until there is a rebalance."""
-        return {tp for tp in unread(self) if self.app.transport.runtime.epoch > 1 or self.next_to_read(tp) < keys / 10}
+        """Of each partition the first part, until there is a rebalance; the other worker reads all."""
+        runtime = self.app.transport.runtime
+        reads_all = runtime.handler is handlers[1] or runtime.epoch > 1
+        return {tp for tp in unread(self) if reads_all or self.next_to_read(tp) < keys / 10}
 
+    handlers = [LastValue(), LastValue()]
     monkeypatch.setattr(BatchRecovery, "apply", noted)
     monkeypatch.setattr(BatchRecovery, "unread", unread_of_half)
-    handlers = [LastValue(), LastValue()]
     running = [Running(cluster, handlers[0], poll_records_max=500)]
     try:
         wait_until(
@@ -232,14 +234,14 @@ def test_ever_new_keys_are_written_before_more_is_read(cluster: Cluster) -> None
     send(cluster, *((b"k%d" % number, b"v") for number in range(keys)))
     handler = Hoarding()
     # No flush but those that are called for.
-    running = Running(cluster, handler, flush_keys_max=700, process_records_max=300, flush_interval_seconds=3600.0)
+    running = Running(cluster, handler, flush_keys_max=700, poll_records_max=300, flush_interval_seconds=3600.0)
     try:
         wait_until(
             lambda: sum(row.committed or 0 for row in running.stage.stats()) >= keys - 1000, 30, "most is committed"
         )
     finally:
         assert running.stop() == 0
-    assert handler.largest == 300
+    assert handler.largest <= 300
     assert 700 < handler.most <= 1000
     assert sum(map(len, handler.state.values())) == keys
 

@@ -16,11 +16,10 @@ class StageConfig:
     - `main_topic`, `prerequisite_topics` and the changelog have `partitions` partitions each; none is
       created by the stage. The changelog (see `changelog_topic`) is compacted.
     - `flush_interval_seconds`: how often outputs, state and offsets are written.
-    - `flush_interval_seconds_max`: the same while more than `poll_records_max` records wait to be read. A flush costs
+    - `flush_interval_seconds_max`: the same while more than `catch_up_records_min` records wait to be read. A flush costs
       by the keys that changed, so fewer of them catch up sooner.
     - `flush_keys_max`: with more changed keys than this reading waits until they are written: so a catch-up over ever new
-      keys holds no more of them than so many and those of `process_records_max`.
-    - `process_records_max`: how many records the handler gets at once.
+      keys holds no more of them than so many and those of one fetch.
     - `poll_records_max`, `fetch_bytes_max` (per partition), `fetch_wait_ms`: the bounds of one fetch.
     - `session_timeout_seconds`: how long a killed worker keeps its partitions. An unacknowledged write
       is given up after as long, so that it cannot land after another worker took over.
@@ -44,8 +43,8 @@ class StageConfig:
     flush_interval_seconds: float = 0.25
     flush_interval_seconds_max: float = 1.0
     flush_keys_max: int = 5_000
-    process_records_max: int = 5_000
-    poll_records_max: int = 20_000
+    catch_up_records_min: int = 20_000
+    poll_records_max: int = 5_000
     fetch_bytes_max: int = 4 * 1024 * 1024
     fetch_wait_ms: int = 100
     session_timeout_seconds: float = 10.0
@@ -65,7 +64,7 @@ class StageConfig:
             "flush_interval_seconds",
             "flush_interval_seconds_max",
             "flush_keys_max",
-            "process_records_max",
+            "catch_up_records_min",
             "poll_records_max",
             "fetch_bytes_max",
             "fetch_wait_ms",

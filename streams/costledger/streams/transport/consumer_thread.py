@@ -77,11 +77,29 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
     ) -> Any:
         """Fetch from the given partitions. For none, wait a little inside the client's fetch context:
         the client takes no partitions to mean all, and a member that never fetches leaves the group."""
+        self._fetch_only(consumer, active_partitions)
         if active_partitions:
             return await super()._fetch_records(consumer, active_partitions, timeout, max_records)
         with consumer._fetcher._subscriptions.fetch_context():
             await asyncio.sleep(IDLE_SECONDS)
         return {}
+
+    def _fetch_only(self, consumer: Any, wanted: set[TP]) -> None:
+        """Have the client ask the brokers for nothing else, and drop what it has of anything else.
+
+        It reads ahead in every assigned partition, up to `fetch_bytes_max`, and holds that until it is asked for: of a
+        changelog, whose recovery is over, for ever.
+        """
+        paused, fetched = consumer.paused(), consumer._fetcher._records
+        for tp in consumer.assignment():
+            if tp in wanted:
+                if tp in paused:
+                    consumer.resume(tp)
+                continue
+            if tp not in paused:
+                consumer.pause(tp)
+            # Also what was on its way when the partition was paused.
+            fetched.pop(tp, None)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit in the thread. False when the group is rebalancing or the broker cannot be reached now;

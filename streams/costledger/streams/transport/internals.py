@@ -77,7 +77,16 @@ METHODS: dict[type[Any], tuple[str, ...]] = {
     ServiceThread: ("Worker",),
     QueueServiceThread: ("call_thread",),
     WorkerThread: ("run",),
-    AIOKafkaConsumer: ("committed", "highwater", "partitions_for_topic", "seek"),
+    AIOKafkaConsumer: (
+        "assignment",
+        "committed",
+        "highwater",
+        "partitions_for_topic",
+        "pause",
+        "paused",
+        "resume",
+        "seek",
+    ),
     GroupCoordinator: ("_do_heartbeat", "request_rejoin", "reset_generation"),
     AIOKafkaClient: ("force_metadata_update",),
     ClientFetcher: ("fetched_records",),
@@ -93,7 +102,7 @@ ATTRIBUTES: dict[type[Any], tuple[str, ...]] = {
     Recovery: ("active_highwaters", "active_offsets", "tp_to_table"),
     Service: ("crash_reason",),
     AIOKafkaConsumer: ("_client", "_coordinator", "_fetch_max_wait_ms", "_fetcher"),
-    ClientFetcher: ("_subscriptions",),
+    ClientFetcher: ("_records", "_subscriptions"),
     GroupCoordinator: ("generation",),
 }
 

@@ -1,4 +1,4 @@
-"""The processor: what was fetched goes to the handler, in bounded steps, as long as the assignment lasts."""
+"""The processor: what was fetched goes to the handler, as long as the assignment lasts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from costledger.schemas.errors import Unavailable
 from costledger.schemas.fail_points import reach
-from costledger.streams.transport.records import Batch, ConsumerRecord
+from costledger.streams.transport.records import Batch
 
 if TYPE_CHECKING:
     from costledger.streams.transport.consumer import Fetched
@@ -33,21 +33,19 @@ class Processor:
         is read meanwhile, and the group goes on.
         """
         runtime = self._runtime
-        step = runtime.config.process_records_max
-        for start in range(0, len(fetched.records), step):
-            while not self._processed(fetched, fetched.records[start : start + step]):
-                # To wait for another is no stall.
-                runtime.touch()
-                await asyncio.sleep(UNAVAILABLE_RETRY_SECONDS)
-            if runtime.handler.pending() > runtime.config.flush_keys_max:
-                await runtime.flusher.flush()
+        while not self._processed(fetched):
+            # To wait for another is no stall.
+            runtime.touch()
+            await asyncio.sleep(UNAVAILABLE_RETRY_SECONDS)
+        if runtime.handler.pending() > runtime.config.flush_keys_max:
+            await runtime.flusher.flush()
 
-    def _processed(self, fetched: Fetched, fetched_records: list[ConsumerRecord]) -> bool:
-        """Apply some records of a fetch; False where they have to be tried again."""
+    def _processed(self, fetched: Fetched) -> bool:
+        """Apply one fetch; False where it has to be tried again."""
         runtime, tp = self._runtime, fetched.tp
         if fetched.epoch != runtime.epoch or runtime.reason is not None:
             return True
-        records = runtime.progress.fresh(tp, fetched_records)
+        records = runtime.progress.fresh(tp, fetched.records)
         if not records:
             return True
         try:

@@ -12,6 +12,7 @@ from typing import Any
 
 import uvloop
 
+from costledger.schemas.memory import give_back
 from costledger.streams.transport.app import build_app
 from costledger.streams.transport.config import StageConfig
 from costledger.streams.transport.records import Handler, Health, PartitionStats
@@ -23,6 +24,8 @@ log = logging.getLogger("costledger.streams.transport")
 STATUS_INTERVAL_SECONDS = 0.25
 TICK_INTERVAL_SECONDS = 1.0
 TOPICS_INTERVAL_SECONDS = 1.0
+GIVE_BACK_INTERVAL_SECONDS = 2.0
+"""What a recovery or a catch-up took for a moment goes back to the system so soon."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -80,6 +83,7 @@ class Stage:
                 ("the handler failed in tick", lambda: self._every(TICK_INTERVAL_SECONDS, runtime.flusher.tick)),
                 ("the handler failed in flushed", lambda: self._views(runtime)),
                 ("looking for topics failed", lambda: self._every(TOPICS_INTERVAL_SECONDS, runtime.look_for_topics)),
+                ("giving memory back failed", lambda: self._every(GIVE_BACK_INTERVAL_SECONDS, _give_back)),
                 ("the status failed", lambda: self._every(STATUS_INTERVAL_SECONDS, lambda: self._watch(runtime))),
             )
         ]
@@ -151,7 +155,7 @@ class Stage:
         while True:
             await asyncio.sleep(config.flush_interval_seconds)
             waited = time.monotonic() - flushed_at
-            if waited < config.flush_interval_seconds_max and runtime.lag() > config.poll_records_max:
+            if waited < config.flush_interval_seconds_max and runtime.lag() > config.catch_up_records_min:
                 continue
             await runtime.flusher.flush()
             flushed_at = time.monotonic()
@@ -186,3 +190,7 @@ class Stage:
         if stalled(current, age, self.config.stall_timeout_seconds) and runtime.failure is None:
             lags = {f"{row.topic}[{row.partition}]": row.lag for row in self._stats if row.lag}
             runtime.fail(f"stalled: no progress for {age:.1f} s, {runtime.reason or 'reading'}, lag {lags}")
+
+
+async def _give_back() -> None:
+    give_back()
