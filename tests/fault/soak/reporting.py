@@ -13,7 +13,7 @@ from typing import Any, Final
 from tests.fault.harness.findings import Findings
 from tests.fault.soak.drawing import Bar, Panel, Series, draw
 from tests.fault.soak.sampling import CONSUMERS, Look
-from tests.fault.soak.slopes import Trend, fit_trend
+from tests.fault.soak.slopes import Trend, fit_trend, levels
 from tests.fault.soak.soak import WATCHED, Course, Plan, increments
 
 #: Of the mean, by least squares.
@@ -35,7 +35,7 @@ def memory_series(looks: Sequence[Look]) -> dict[str, list[tuple[float, float]]]
 
 
 def memory_trends(looks: Sequence[Look], until_seconds: float, since_seconds: float = 0.0) -> dict[str, Trend]:
-    """Of each watched worker and of the service: the trend of its longest life, its warm-up left out.
+    """Of each watched worker and of the service: the trend of the levels of its longest life, its warm-up left out.
 
     The warm-up ends when the worker is old enough and enough events have passed; at the middle of its life at the latest.
     """
@@ -50,8 +50,8 @@ def memory_trends(looks: Sequence[Look], until_seconds: float, since_seconds: fl
         first, last = points[0][0], points[-1][0]
         begins = max(first + min(WARM_UP_SECONDS, (last - first) / 4), min(filled, (first + last) / 2), since_seconds)
         warm = [point for point in points if point[0] >= begins]
-        if len(warm) > 2:
-            trends[role] = fit_trend(warm)
+        if len(levels(warm)) > 2:
+            trends[role] = fit_trend(levels(warm))
     return trends
 
 
@@ -131,7 +131,7 @@ def table(told: dict[str, Any]) -> str:
     for role, trend in told["memory"].items():
         lines.append(
             f"{role:<12}{trend['mean'] / MIB:>8.1f} MiB{trend['percent_per_hour']:>12.2f} %/h"
-            f"{trend['error_percent_per_hour']:>14.2f} %/h{trend['samples']:>8} s"
+            f"{trend['error_percent_per_hour']:>14.2f} %/h{trend['samples']:>8}"
         )
     for restart in told["restarts"]:
         lines.append(

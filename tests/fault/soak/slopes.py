@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from typing import Final
 
 HOUR_SECONDS: Final = 3600.0
@@ -16,7 +17,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """A line through samples. `error_percent_per_hour` is the slope's standard error; infinite for two blocks or fewer."""
+    """A line through so many samples. `error_percent_per_hour` is the slope's standard error; infinite for two blocks or fewer."""
 
     samples: int
     blocks: int
@@ -35,12 +36,17 @@ def fit_trend(points: Sequence[Point]) -> Trend:
     ValueError with fewer than two moments.
     """
     slope, mean, _ = _line(points)
-    blocks = _blocks(points)
+    blocks = [_mean(block) for block in _blocks(points)]
     error = math.inf
     if len(blocks) > 2:
         _, _, error = _line(blocks)
     scale = 100 * HOUR_SECONDS / mean
     return Trend(len(points), len(blocks), mean, slope * scale, error * scale)
+
+
+def levels(points: Sequence[Point]) -> list[Point]:
+    """The lowest value of each `BLOCK_SECONDS`: what a burst takes for a moment and gives back is no growth."""
+    return [min(block, key=itemgetter(1)) for block in _blocks(points)]
 
 
 def _line(points: Sequence[Point]) -> tuple[float, float, float]:
@@ -57,12 +63,13 @@ def _line(points: Sequence[Point]) -> tuple[float, float, float]:
     return slope, mean_y, error
 
 
-def _blocks(points: Sequence[Point]) -> list[Point]:
-    """The means of the samples of each `BLOCK_SECONDS`."""
+def _blocks(points: Sequence[Point]) -> list[list[Point]]:
+    """The samples of each `BLOCK_SECONDS`, in their order."""
     gathered: dict[int, list[Point]] = {}
     for point in points:
         gathered.setdefault(int(point[0] // BLOCK_SECONDS), []).append(point)
-    return [
-        (sum(x for x, _ in block) / len(block), sum(y for _, y in block) / len(block))
-        for _, block in sorted(gathered.items())
-    ]
+    return [block for _, block in sorted(gathered.items())]
+
+
+def _mean(block: Sequence[Point]) -> Point:
+    return sum(x for x, _ in block) / len(block), sum(y for _, y in block) / len(block)

@@ -65,6 +65,6 @@ def test_half_the_maximum_is_carried_through_a_harm_every_half_minute(
         growing = {
             role: trend
             for role, trend in told["memory"].items()
-            if trend["percent_per_hour"] >= reporting.SLOPE_PERCENT_PER_HOUR_MAX
+            if trend["percent_per_hour"] - 2 * trend["error_percent_per_hour"] >= reporting.SLOPE_PERCENT_PER_HOUR_MAX
         }
         assert not growing, f"memory grows: {growing}"

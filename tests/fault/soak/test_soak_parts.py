@@ -18,7 +18,7 @@ from tests.fault.soak.drawing import Bar, Panel, Series, draw
 from tests.fault.soak.harms import LINKS, all_harms, drawn_harms
 from tests.fault.soak.reporting import memory_trends
 from tests.fault.soak.sampling import Look
-from tests.fault.soak.slopes import fit_trend
+from tests.fault.soak.slopes import fit_trend, levels
 
 
 def look(at_seconds: float, **rss_bytes: int) -> Look:
@@ -44,6 +44,16 @@ def test_the_error_of_a_slope_covers_what_chance_makes_of_it(seed: int) -> None:
     assert short.error_percent_per_hour > long.error_percent_per_hour
 
 
+def test_a_burst_is_no_growth_and_a_leak_under_bursts_is(seed: int) -> None:
+    """What is given back within half a minute does not count; 20 % an hour is found beside bursts of half as much again."""
+    chance = random.Random(seed)
+    bursts = {second + after for second in chance.sample(range(0, 1200, 30), 15) for after in range(10)}
+    flat = [(float(second), 150.0 if second in bursts else 100.0) for second in range(1200)]
+    assert fit_trend(levels(flat)).percent_per_hour == 0
+    trend = fit_trend(levels([(at, value + 20 * at / 3600) for at, value in flat]))
+    assert trend.percent_per_hour - 2 * trend.error_percent_per_hour > 15
+
+
 def test_two_blocks_say_nothing_of_the_error_and_one_moment_has_no_line() -> None:
     """An error that is not known is infinite, not 0."""
     assert fit_trend([(0.0, 1.0), (40.0, 2.0)]).error_percent_per_hour == math.inf
@@ -53,10 +63,10 @@ def test_two_blocks_say_nothing_of_the_error_and_one_moment_has_no_line() -> Non
 
 def test_the_memory_of_a_role_is_that_of_its_longest_life_without_its_warm_up() -> None:
     """A restart begins anew at a lower level: a line through both lives would hide a leak."""
-    looks = [look(at, stream_1=50) for at in range(20)]
-    looks += [look(at, stream_2=100 + (at - 20 if at < 40 else 20)) for at in range(20, 100)]
-    looks += [look(at, stream_2=10**6) for at in range(100, 110)]
-    trends = memory_trends(looks, until_seconds=99)
+    looks = [look(at, stream_1=50) for at in range(200)]
+    looks += [look(at, stream_2=100 + (at // 10 - 20 if at < 400 else 20)) for at in range(200, 1000)]
+    looks += [look(at, stream_2=10**6) for at in range(1000, 1100)]
+    trends = memory_trends(looks, until_seconds=999)
     assert list(trends) == ["stream"]
     assert trends["stream"].mean == 120
     assert trends["stream"].percent_per_hour == 0
@@ -64,11 +74,11 @@ def test_the_memory_of_a_role_is_that_of_its_longest_life_without_its_warm_up() 
 
 def test_memory_is_fitted_once_enough_events_have_passed_or_from_the_middle() -> None:
     """Until then what the stream remembers fills up."""
-    grown = [look(at, stream_1=100 + min(at, 40)) for at in range(101)]
-    assert memory_trends(grown, 100)["stream"].samples == 51
-    filled = [replace(one, done={"stream": int(one.at_seconds) * 5_000}) for one in grown]
-    trend = memory_trends(filled, 100)["stream"]
-    assert trend.samples == 71
+    grown = [look(at, stream_1=100 + min(at, 500)) for at in range(1201)]
+    assert memory_trends(grown, 1200)["stream"].samples == 21
+    filled = [replace(one, done={"stream": int(one.at_seconds) * 500}) for one in grown]
+    trend = memory_trends(filled, 1200)["stream"]
+    assert trend.samples == 31
     assert trend.percent_per_hour > 0
 
 
