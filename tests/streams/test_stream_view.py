@@ -61,7 +61,7 @@ def run(redis_url: str) -> Callable[[State, Callable[[PartitionView], Awaitable[
         async def main() -> None:
             connection = connect(redis_url)
             try:
-                await work(PartitionView(connection, EPOCH_KEY, 100, Source(state)))
+                await work(PartitionView(connection, EPOCH_KEY, 100, Source(state), OFFSET))
             finally:
                 await connection.aclose()
 
@@ -198,7 +198,10 @@ def test_connections_that_were_just_reset_are_a_passing_failure(redis_url: str) 
 
     async def main() -> None:
         connection = connect(through)
-        views = [PartitionView(connection, f"costledger:view:app:{one}:epoch", 100, Source(state)) for one in range(6)]
+        views = [
+            PartitionView(connection, f"costledger:view:app:{one}:epoch", 100, Source(state), OFFSET)
+            for one in range(6)
+        ]
         try:
             await asyncio.gather(*(view.check() for view in views))
             # The event loop stands still meanwhile: the resets are there when it goes on, and nobody has heard of them.
@@ -225,7 +228,7 @@ def test_an_owner_that_was_thought_dead_changes_nothing(run, client, redis_url) 
     async def work(first: PartitionView) -> None:
         await first.write()
         second = connect(redis_url)
-        await PartitionView(second, EPOCH_KEY, 100, Source(new)).write()
+        await PartitionView(second, EPOCH_KEY, 100, Source(new), OFFSET).write()
         await second.aclose()
         first.changed(views_of(old, "ann"))
         await first.check()
@@ -317,6 +320,54 @@ def test_what_could_not_be_written_still_waits(run, client, redis_url) -> None:
 
     run(state, work)
     assert totals(client) == {"user-1": 2, "user-2": 1}
+
+
+def test_no_offset_is_shown_that_is_not_durable(run, client) -> None:
+    """A period whose state is still being written says how far it is durable, and more once it is told again."""
+    state = {"ann": {("openai", "tokens"): 5}}
+    key = totals_key("ann", PeriodKind.DAY, DAY)
+
+    async def work(view: PartitionView) -> None:
+        view.durable_offset = 40
+        await view.write()
+        assert client.hget(key, "offset") == "40"
+        view.durable_offset = 41
+        view.changed(views_of(state, "ann"))
+        await view.write()
+
+    run(state, work)
+    assert client.hget(key, "offset") == "41"
+
+
+def test_what_is_gone_still_waits_after_a_failure_at_the_beginning(run, client, redis_url, monkeypatch) -> None:
+    """A user of whom one period is gone, taken in one round with the user's other periods: both wait again."""
+    state = {"ann": {("openai", "tokens"): 1}}
+    gone = totals_key("ann", PeriodKind.HOUR, f"{DAY}T10")
+    client.hset(gone, mapping={"total": "1"})
+
+    async def work(view: PartitionView) -> None:
+        view._source.periods = lambda user, labels: [
+            PeriodView(user, kind, label, None if kind is PeriodKind.HOUR else state[user], OFFSET)
+            for kind, label in labels
+        ]
+        view.changed([PeriodView("ann", PeriodKind.HOUR, f"{DAY}T10", None)])
+        send, failed = view._send, []
+
+        async def fails_once(views, epoch):
+            if not failed:
+                failed.append(len(views))
+                raise redis.ConnectionError("away")
+            return await send(views, epoch)
+
+        monkeypatch.setattr(view, "_send", fails_once)
+        with pytest.raises(PASSING_FAILURES):
+            await view.write()
+        assert failed == [2], "the gone period and, of the backlog, the day"
+        await view.write()
+
+    run(state, work)
+    assert not client.exists(gone)
+    assert totals(client) == {"ann": 1}
 
 
 def test_names_with_a_slash_share_a_field() -> None:

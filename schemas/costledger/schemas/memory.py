@@ -15,9 +15,10 @@ from typing import Final
 def _trimmer() -> Callable[[int], int] | None:
     """glibc's `malloc_trim`; other C libraries have none, and need none that is known."""
     try:
-        found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+        found = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError, TypeError):
         return None
+    found.argtypes, found.restype = (ctypes.c_size_t,), ctypes.c_int
     return found
 
 
@@ -25,6 +26,9 @@ _TRIM: Final = _trimmer()
 
 
 def give_back() -> None:
-    """Return whole free pages to the system, where the C library can. Takes milliseconds; other threads go on."""
+    """Return whole free pages to the system, where the C library can.
+
+    Took 0.2 to 18 ms in stream workers of 100 to 250 MiB. Other threads go on, but for those that ask the C library for memory.
+    """
     if _TRIM is not None:
         _TRIM(0)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TypeVar
 
 from redis.asyncio import Redis
@@ -20,7 +20,7 @@ from costledger.schemas.errors import DecodeError, InvalidValue, OversizeMessage
 from costledger.schemas.event_reading import ReadEvent, read_event
 from costledger.schemas.fail_points import reach
 from costledger.schemas.topics import TopicNames
-from costledger.streams.domain.partition import Outcome, PartitionTotals
+from costledger.streams.domain.partition import Outcome, PartitionFlush, PartitionTotals
 from costledger.streams.domain.rules import DAY_MICROSECONDS, Rules
 from costledger.streams.instruments import Instruments
 from costledger.streams.transport import Batch, Change, Flush, Output, StateRecord
@@ -59,16 +59,27 @@ class CostHandler:
         self._partitions: dict[int, PartitionTotals] = {}
         self._views: dict[int, PartitionView] = {}
         self._dead_letters: dict[int, list[Output]] = {}
+        #: What was flushed last and is not known to be durable.
+        self._unacknowledged: dict[int, PartitionFlush] = {}
         self._view_is_down = False
 
     def restore(self, partition: int, records: Iterable[StateRecord]) -> None:
         """Take over a partition with the state that was recovered."""
         totals = PartitionTotals(self._rules)
-        totals.restore(records)
+        durable_offset = -1
+
+        def noted() -> Iterator[StateRecord]:
+            nonlocal durable_offset
+            for record in records:
+                durable_offset = max(durable_offset, record.source_offset)
+                yield record
+
+        totals.restore(noted())
         self._partitions[partition] = totals
         self._dead_letters[partition] = []
+        self._unacknowledged[partition] = PartitionFlush(-1)
         epoch_key = f"costledger:view:{self._app_id}:{partition}:epoch"
-        self._views[partition] = PartitionView(self._redis, epoch_key, self._redis_ttl_seconds, totals)
+        self._views[partition] = PartitionView(self._redis, epoch_key, self._redis_ttl_seconds, totals, durable_offset)
         self._count_users()
 
     def process(self, batch: Batch) -> None:
@@ -88,12 +99,21 @@ class CostHandler:
         for alert in flushed.alerts:
             self._instruments.alerts.labels(alert.kind, alert.state).inc()
             log.info("alert %s: %s", alert.alert_id, alert.message)
-        self._views[partition].changed(flushed.views)
         self._count_users()
         if not outputs and not flushed.groups:
+            self._views[partition].changed(flushed.views)
             return None
+        self._unacknowledged[partition] = flushed
         changes = [[Change(key, value) for key, value in group] for group in flushed.groups]
         return Flush(outputs, changes, flushed.source_offset)
+
+    def acknowledged(self, partition: int) -> None:
+        """The last flush is durable: what it has changed may be shown."""
+        flushed = self._unacknowledged[partition]
+        view = self._views[partition]
+        view.durable_offset = max(view.durable_offset, flushed.source_offset)
+        view.changed(flushed.views)
+        self._unacknowledged[partition] = PartitionFlush(-1)
 
     def pending(self) -> int:
         """Users with events, or a budget, since the last flush."""
@@ -104,6 +124,7 @@ class CostHandler:
         del self._partitions[partition]
         del self._views[partition]
         del self._dead_letters[partition]
+        del self._unacknowledged[partition]
         self._count_users()
 
     async def flushed(self, partition: int) -> None:

@@ -1,6 +1,6 @@
 """The Redis view: what every user has spent by hour, day and month, readable at once.
 
-A view, not a store: it is written after the state is durable, always with absolute totals, and rebuilt from
+A view, not a store: it is told of changes when they are durable, written with absolute totals, and rebuilt from
 the state whenever Redis has lost any of it. When Redis cannot be reached, what changed is remembered (bounded) and
 written later; nothing else waits for it.
 
@@ -33,7 +33,7 @@ from costledger.streams.view_scripts import TAKE_EPOCH, WRITE_PERIODS, WRITE_ROU
 
 log = logging.getLogger(__name__)
 
-#: What waits of one user: periods by (kind, label), and whether a period was gone when it was told.
+#: What waits of one user: periods by (kind, label), and whether a period was gone at any time since it waits.
 Periods = dict[tuple[PeriodKind, str], bool]
 
 #: Periods written in one round trip, and the operations (two fields each) after which it takes no further one.
@@ -83,7 +83,10 @@ class PartitionView:
     only where the number before it is there, so that a write right after a loss does not hide it.
     """
 
-    def __init__(self, redis: Redis, epoch_key: str, ttl_seconds: int, source: ViewSource) -> None:
+    def __init__(self, redis: Redis, epoch_key: str, ttl_seconds: int, source: ViewSource, durable_offset: int) -> None:
+        #: Up to which offset the state is durable. No period says more of itself: its totals may be ahead, and after a
+        #: death of the worker fall back for a moment, but never behind what it has said.
+        self.durable_offset = durable_offset
         self._redis = redis
         self._epoch_key = epoch_key
         self._round_key = f"{epoch_key}:round"
@@ -182,7 +185,7 @@ class PartitionView:
         """Write periods; False when Redis has lost what was there before."""
         epoch_and_ttl = [epoch, str(self._ttl_seconds)]
         async with self._redis.pipeline(transaction=False) as pipeline:
-            for keys, hashes in _commands(views, epoch):
+            for keys, hashes in _commands(views, epoch, self.durable_offset):
                 await self._write(keys=keys, args=[*epoch_and_ttl, hashes], client=pipeline)
             await self._write_round(
                 keys=[self._round_key], args=[*epoch_and_ttl, str(self._round + 1)], client=pipeline
@@ -197,7 +200,11 @@ class PartitionView:
         for user_id, found in self._next_users():
             periods = self._waiting.pop(user_id, {})
             self._waiting_count -= len(periods)
-            chosen[user_id] = {(view.kind, view.label): view.amounts is None for view in found} | periods
+            taken = chosen.setdefault(user_id, {})
+            for view in found:
+                _note(taken, (view.kind, view.label), view.amounts is None)
+            for period, was_gone in periods.items():
+                _note(taken, period, was_gone)
             views += found
         return chosen, views
 
@@ -218,7 +225,7 @@ class PartitionView:
     def _wait(self, user_id: str, period: tuple[PeriodKind, str], is_gone: bool) -> None:
         periods = self._waiting.setdefault(user_id, {})
         self._waiting_count += period not in periods
-        periods[period] = is_gone
+        _note(periods, period, is_gone)
 
     def _put_back(self, taken: dict[str, Periods]) -> None:
         for user_id, periods in taken.items():
@@ -226,7 +233,12 @@ class PartitionView:
                 self._wait(user_id, period, is_gone)
 
 
-def _commands(views: Iterable[PeriodView], epoch: str) -> Iterator[tuple[list[str], bytes]]:
+def _note(periods: Periods, period: tuple[PeriodKind, str], is_gone: bool) -> None:
+    """Once gone, always told as gone: amounts are looked up when they are written, and what is gone can only be deleted."""
+    periods[period] = is_gone or periods.get(period, False)
+
+
+def _commands(views: Iterable[PeriodView], epoch: str, durable_offset: int) -> Iterator[tuple[list[str], bytes]]:
     """The keys of one command for each user in a row, and what they are to hold."""
     now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     for _, periods in groupby(views, attrgetter("user_id")):
@@ -237,7 +249,7 @@ def _commands(views: Iterable[PeriodView], epoch: str) -> Iterator[tuple[list[st
             fields: list[str] = []
             if view.amounts is not None:
                 fields += chain.from_iterable(fields_of(view.amounts).items())
-                fields += ("updated_at", now, "offset", str(view.offset), "epoch", epoch)
+                fields += ("updated_at", now, "offset", str(min(view.offset, durable_offset)), "epoch", epoch)
             hashes.append(fields)
         yield keys, msgpack.packb(hashes)
 

@@ -34,6 +34,8 @@ EXAMPLES_MAX: Final = 5
 _FLUSH_EVENTS: Final = 10_000
 #: The replay of so many events takes half a minute and more.
 _ASIDE_EVENTS_MIN: Final = 500_000
+#: Some tens of millions of events.
+_ASIDE_SECONDS_MAX: Final = 1_500.0
 
 #: What of an alert must be the same wherever it is kept: kind, state, severity, user, scope, threshold (percent), version
 #: of the budget, actual and limit (1e-12 USD), occurred and raised (Unix microseconds), late, text.
@@ -81,7 +83,8 @@ def replaying(reader: TopicReader, settings: Settings) -> Iterator[Replay]:
         yield lambda: replayed_alerts(reader, settings)
         return
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        yield pool.submit(_replay_aside, reader.bootstrap_servers, settings).result
+        replay = pool.submit(_replay_aside, reader.bootstrap_servers, settings)
+        yield lambda: replay.result(_ASIDE_SECONDS_MAX)
 
 
 def _replay_aside(bootstrap_servers: str, settings: Settings) -> dict[UUID, Facts]:

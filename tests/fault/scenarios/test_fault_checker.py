@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import psycopg
 import pytest
+from tests.fault.harness import alert_checks
 from tests.fault.harness.cluster import Cluster
 from tests.fault.harness.damage import Kept, damaged_table, damaged_topic
 from tests.fault.harness.findings import Findings
@@ -165,8 +166,10 @@ ALERTS: Damages = {
 
 
 @pytest.mark.timeout(600)
-def test_damage_to_the_database_breaks_the_promises_that_it_should_and_no_other(cluster: Cluster) -> None:
-    """To entries, roll-ups, quarantine, offsets and alerts."""
+def test_damage_to_the_database_breaks_the_promises_that_it_should_and_no_other(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To entries, roll-ups, quarantine, offsets and alerts; also where the replay goes on in a process of its own."""
     make_a_good_run(cluster)
     for name, (table, statement, broken) in (LEDGER | ROLLUPS | QUARANTINE | OFFSETS | ALERTS).items():
         with damaged_table(cluster.connection, table, statement) as rows:
@@ -176,6 +179,10 @@ def test_damage_to_the_database_breaks_the_promises_that_it_should_and_no_other(
                 # Without the replay, as where budgets change meanwhile: then the topic alone says what was decided.
                 expect(cluster, name, broken, replay_alerts=False)
     check_that_an_id_has_one_place(cluster)
+    monkeypatch.setattr(alert_checks, "_ASIDE_EVENTS_MIN", 0)
+    table, statement, broken = ALERTS["an alert has another text"]
+    with damaged_table(cluster.connection, table, statement):
+        expect(cluster, "replayed aside", broken)
     expect(cluster, "nothing, after all", set(), chain=True)
 
 

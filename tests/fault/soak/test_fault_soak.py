@@ -11,7 +11,7 @@ from tests.fault.harness.cluster import HEALED_SECONDS_MAX, Cluster
 from tests.fault.harness.findings import Findings
 from tests.fault.soak import reporting
 from tests.fault.soak.harms import drawn_harms
-from tests.fault.soak.soak import Plan, Soak
+from tests.fault.soak.soak import WATCHED, Plan, Soak
 from tests.fixtures.environment import soak_minutes
 
 from costledger.schemas.budgets import Budget
@@ -21,6 +21,8 @@ REPORT_FOLDER = Path(__file__).resolve().parents[3] / "build" / "fault"
 MINUTES = soak_minutes()
 #: Of a soak this short memory tells nothing yet: its slope is reported, and not judged.
 JUDGED_MINUTES_MIN = 15
+#: Of a slope, percent an hour: with more nothing could be said of a leak.
+ERROR_MAX = 10.0
 USD = 10**12
 
 
@@ -62,6 +64,9 @@ def test_half_the_maximum_is_carried_through_a_harm_every_half_minute(
     ]
     assert not late, f"I8: not caught up within {HEALED_SECONDS_MAX:g} s: {late}"
     if MINUTES >= JUDGED_MINUTES_MIN:
+        assert {*WATCHED, "service"} <= told["memory"].keys()
+        unsure = {role: trend for role, trend in told["memory"].items() if trend["error_percent_per_hour"] > ERROR_MAX}
+        assert not unsure, f"too noisy to be judged: {unsure}"
         growing = {
             role: trend
             for role, trend in told["memory"].items()

@@ -104,6 +104,9 @@ class CountingHandler:
             self.outputs[partition].append(Output(self.output_topic, key, name, [("id", name)]))
         self.dirty[partition].add(key)
 
+    def acknowledged(self, partition: int) -> None:
+        assert partition in self.totals
+
     def pending(self) -> int:
         return sum(map(len, self.dirty.values()))
 

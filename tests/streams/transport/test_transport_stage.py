@@ -48,6 +48,9 @@ class LastValue:
             self.state[batch.partition][record.key] = self.changed[batch.partition][record.key] = value
         self.last[batch.partition] = batch.records[-1].offset
 
+    def acknowledged(self, partition: int) -> None:
+        assert partition in self.state
+
     def pending(self) -> int:
         return sum(map(len, self.changed.values()))
 

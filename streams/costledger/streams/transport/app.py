@@ -94,6 +94,6 @@ def build_app(config: StageConfig, runtime: Runtime, data_dir: str) -> Any:
     async def batches(stream: Any) -> None:
         async for fetched in stream:
             await runtime.processor.process(fetched)
-            app.consumer.batch_done()
+            app.consumer.batch_done(fetched)
 
     return app

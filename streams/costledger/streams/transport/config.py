@@ -19,7 +19,7 @@ class StageConfig:
     - `flush_interval_seconds_max`: the same while more than `catch_up_records_min` records wait to be read. A flush costs
       by the keys that changed, so fewer of them catch up sooner.
     - `flush_keys_max`: with more changed keys than this reading waits until they are written: so a catch-up over ever new
-      keys holds no more of them than so many and those of one fetch.
+      keys holds about twice as many at most, and those of one fetch.
     - `poll_records_max`, `fetch_bytes_max` (per partition), `fetch_wait_ms`: the bounds of one fetch.
     - `session_timeout_seconds`: how long a killed worker keeps its partitions. An unacknowledged write
       is given up after as long, so that it cannot land after another worker took over.

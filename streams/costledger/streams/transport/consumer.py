@@ -33,11 +33,12 @@ FETCH_TIMEOUT_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What the agent receives: the records of one partition and fetch."""
+    """What the agent receives: the records of one partition and fetch. `flow`: see `BatchConsumer.batch_done`."""
 
     tp: TP
     records: list[ConsumerRecord]
     epoch: int
+    flow: int
 
 
 class BatchConsumer(Consumer):
@@ -49,6 +50,7 @@ class BatchConsumer(Consumer):
         super().__init__(*args, **kwargs)
         self.runtime = cast(BatchTransport, self.transport).runtime
         self._under_way = 0
+        self._flow = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -121,7 +123,7 @@ class BatchConsumer(Consumer):
             last.timestamp_type,
             None,
             None,
-            cast(Any, Fetched(tp, records, epoch)),
+            cast(Any, Fetched(tp, records, epoch, self._flow)),
             None,
             tp=tp,
             generation_id=self.app.consumer_generation_id,
@@ -143,8 +145,10 @@ class BatchConsumer(Consumer):
             else:
                 self.runtime.passed(tp, position)
 
-    def batch_done(self) -> None:
-        """The agent has dealt with one batch."""
+    def batch_done(self, fetched: Fetched) -> None:
+        """The agent has dealt with a batch. One from before the flow was stopped is none of those that are waited for."""
+        if fetched.flow != self._flow:
+            return
         self._under_way = max(0, self._under_way - 1)
         if not self._under_way:
             self._idle.set()
@@ -153,6 +157,7 @@ class BatchConsumer(Consumer):
         """Stop reading. What lies in the agent's queue is dropped and read again after the next opening."""
         super().stop_flow()
         self._under_way = 0
+        self._flow += 1
         self._idle.set()
 
     # --- assignment

@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers.aiokafka import DEFAULT_GENERATION_ID, AIOKafkaConsumerThread
@@ -98,8 +99,9 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
                 continue
             if tp not in paused:
                 consumer.pause(tp)
-            # Also what was on its way when the partition was paused.
-            fetched.pop(tp, None)
+            # Also what was on its way when the partition was paused; but no error, which is to be told.
+            if isinstance(fetched.get(tp), FetchResult):
+                del fetched[tp]
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit in the thread. False when the group is rebalancing or the broker cannot be reached now;

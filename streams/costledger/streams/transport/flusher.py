@@ -60,8 +60,10 @@ class Flusher:
         flush = runtime.handler.flush(partition)
         if flush is not None:
             await self._write(partition, flush)
-            self._views_due.add(partition)
-            self._views_wanted.set()
+            if runtime.holds(partition):
+                runtime.handler.acknowledged(partition)
+                self._views_due.add(partition)
+                self._views_wanted.set()
         runtime.progress.flushed(snapshot, epoch)
 
     async def _write(self, partition: int, flush: Flush) -> None:

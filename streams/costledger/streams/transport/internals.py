@@ -109,7 +109,7 @@ ATTRIBUTES: dict[type[Any], tuple[str, ...]] = {
 #: Names of modules. `MemoryRecords` is bound anew (see `batches`), and so must be what the fetcher calls.
 NAMES: dict[ModuleType, tuple[str, ...]] = {
     driver: ("DEFAULT_GENERATION_ID",),
-    client_fetcher: ("MemoryRecords",),
+    client_fetcher: ("FetchResult", "MemoryRecords"),
     client_records: ("decode_varint_py",),
 }
 

@@ -19,6 +19,9 @@ log = logging.getLogger("costledger.streams.transport")
 UNAVAILABLE_RETRY_SECONDS = 1.0
 """Between attempts to process what the handler could not, since something it needs was away."""
 
+ROOM_RETRY_SECONDS = 0.25
+"""Between flushes that wrote nothing, since the membership is in doubt."""
+
 
 class Processor:
     """Applies fetches, one after another, for all partitions of the current assignment."""
@@ -37,8 +40,18 @@ class Processor:
             # To wait for another is no stall.
             runtime.touch()
             await asyncio.sleep(UNAVAILABLE_RETRY_SECONDS)
-        if runtime.handler.pending() > runtime.config.flush_keys_max:
+        try:
+            await self._make_room(fetched.epoch)
+        except Exception as exc:  # noqa: BLE001  (Faust would begin the agent anew, and nothing would be read)
+            runtime.fail("flushing failed", exc)
+
+    async def _make_room(self, epoch: int) -> None:
+        """While too much has changed: flush. Where nothing may be written now, wait, as long as the assignment lasts."""
+        runtime, keys_max = self._runtime, self._runtime.config.flush_keys_max
+        while runtime.handler.pending() > keys_max and runtime.epoch == epoch and runtime.reason is None:
             await runtime.flusher.flush()
+            if runtime.handler.pending() > keys_max:
+                await asyncio.sleep(ROOM_RETRY_SECONDS)
 
     def _processed(self, fetched: Fetched) -> bool:
         """Apply one fetch; False where it has to be tried again."""

@@ -78,7 +78,7 @@ class StateRecord(NamedTuple):
 class Handler(Protocol):
     """The domain's side. All calls come on one event-loop thread, one at a time.
 
-    `restore`, `process`, `flush`, `pending` and `revoke` are synchronous and CPU-bound. `process` may run while
+    `restore`, `process`, `flush`, `acknowledged`, `pending` and `revoke` are synchronous and CPU-bound. `process` may run while
     `flushed` or `tick` awaits. Any other exception out of any method stops the worker with exit code 1.
     """
 
@@ -90,6 +90,9 @@ class Handler(Protocol):
 
     def flush(self, partition: int) -> Flush | None:
         """Hand over what has accumulated since the last call; None = nothing to write."""
+
+    def acknowledged(self, partition: int) -> None:
+        """What the last `flush` handed over is durable. Not called where it handed over nothing."""
 
     def pending(self) -> int:
         """How many keys have changed since their partitions' last flushes, about: memory is bounded by it."""

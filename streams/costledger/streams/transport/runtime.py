@@ -54,6 +54,8 @@ class Runtime:
         self.processor = Processor(self)
         self.app: Any = None
         self._awaited: dict[TP, int] = {}
+        self._ends: dict[TP, int | None] = {}
+        """By source partition its end when the assignment was opened."""
         self._generation: int | None = None
         self._expected: dict[TP, int | None] = {}
         self._release_lock = asyncio.Lock()
@@ -100,9 +102,9 @@ class Runtime:
         return {tp for tp in self.progress.partitions() if self.is_open(tp)}
 
     def highwater(self, tp: TP) -> int | None:
-        """The client's last known end of a source partition; None when it has not fetched from it."""
+        """The last known end of a source partition: the client's of its last fetch, or that of the opening; else None."""
         highwater: int | None = self.app.consumer.known_highwater(tp)
-        return highwater
+        return self._ends.get(tp) if highwater is None else highwater
 
     def behind(self) -> set[TP]:
         """The open partitions whose log goes on after the last record processed."""
@@ -136,6 +138,7 @@ class Runtime:
         self._forget(set(self.fences) - self.partitions)
         self.app.tables[self.config.table_name].keep_only(self.partitions)
         self.progress.clear()
+        self._ends = {}
         self.writable = False
         self.waits_for = None
         self.touch()
@@ -229,6 +232,7 @@ class Runtime:
                 repairs[partition] = groups
         # What is restored is as of here, also where the opening ends before anything is read.
         self._expected = dict(committed)
+        self._ends = dict(ends)
         self.progress.assign(starts, committed)
         self._awaited = {
             tp: ends[tp] for tp in starts if tp.topic != self.config.main_topic and starts[tp] < (ends.get(tp) or 0)

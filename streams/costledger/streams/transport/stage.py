@@ -193,4 +193,4 @@ class Stage:
 
 
 async def _give_back() -> None:
-    give_back()
+    await asyncio.to_thread(give_back)
