@@ -6,12 +6,14 @@ question is whether what happened to the processes has added, lost or changed an
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from decimal import Decimal
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Final
 from uuid import UUID
 
@@ -30,6 +32,7 @@ from costledger.streams.domain.partition import PartitionTotals
 from costledger.streams.worker import rules_of
 
 EXAMPLES_MAX: Final = 5
+_ROOT: Final = Path(__file__).resolve().parents[3]
 #: The replay hands its alerts on after so many events, which changes none of them.
 _FLUSH_EVENTS: Final = 10_000
 #: The replay of so many events takes half a minute and more.
@@ -82,6 +85,8 @@ def replaying(reader: TopicReader, settings: Settings) -> Iterator[Replay]:
     if sum(reader.ends(settings.topics.events).values()) < _ASIDE_EVENTS_MIN:
         yield lambda: replayed_alerts(reader, settings)
         return
+    if str(_ROOT) not in sys.path:
+        sys.path.append(str(_ROOT))  # the other process looks for this module where this one would
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         replay = pool.submit(_replay_aside, reader.bootstrap_servers, settings)
         yield lambda: replay.result(_ASIDE_SECONDS_MAX)

@@ -11,6 +11,8 @@ from typing import Final
 HOUR_SECONDS: Final = 3600.0
 #: Neighbouring samples of memory are all but the same number: as many as these seconds hold count as one.
 BLOCK_SECONDS: Final = 30.0
+#: Longer than a worker holds the partitions of a twin that is dead.
+LEVEL_SECONDS: Final = 60.0
 
 Point = tuple[float, float]
 
@@ -36,7 +38,7 @@ def fit_trend(points: Sequence[Point]) -> Trend:
     ValueError with fewer than two moments.
     """
     slope, mean, _ = _line(points)
-    blocks = [_mean(block) for block in _blocks(points)]
+    blocks = [_mean(block) for block in _blocks(points, BLOCK_SECONDS)]
     error = math.inf
     if len(blocks) > 2:
         _, _, error = _line(blocks)
@@ -45,8 +47,8 @@ def fit_trend(points: Sequence[Point]) -> Trend:
 
 
 def levels(points: Sequence[Point]) -> list[Point]:
-    """The lowest value of each `BLOCK_SECONDS`: what a burst takes for a moment and gives back is no growth."""
-    return [min(block, key=itemgetter(1)) for block in _blocks(points)]
+    """The lowest value of each `LEVEL_SECONDS`: what a burst takes for a moment and gives back is no growth."""
+    return [min(block, key=itemgetter(1)) for block in _blocks(points, LEVEL_SECONDS)]
 
 
 def _line(points: Sequence[Point]) -> tuple[float, float, float]:
@@ -63,11 +65,11 @@ def _line(points: Sequence[Point]) -> tuple[float, float, float]:
     return slope, mean_y, error
 
 
-def _blocks(points: Sequence[Point]) -> list[list[Point]]:
-    """The samples of each `BLOCK_SECONDS`, in their order."""
+def _blocks(points: Sequence[Point], block_seconds: float) -> list[list[Point]]:
+    """The samples of each so many seconds, in their order."""
     gathered: dict[int, list[Point]] = {}
     for point in points:
-        gathered.setdefault(int(point[0] // BLOCK_SECONDS), []).append(point)
+        gathered.setdefault(int(point[0] // block_seconds), []).append(point)
     return [block for _, block in sorted(gathered.items())]
 
 

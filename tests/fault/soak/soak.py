@@ -15,7 +15,7 @@ from typing import Final
 import psutil
 from tests.fault.harness.cluster import HEALED_SECONDS_MAX, Cluster
 from tests.fault.harness.load import Generator
-from tests.fault.soak.harms import OVER_SESSION_SECONDS, Harm, PostgresStopped
+from tests.fault.soak.harms import OVER_SESSION_SECONDS, Harm, KafkaKilled, PostgresStopped
 from tests.fault.soak.sampling import CONSUMERS, Look, Sampler
 from tests.fixtures.wait import wait_until
 
@@ -38,7 +38,7 @@ CALIBRATION_RATE: Final = 2_000.0
 CALIBRATION_RISE: Final = 50.0
 GENERATORS: Final = 2
 #: After so many takeovers the next one needs little more than the last.
-REHEARSALS: Final = 4
+REHEARSALS: Final = 3
 #: Less than the 20,000 of the settings as shipped, so that it is full soon: what grows later is a leak.
 RECENT_EVENTS_MAX: Final = 5_000
 _STEP_SECONDS: Final = 0.25
@@ -147,21 +147,21 @@ class Soak:
         self.course.loaded_at_seconds = self.sampler.seconds()
 
     def rehearse(self) -> None:
-        """All twins die and PostgreSQL is away, some times, before memory is looked at.
+        """All twins die and PostgreSQL and Kafka are away, some times, before memory is looked at.
 
         Who takes over everything, and has to catch up, comes to hold the most that it will ever hold.
         """
-        postgres = PostgresStopped()
         for _ in range(REHEARSALS):
             for twin in TWINS:
                 self.cluster.worker(twin).kill()
             self._pass(OVER_SESSION_SECONDS, frozenset(TWINS))
             self.cluster.start(*TWINS)
             self._caught_up(self.sampler.seconds())
-            postgres.harm(self.cluster)
-            self._pass(postgres.seconds)
-            postgres.heal(self.cluster)
-            self._caught_up(self.sampler.seconds())
+            for harm in (PostgresStopped(), KafkaKilled()):
+                harm.harm(self.cluster)
+                self._pass(harm.seconds, harm.down)
+                harm.heal(self.cluster)
+                self._caught_up(self.sampler.seconds())
 
     def endure(self, harms: Iterator[Harm]) -> None:
         """A harm at each turn; one whose healing takes longer than a turn puts the next one off to the turn after."""
