@@ -24,6 +24,7 @@ TOP_LEVEL = {
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "RELIABILITY.md",
+    "SCALING.md",
     "LICENSE",
     "Makefile",
     "uv.lock",

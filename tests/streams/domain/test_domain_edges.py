@@ -164,22 +164,50 @@ def ids(first: int, count: int) -> list[str]:
 
 
 def test_an_id_in_two_chunks_is_remembered_until_the_later_one_goes() -> None:
-    """After a crash between two chunks an id may stand in both: the ring goes on, and knows it by its later offset."""
+    """After a crash between two chunks an id may stand in both: the ring knows it by its later offset."""
     twice = ids(0, 1)[0]
     older, newer, ring = (RecentEvents(CHUNK_EVENTS) for _ in range(3))
     for offset, name in enumerate([twice, *ids(100, CHUNK_EVENTS - 1)]):
         older.is_repeat(name, offset)
-    for offset, name in enumerate([twice, *ids(1000, 299)], 1000):
+    for offset, name in enumerate([twice, *ids(1000, 299)], CHUNK_EVENTS):
         newer.is_repeat(name, offset)
     ring.restore(1, newer.changed_chunks()[0][1])
     ring.restore(0, older.changed_chunks()[0][1])
-    ring.restored()
-    assert not ring.is_repeat(twice, 1000), "read again from its later offset"
-    for offset, name in enumerate(ids(2000, 201), 2000):
+    assert not ring.is_repeat(twice, CHUNK_EVENTS), "read again from its later offset"
+    for offset, name in enumerate(ids(2000, 201), 2 * CHUNK_EVENTS):
         assert not ring.is_repeat(name, offset)
-    assert [slot for slot, _ in ring.changed_chunks()] == [0, 1]
+    assert [slot for slot, _ in ring.changed_chunks()] == [0]
     assert ring.is_repeat(twice, 3000), "the earlier chunk is gone, the later one is not"
-    assert len(ring) == CHUNK_EVENTS + 1
+    assert len(ring) == 300 + 201
+
+
+@pytest.mark.parametrize("missing", range(4))
+def test_a_chunk_that_did_not_land_costs_no_other_its_place(missing: int) -> None:
+    """Whichever chunk a crash has lost: with the events of it read again, the ring knows as many as it says."""
+    events = 3 * CHUNK_EVENTS
+    whole, ring, names = RecentEvents(events), RecentEvents(events), ids(0, 4 * CHUNK_EVENTS)
+    for offset, name in enumerate(names):
+        whole.is_repeat(name, offset)
+    for slot, stored in whole.changed_chunks():
+        if slot != missing:
+            ring.restore(slot, stored)
+    for offset in range(missing * CHUNK_EVENTS, len(names)):
+        assert not ring.is_repeat(names[offset], offset)
+    assert all(ring.is_repeat(name, len(names)) for name in names[-events:])
+
+
+def test_a_ring_of_another_size_is_taken_over() -> None:
+    """Chunks that were stored in other slots: the latest ids are known, and stored where they belong now."""
+    small, large, names = RecentEvents(CHUNK_EVENTS), RecentEvents(4 * CHUNK_EVENTS), ids(0, 7 * CHUNK_EVENTS)
+    for offset, name in enumerate(names):
+        small.is_repeat(name, offset)
+    for slot, stored in small.changed_chunks():
+        large.restore(slot, stored)
+    assert all(large.is_repeat(name, len(names)) for name in names[-CHUNK_EVENTS:])
+    again = RecentEvents(4 * CHUNK_EVENTS)
+    for slot, stored in large.changed_chunks():
+        again.restore(slot, stored)
+    assert all(again.is_repeat(name, len(names)) for name in names[-CHUNK_EVENTS:])
 
 
 def test_the_ring_knows_as_many_events_as_it_says() -> None:

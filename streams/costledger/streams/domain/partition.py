@@ -99,7 +99,6 @@ class PartitionTotals:
             else:
                 user.months[label] = value
         self.users.restore(users)
-        self._recent.restored()
 
     def add_event(self, record: EventRecord, offset: int, received_at_us: int) -> Outcome:
         """Apply one valid event, given as its record; see `add`."""

@@ -5,8 +5,9 @@ run twice. The ledger refuses such repeats for ever; the stream remembers the la
 each partition. With each id goes its offset: the same event read again from the same offset (a replay after
 a crash) is not a repeat, the state's fence takes care of it.
 
-The ids are stored in a ring of chunks, each a state record of its own. Chunks land one by one, so after a crash,
-or after the ring was made larger, an id may stand in two of them: the higher offset holds.
+The ids are stored in a ring of chunks, each a state record of its own. An id's chunk is found from its offset alone: chunks
+land one by one, and after a crash in between each replayed event comes to stand where it stood. An id may stand in two
+chunks (a repeat whose first place was forgotten): the higher offset holds.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ _ID_CHARACTERS: Final = 36
 
 
 class RecentEvents:
-    """A ring of at least the last `events_max` event ids (canonical text) with their offsets."""
+    """A ring of the event ids (canonical text) of at least the last `events_max` offsets."""
 
     def __init__(self, events_max: int) -> None:
         # One more than they fill: the chunk that is being filled has taken the place of a whole one.
         self._slots = -(-events_max // CHUNK_EVENTS) + 1
         self._chunks: list[dict[str, int]] = [{} for _ in range(self._slots)]
-        self._slot = 0
+        #: The number of the chunk in each slot: offsets // `CHUNK_EVENTS`.
+        self._numbers = [-1] * self._slots
         self._offset_of: dict[str, int] = {}
         self._dirty: set[int] = set()
 
@@ -37,12 +39,11 @@ class RecentEvents:
         known = self._offset_of.get(event_id)
         if known is not None:
             return known != offset
-        self._offset_of[event_id] = offset
-        chunk = self._chunks[self._slot]
-        if len(chunk) >= CHUNK_EVENTS:
-            chunk = self._next_chunk()
-        chunk[event_id] = offset
-        self._dirty.add(self._slot)
+        number = offset // CHUNK_EVENTS
+        slot = number % self._slots
+        if self._numbers[slot] == number or self._make_room(slot, number):
+            self._chunks[slot][event_id] = self._offset_of[event_id] = offset
+            self._dirty.add(slot)
         return False
 
     def changed_chunks(self) -> list[tuple[int, bytes]]:
@@ -52,32 +53,34 @@ class RecentEvents:
         return changed
 
     def restore(self, slot: int, data: bytes) -> None:
-        """Take back a stored chunk; a slot beyond the ring (it has been made smaller) is ignored."""
-        if slot >= self._slots:
-            return
+        """Take back a stored chunk; also from a ring of another size, whose ids belong elsewhere by now."""
         count = len(data) // (_ID_CHARACTERS + 8)
         text = data[: count * _ID_CHARACTERS].decode("ascii")
         offsets = struct.unpack(f">{count}q", data[count * _ID_CHARACTERS :])
-        ids = [text[start : start + _ID_CHARACTERS] for start in range(0, len(text), _ID_CHARACTERS)]
-        chunk = self._chunks[slot] = dict(zip(ids, offsets, strict=True))
-        for event_id, offset in chunk.items():
-            if offset > self._offset_of.get(event_id, -1):
-                self._offset_of[event_id] = offset
+        for start, offset in zip(range(0, len(text), _ID_CHARACTERS), offsets, strict=True):
+            self._take_back(text[start : start + _ID_CHARACTERS], offset, slot)
 
-    def restored(self) -> None:
-        """After the last `restore`: go on in the slot that holds the newest event."""
-        newest = [max(chunk.values(), default=-1) for chunk in self._chunks]
-        self._slot = newest.index(max(newest))
+    def _take_back(self, event_id: str, offset: int, stored_in: int) -> None:
+        number = offset // CHUNK_EVENTS
+        slot = number % self._slots
+        if self._numbers[slot] != number and not self._make_room(slot, number):
+            return
+        self._chunks[slot][event_id] = offset
+        if offset > self._offset_of.get(event_id, -1):
+            self._offset_of[event_id] = offset
+        if slot != stored_in:
+            self._dirty.add(slot)
 
-    def _next_chunk(self) -> dict[str, int]:
-        self._slot = (self._slot + 1) % self._slots
-        for event_id, offset in self._chunks[self._slot].items():
+    def _make_room(self, slot: int, number: int) -> bool:
+        """Begin a chunk in a slot; False where a later one is there: then it is of offsets that are forgotten already."""
+        if number < self._numbers[slot]:
+            return False
+        for event_id, offset in self._chunks[slot].items():
             # Another chunk may hold it with a later offset.
             if self._offset_of.get(event_id) == offset:
                 del self._offset_of[event_id]
-        chunk: dict[str, int] = {}
-        self._chunks[self._slot] = chunk
-        return chunk
+        self._chunks[slot], self._numbers[slot] = {}, number
+        return True
 
 
 def _stored(chunk: dict[str, int]) -> bytes:
