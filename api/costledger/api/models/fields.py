@@ -123,7 +123,8 @@ UserInput = Annotated[
     str,
     AfterValidator(_name),
     Field(
-        json_schema_extra={"minLength": 1, "maxLength": NAME_CHARACTERS_MAX},
+        # NUL is refused wherever it comes (`middleware.bodies`).
+        json_schema_extra={"minLength": 1, "maxLength": NAME_CHARACTERS_MAX, "pattern": r"^[^\u0000]+$"},
         description="Whose; by default the token's own. Another user's needs a role.",
     ),
 ]
