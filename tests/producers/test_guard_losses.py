@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -248,16 +249,20 @@ def test_a_forked_child_begins_with_nothing_of_the_parents(start, client) -> Non
     pid = os.fork()
     if pid == 0:  # pragma: no cover - the child
         try:
+            ready(guard)
             own = guard.reserve("ann", 3 * USD)
             guard.settle("ann", own.reservation_id, 2 * USD, [Tracker().track()])
             text = f"{own.decision.reserved} {guard.decide('ann', 1).reserved} {len(guard._outstanding)}"
             os.write(write_end, text.encode())
+        except Exception:
+            os.write(write_end, traceback.format_exc().encode())
         finally:
             os._exit(0)
     os.close(write_end)
     with os.fdopen(read_end) as answer:
-        assert answer.read() == f"{5 * USD} {7 * USD} 1"
-    os.waitpid(pid, 0)
+        said = answer.read()
+    _, status = os.waitpid(pid, 0)
+    assert (os.waitstatus_to_exitcode(status), said) == (0, f"{5 * USD} {7 * USD} 1")
     guard.release("ann", made.reservation_id)
     assert guard.decide("ann", 1).reserved == 2 * USD
 

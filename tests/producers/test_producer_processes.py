@@ -123,6 +123,29 @@ for thread in threads: thread.join()
     assert users_in(kafka, topic)["child"] == 10
 
 
+def test_one_that_cannot_start_afresh_does_not_keep_the_others_from_it(kafka: KafkaServer, topic: str) -> None:
+    """In a forked child it is told, and a tracker of the same process begins from zero all the same."""
+    script = """
+from costledger.producers import exits
+class Broken:
+    def close(self): pass
+    def start_afresh(self): raise RuntimeError("cannot")
+# The order among them is arbitrary: of so many, one comes before the tracker.
+broken = [Broken() for _ in range(50)]
+for each in broken: exits.watch(each)
+track("parent")
+pid = os.fork()
+if pid == 0:
+    assert tracker.stats()["tracked"] == 0, tracker.stats()
+    track("child", 1)
+    os._exit(tracker.flush(20))
+assert os.waitpid(pid, 0)[1] == 0
+assert tracker.flush(30) == 0
+"""
+    finish(start(kafka, topic, script))
+    assert users_in(kafka, topic) == {"parent": 3, "child": 1}
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_multiprocessing_workers_deliver_though_they_skip_the_interpreters_end(
     kafka: KafkaServer, topic: str, method: str

@@ -134,7 +134,11 @@ def _close_and_die(signal_number: int, _frame: FrameType | None) -> None:
 
 def _start_all_afresh() -> None:
     for tracker in list(_open):
-        tracker.start_afresh()
+        try:
+            tracker.start_afresh()
+        except Exception:
+            # The others must not go on with what is the parent's.
+            logger.exception("%s could not start afresh in the forked process", type(tracker).__name__)
 
 
 def _take_locks() -> None:
