@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import typer
 from tests.bench.workload import Workload
@@ -17,6 +17,7 @@ from tests.bench.workload import Workload
 from costledger.deploy.console import JsonOption, print_json, print_table
 from costledger.schemas.codec import encode_event
 from costledger.schemas.event_reading import ReadEvent, read_event
+from costledger.streams.domain.adding import add_events
 from costledger.streams.domain.partition import PartitionTotals
 from costledger.streams.domain.rules import Rules
 from costledger.streams.view import _commands
@@ -26,6 +27,13 @@ PARTITIONS = 4
 STAGES = ("read", "add", "flush", "view")
 Payload = tuple[bytes, int]
 Result = TypeVar("Result")
+
+
+class Place(NamedTuple):
+    """Where an event stands, and when it was received (Unix milliseconds)."""
+
+    offset: int
+    timestamp: int
 
 
 class Clock:
@@ -59,7 +67,8 @@ def measure(payloads: list[list[Payload]], flush_events: int) -> dict[str, float
         for start in range(0, len(partition), flush_events):
             chunk = partition[start : start + flush_events]
             events = clock.take("read", read, chunk)
-            clock.take("add", add, totals, events, chunk, start)
+            places = [Place(offset, received_us // 1000) for offset, (_, received_us) in enumerate(chunk, start)]
+            clock.take("add", add_events, totals, places, events)
             flush = clock.take("flush", totals.flush)
             clock.take("view", lambda views: list(_commands(views, "1", 2**62)), flush.views)
     events_count = sum(map(len, payloads))
@@ -69,14 +78,6 @@ def measure(payloads: list[list[Payload]], flush_events: int) -> dict[str, float
 def read(payloads: list[Payload]) -> list[ReadEvent]:
     """Decode and check."""
     return [read_event(*payload) for payload in payloads]
-
-
-def add(totals: PartitionTotals, events: list[ReadEvent], payloads: list[Payload], first_offset: int) -> None:
-    """As the worker's handler does."""
-    for offset, (event, (_, received_us)) in enumerate(zip(events, payloads, strict=True), first_offset):
-        event_id, user_id, charge, _, _, amount, occurred_at, tail = event
-        takes_back = tail.reverses_event_id is not None
-        totals.add(event_id, user_id, charge.key, amount, occurred_at, takes_back, offset, received_us)
 
 
 def main(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
@@ -9,14 +10,22 @@ import fastavro
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fixtures.twins import WAYS, using
 from tests.schemas.samples import LONG_MAX, LONG_MIN, NOW_US, event_record, event_records
 
-from costledger.schemas import InvalidEvent, check_event, encode_event
+from costledger.schemas import InvalidEvent, check_event, encode_event, event_bytes
 from costledger.schemas.codec import current_schema, without_logical_types
 from costledger.schemas.event_bytes import NAMES_REMEMBERED_MAX, _names, known_event_bytes, learn
 from costledger.schemas.events import OCCURRED_AT_END_US, OCCURRED_AT_MIN_US
 
 _SCHEMA = fastavro.parse_schema(without_logical_types(current_schema("cost_event")))
+
+
+@pytest.fixture(scope="module", autouse=True, params=WAYS)
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything here holds for the Python code and for its compiled twin."""
+    with using(event_bytes, request.param):
+        yield
 
 
 def body_of(record: dict[str, Any]) -> bytes:

@@ -5,25 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fixtures.fix_postgres import PostgresServer
+from tests.fixtures.twins import WAYS, using
+from tests.schemas.samples import event_records
 from tests.sinks.conftest import Ledger, make_event
 
 from costledger.schemas.events import check_event
 from costledger.schemas.money import AMOUNT_PICODOLLARS_MAX, QUANTITY_NANOUNITS_MAX
-from costledger.sinks.packing import (
-    COPY_COLUMNS,
-    COPY_HEADER,
-    COPY_TRAILER,
-    pack_amount,
-    pack_decimal,
-    pack_event,
-    pack_numeric,
-)
+from costledger.sinks import packing
+from costledger.sinks.packing import COPY_COLUMNS, COPY_HEADER, COPY_TRAILER, pack_event
+from costledger.sinks.packing_fields import pack_amount, pack_decimal, pack_numeric
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +65,8 @@ def test_unit_prices_are_read_exactly(
     assert [Decimal(str(one)) for one in found] == prices
 
 
-def test_a_row_is_read_as_the_event_it_was(ledger: Ledger) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_a_row_is_read_as_the_event_it_was(ledger: Ledger, way: str) -> None:
     """Every column of the ledger has its field's value, times to the microsecond, text in any script."""
     event = make_event(
         "Zoë-用户",
@@ -82,7 +80,8 @@ def test_a_row_is_read_as_the_event_it_was(ledger: Ledger) -> None:
     record = event.to_record()
     check_event(record)
     received = event.occurred_at + timedelta(seconds=3)
-    packed = pack_event("t", 3, 77, int(received.timestamp() * 1_000_000), record)
+    with using(packing, way):
+        packed = pack_event("t", 3, 77, int(received.timestamp() * 1_000_000), record)
     statement = f"COPY ledger.entries ({', '.join(COPY_COLUMNS)}) FROM STDIN (FORMAT BINARY)".encode()
     with ledger.connection.cursor() as cursor, cursor.copy(statement) as copy:
         copy.write(COPY_HEADER + packed + COPY_TRAILER)
@@ -113,3 +112,31 @@ def test_a_row_is_read_as_the_event_it_was(ledger: Ledger) -> None:
             received,
         )
     ]
+
+
+@settings(deadline=None, max_examples=400)
+@given(event_records(), st.integers(0, 2**31 - 1), st.integers(0, 2**63 - 1), st.none() | st.integers(0, 2**52))
+def test_the_twin_packs_the_same_bytes(
+    record: dict[str, Any], partition: int, offset: int, received_us: int | None
+) -> None:
+    """Whatever event within bounds, at whatever place."""
+    rows = []
+    for way in WAYS:
+        with using(packing, way):
+            rows.append(pack_event("cost.events", partition, offset, received_us, record))
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize(
+    "number", [0, 1, 9_999, 10_000, 10**8, 10**9, 10**12, 10**16 - 1, 10**16, 10**16 + 1, 2**63 - 1]
+)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_twin_packs_the_same_numbers(number: int, sign: int) -> None:
+    """At every edge of their digits in base 10,000, as an amount and as a quantity."""
+    record = make_event("ann").to_record()
+    record["amount"] = record["quantity"] = sign * number
+    rows = []
+    for way in WAYS:
+        with using(packing, way):
+            rows.append(pack_event("cost.events", 0, 0, None, record))
+    assert rows[0] == rows[1]

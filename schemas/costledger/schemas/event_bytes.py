@@ -9,6 +9,7 @@ specification, binary encoding).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 from costledger.schemas.avro_bytes import NOT_NULL, NULL, integer, nullable_text, text_bytes, varint
@@ -21,6 +22,10 @@ from costledger.schemas.events import (
     check_metadata,
 )
 from costledger.schemas.money import AMOUNT_PICODOLLARS_MAX, QUANTITY_NANOUNITS_MAX
+from costledger.schemas.twins import twin_of
+
+#: The same of the compiled twin, given what is remembered; or None.
+_compiled: Callable[..., bytes | None] | None = twin_of(__name__, "known_event_bytes")
 
 #: What is remembered is forgotten, all at once, when there is more of it.
 NAMES_REMEMBERED_MAX: Final = 4096
@@ -42,6 +47,8 @@ def known_event_bytes(record: EventRecord) -> bytes | None:
     Only what a record that went the long way has taught is encoded here (see `learn`).
     """
     try:
+        if _compiled is not None:
+            return _compiled(record, _names, _users, _map)
         before, between, after = _names[_key_of(record)]
         user = _users[record["user_id"]]
         event_id, occurred_at = record["event_id"], record["occurred_at"]

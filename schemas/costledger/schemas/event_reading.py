@@ -2,7 +2,7 @@
 
 Most events share their names, unit, price and source with others. These bytes are decoded and checked once, by the long
 way (fastavro and `check_event`), and remembered; here only the rest is decoded and checked. Whatever is not plainly like
-what is remembered takes the long way, which alone says what is wrong. What comes back is the same by either way.
+what is remembered takes the long way, which alone says what is wrong. What comes back is the same by either way. The short way has a compiled twin.
 
 A body in the order of the schema's fields (Avro 1.12 specification, binary encoding):
 
@@ -15,6 +15,7 @@ Every part says how long it is. So bytes that begin with a remembered part have 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -29,6 +30,12 @@ from costledger.schemas.events import (
     Category,
     EventRecord,
     check_event,
+)
+from costledger.schemas.twins import twin_of
+
+#: `read_known` of the compiled twin, or None.
+_compiled: Callable[[bytes, dict[bytes, Charge], dict[bytes, Tail], type[Tail]], ReadEvent | None] | None = twin_of(
+    __name__, "read_known"
 )
 
 #: What is remembered is forgotten, all at once, when there is more of it.
@@ -106,7 +113,7 @@ def read_event(data: bytes, received_at_us: int | None) -> ReadEvent:
     `InvalidEvent`; `Unavailable` where a schema id is new and the registry cannot be asked.
     """
     try:
-        read = _read_known(data)
+        read = _read_known(data) if _compiled is None else _compiled(data, _charges, _tails, Tail)
     except (IndexError, UnicodeDecodeError):
         read = None
     if read is None or (received_at_us is not None and read[6] > received_at_us + AHEAD_MICROSECONDS_MAX):

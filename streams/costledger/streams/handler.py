@@ -20,8 +20,9 @@ from costledger.schemas.errors import DecodeError, InvalidValue, OversizeMessage
 from costledger.schemas.event_reading import ReadEvent, read_event
 from costledger.schemas.fail_points import reach
 from costledger.schemas.topics import TopicNames
+from costledger.streams.domain.adding import add_events
 from costledger.streams.domain.partition import Outcome, PartitionFlush, PartitionTotals
-from costledger.streams.domain.rules import DAY_MICROSECONDS, Rules
+from costledger.streams.domain.rules import Rules
 from costledger.streams.instruments import Instruments
 from costledger.streams.transport import Batch, Change, Flush, Output, StateRecord
 from costledger.streams.transport.batches import INFLATED_BYTES_MAX, UNREADABLE
@@ -158,26 +159,9 @@ class CostHandler:
 
     def _apply_events(self, batch: Batch) -> None:
         decoded, refused = _each(batch, _event_of)
-        totals = self._partitions[batch.partition]
-        add, applied = totals.add, Outcome.APPLIED
-        others: list[Outcome] = []
-        late = 0
-        for message, event in zip(batch.records, decoded, strict=True):
-            if event is None:
-                totals.skip_event(message.offset)
-                continue
-            received_at_us = message.timestamp * 1000
-            event_id, user_id, charge, _, _, amount, occurred_at_us, tail = event
-            takes_back = tail.reverses_event_id is not None
-            outcome = add(
-                event_id, user_id, charge.key, amount, occurred_at_us, takes_back, message.offset, received_at_us
-            )
-            if outcome is not applied:
-                others.append(outcome)
-            # A day that was over in UTC: cheap, and what "late" means to an operator.
-            late += occurred_at_us // DAY_MICROSECONDS < received_at_us // DAY_MICROSECONDS
+        others, late = add_events(self._partitions[batch.partition], batch.records, decoded)
         outcomes = Counter(others)
-        outcomes[applied] = len(batch.records) - len(refused) - len(others)
+        outcomes[Outcome.APPLIED] = len(batch.records) - len(refused) - len(others)
         self._instruments.count_batch(batch.partition, len(batch.records), outcomes, late)
         self._refuse(batch, refused)
 

@@ -167,7 +167,7 @@ class NaiveStream:
         self._thresholds(person, month, at, received)
         for rule, limit, breaks in self._rules_of(person, hour):
             if rule not in hour.broken and hour.total >= breaks:
-                if not self._goes_on(person, hour.span, rule):
+                if not self._goes_on(person, hour.span, rule, received):
                     late = received >= hour.span.end_us
                     self._tell(person, "ALARM", rule, hour.span, Content(hour.total, limit, at, received, late))
                 hour.broken.add(rule)
@@ -228,10 +228,11 @@ class NaiveStream:
     def _hour(self, person: Person, at: int, received: int) -> Hour:
         span = hour_of(at, person.zone)
         if span.start_us not in person.hours:
+            oldest = self._oldest(person, received)
             week = [
                 hour.total
                 for start, hour in person.hours.items()
-                if span.start_us - WEEK_US <= start < span.start_us and hour.total > 0
+                if span.start_us - WEEK_US <= start < span.start_us and hour.total > 0 and start >= oldest
             ]
             usual = median_low(week) if len(week) >= self.rules.usual_hours_min else None
             person.hours[span.start_us] = Hour(span, usual)
@@ -243,7 +244,9 @@ class NaiveStream:
         for rule in ("limit", "usual"):
             standing = [hour for hour in person.hours.values() if rule in hour.broken - hour.ended]
             latest = max((hour.span for hour in standing), default=None)
-            if latest is None or latest.start_us >= before.start_us or self._goes_on(person, before, rule):
+            if latest is None or latest.start_us >= before.start_us or latest.start_us < self._oldest(person, received):
+                continue
+            if self._goes_on(person, before, rule, received):
                 continue
             total = person.hours[latest.start_us].total
             self._tell(person, "OK", rule, latest, Content(total, None, at, received, False))
@@ -259,8 +262,12 @@ class NaiveStream:
             rules.append(("usual", relative, relative))
         return rules
 
-    def _goes_on(self, person: Person, span: Span, rule: str) -> bool:
-        while span.start_us in person.hours:
+    def _oldest(self, person: Person, received: int) -> int:
+        """No hour before this instant is looked at: the day of the horizon begins with it."""
+        return day_of(received - self.rules.horizon_us, person.zone).start_us
+
+    def _goes_on(self, person: Person, span: Span, rule: str, received: int) -> bool:
+        while span.start_us in person.hours and span.start_us >= self._oldest(person, received):
             hour = person.hours[span.start_us]
             if rule in hour.broken:
                 return True

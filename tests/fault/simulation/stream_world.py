@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from costledger.schemas.alerts import CostAlert
 from costledger.schemas.budgets import Budget
+from costledger.schemas.event_reading import Charge, Pricing, ReadEvent, Tail
+from costledger.streams.domain.adding import add_events
 from costledger.streams.domain.partition import PartitionTotals
 from costledger.streams.domain.rules import Rules
 from costledger.streams.domain.views import PeriodView
@@ -22,6 +24,13 @@ Totals = dict[tuple[str, str], int]
 Row = tuple[bytes, bytes | None, list[tuple[str, bytes]]]
 
 
+class Place(NamedTuple):
+    """Of an event: `timestamp` is the broker's clock in Unix milliseconds."""
+
+    offset: int
+    timestamp: int
+
+
 class Places(NamedTuple):
     """Positions on the two topics, *next to read*."""
 
@@ -30,7 +39,7 @@ class Places(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """A record of `cost.events`; None where it can never be valid."""
+    """A record of `cost.events`; None where it can never be valid. Received at a whole millisecond, as brokers know no less."""
 
     record: dict[str, Any] | None
     received: int
@@ -128,13 +137,11 @@ class Worker:
 
     def read_events(self, count: int) -> None:
         """The next events, at most so many."""
-        for offset in range(self.places.event, min(self.places.event + count, len(self.world.events))):
-            record, received = self.world.events[offset]
-            if record is None:
-                self.totals.skip_event(offset)
-            else:
-                self.totals.add_event(record, offset, received)
-            self.places = self.places._replace(event=offset + 1)
+        end = min(self.places.event + count, len(self.world.events))
+        events = self.world.events[self.places.event : end]
+        places = [Place(offset, event.received // 1000) for offset, event in enumerate(events, self.places.event)]
+        add_events(self.totals, places, [None if event.record is None else read_of(event.record) for event in events])
+        self.places = self.places._replace(event=end)
 
     def begin_flush(self) -> Written:
         """Hand over what has changed; what is read meanwhile belongs to the next flush."""
@@ -147,6 +154,16 @@ class Worker:
                 groups.append(rows)
         self.under_way = Written(flush.alerts, groups, self.places, [copied(view) for view in flush.views])
         return self.under_way
+
+
+def read_of(record: dict[str, Any]) -> ReadEvent:
+    """A record as the codec's short way gives it; totals look at neither quantity nor price."""
+    charge = Charge(record["service"], record["operation"], "USAGE")
+    tail = Tail("simulation", record["reverses_event_id"], {})
+    return (
+        *(record["event_id"], record["user_id"], charge, b"\x00", Pricing("unit", None, None)),
+        *(record["amount"], record["occurred_at"], tail),
+    )
 
 
 def copied(view: PeriodView) -> tuple[PeriodView, Totals | None]:

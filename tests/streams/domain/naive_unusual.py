@@ -56,7 +56,7 @@ class NaiveUser:
         self.amounts[hour.start_us, service] += amount
         mark, spent = self.marks[hour.start_us, service], self.amounts[hour.start_us, service]
         if mark.usual is not None and not mark.anomalous and spent > mark.limit:
-            if not self._goes_on(hour.previous(), service):
+            if not self._goes_on(hour.previous(), service, received):
                 self._tell(AlertKind.ANOMALY, AlertState.ALARM, service, hour, spent, mark.limit, at, received)
             mark.anomalous = True
         self._forecast(at, received)
@@ -108,8 +108,12 @@ class NaiveUser:
         least = max(usual * self.rules.anomaly_least_percent // 100, self.rules.anomaly_least)
         return Mark(usual, usual + deviations * max(mad * 14_826 // 10_000, least))
 
-    def _goes_on(self, hour: Period, service: str) -> bool:
-        while hour.start_us in self.hours:
+    def _may_be_looked_at(self, start_us: int, received: int) -> bool:
+        """From the day of the horizon on."""
+        return self._local(start_us).date() >= self._local(received - self.rules.horizon_us).date()
+
+    def _goes_on(self, hour: Period, service: str, received: int) -> bool:
+        while hour.start_us in self.hours and self._may_be_looked_at(hour.start_us, received):
             mark = self.marks.get((hour.start_us, service))
             if mark is None or mark.usual is None:
                 return False
@@ -128,7 +132,9 @@ class NaiveUser:
                 for (start, name), mark in self.marks.items()
                 if name == service and mark.anomalous and not mark.end_told
             ]
-            if not starts or max(starts) >= before.start_us or self._goes_on(before, service):
+            if not starts or max(starts) >= before.start_us or not self._may_be_looked_at(max(starts), received):
+                continue
+            if self._goes_on(before, service, received):
                 continue
             hour = period_at(PeriodKind.HOUR, max(starts), self.budget.time_zone)
             spent = self.amounts[hour.start_us, service]

@@ -232,3 +232,21 @@ def test_a_label_that_has_totals_again_is_shown() -> None:
         hour.label: {("openai", "o"): USD},
         hour.next().label: {("openai", "o"): 2 * USD},
     }
+
+
+@pytest.mark.parametrize("is_flushed", [False, True])
+@pytest.mark.parametrize(("days", "told"), [(39, [(AlertState.OK, 25)]), (41, []), (43, [])])
+def test_whether_an_end_is_told_does_not_depend_on_when_old_hours_are_dropped(
+    days: int, told: list[tuple[AlertState, int]], is_flushed: bool
+) -> None:
+    """The end of a spike that is older than the horizon is not told, whether its hour is still in the state or not."""
+    partition = PartitionTotals(RULES)
+    later = NOW + days * DAY_MICROSECONDS
+    partition.add_event(event(0, "ann", 25 * USD, NOW), 0, NOW)
+    assert spikes(partition) == [(AlertState.ALARM, 25)]
+    if is_flushed:
+        # Another user's event brings the clock on: what is old is dropped with the flush after it.
+        partition.add_event(event(1, "bob", USD, later), 1, later)
+        partition.flush()
+    partition.add_event(event(2, "ann", USD, later), 2, later)
+    assert spikes(partition) == told

@@ -95,14 +95,14 @@ class AnomalyWatch:
         """With the first event of a new hour: the alerts that say that the anomalies before it are over."""
         before = self._calendar.hour_before(new_hour_key) if self.open else 0
         for service, key in sorted(self.open.items()):
-            if key >= before or self._goes_on(before, service):
+            hour = self._calendar.hour(key)
+            # One that is too old to be looked at stays open: a broker's clock may be set back.
+            if hour is None or key >= before or self._goes_on(before, service):
                 continue
             del self.open[service]
-            hour = self._calendar.hour(key)
             self._mark_end(service)
-            if hour is not None:
-                period = self._calendar.buckets(key).hour
-                yield decisions.anomaly_over(self._user_id, period, service, hour.spent_on(service), cause)
+            period = self._calendar.buckets(key).hour
+            yield decisions.anomaly_over(self._user_id, period, service, hour.spent_on(service), cause)
 
     def _mark_end(self, service: str) -> None:
         """Note in every hour of the anomaly that its end is told: a recovery finds none that is open."""

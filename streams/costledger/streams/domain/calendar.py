@@ -13,9 +13,12 @@ _WEEK_QUARTERS: Final = 7 * 24 * QUARTERS_PER_HOUR
 
 
 class Calendar:
-    """Totals by period. A label in `changed_days` or `changed_months` that is no longer held was dropped."""
+    """Totals by period. A label in `changed_days` or `changed_months` that is no longer held was dropped.
 
-    __slots__ = ("changed_days", "changed_months", "days", "months", "retired", "time_zone")
+    What is looked at for a decision must not depend on when old periods are dropped: see `look_back_to`.
+    """
+
+    __slots__ = ("_oldest_day", "changed_days", "changed_months", "days", "months", "retired", "time_zone")
 
     def __init__(self, time_zone: str = "UTC") -> None:
         self.time_zone = time_zone
@@ -25,6 +28,11 @@ class Calendar:
         self.changed_months: set[str] = set()
         #: Periods that a change of zone has left without totals.
         self.retired: set[tuple[PeriodKind, str]] = set()
+        self._oldest_day = ""
+
+    def look_back_to(self, instant_us: int) -> None:
+        """From here on `hour` and `week_before` know no day before the one that holds the instant (Unix microseconds)."""
+        self._oldest_day = self.buckets(quarter_of(instant_us)).day.label
 
     def buckets(self, quarter: int) -> Buckets:
         """The periods that hold a quarter, in the user's zone."""
@@ -49,8 +57,9 @@ class Calendar:
         return month
 
     def hour(self, hour_key: int) -> HourTotals | None:
-        """The hour of a key, if there is one."""
-        day = self.days.get(self.buckets(hour_key).day.label)
+        """The hour of a key, if there is one, and it may be looked at."""
+        label = self.buckets(hour_key).day.label
+        day = self.days.get(label) if label >= self._oldest_day else None
         return None if day is None else day.hours.get(hour_key)
 
     def is_held(self, day_label: str) -> bool:
@@ -68,9 +77,10 @@ class Calendar:
             yield from day.hours.items()
 
     def week_before(self, hour_key: int) -> list[int]:
-        """The totals of the hours in the seven days before an hour."""
+        """The totals of the hours in the seven days before an hour that may be looked at."""
         start = hour_key - _WEEK_QUARTERS
-        first, last = self.buckets(start).day.label, self.buckets(hour_key).day.label
+        first = max(self.buckets(start).day.label, self._oldest_day)
+        last = self.buckets(hour_key).day.label
         week = (day.hours for label, day in self.days.items() if first <= label <= last)
         return [hour.total for hours in week for key, hour in hours.items() if start <= key < hour_key]
 

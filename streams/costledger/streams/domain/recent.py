@@ -23,6 +23,7 @@ class RecentEvents:
     """A ring of the event ids (canonical text) of at least the last `events_max` offsets."""
 
     def __init__(self, events_max: int) -> None:
+        self._chunk_events = CHUNK_EVENTS
         # One more than they fill: the chunk that is being filled has taken the place of a whole one.
         self._slots = -(-events_max // CHUNK_EVENTS) + 1
         self._chunks: list[dict[str, int]] = [{} for _ in range(self._slots)]
@@ -39,7 +40,7 @@ class RecentEvents:
         known = self._offset_of.get(event_id)
         if known is not None:
             return known != offset
-        number = offset // CHUNK_EVENTS
+        number = offset // self._chunk_events
         slot = number % self._slots
         if self._numbers[slot] == number or self._make_room(slot, number):
             self._chunks[slot][event_id] = self._offset_of[event_id] = offset
@@ -61,7 +62,7 @@ class RecentEvents:
             self._take_back(text[start : start + _ID_CHARACTERS], offset, slot)
 
     def _take_back(self, event_id: str, offset: int, stored_in: int) -> None:
-        number = offset // CHUNK_EVENTS
+        number = offset // self._chunk_events
         slot = number % self._slots
         if self._numbers[slot] != number and not self._make_room(slot, number):
             return

@@ -63,15 +63,14 @@ class SpikeWatch:
     def ends(self, new_hour_key: int, limits: BudgetLimits, budget: Budget, cause: Cause) -> Iterator[CostAlert]:
         """With the first event of a new hour: the alerts that say that the spikes before it are over."""
         for flag, spike_key in list(self.open.items()):
-            before = self._calendar.hour_before(new_hour_key)
-            if spike_key >= before or self._goes_on(before, flag, limits):
+            before, hour = self._calendar.hour_before(new_hour_key), self._calendar.hour(spike_key)
+            # One that is too old to be looked at stays open: a broker's clock may be set back.
+            if hour is None or spike_key >= before or self._goes_on(before, flag, limits):
                 continue
             del self.open[flag]
-            hour = self._calendar.hour(spike_key)
             self._mark_end(flag)
-            if hour is not None:
-                period = self._calendar.buckets(spike_key).hour
-                yield decisions.spike_over(budget, period, hour.total, flag, self._rules, cause)
+            period = self._calendar.buckets(spike_key).hour
+            yield decisions.spike_over(budget, period, hour.total, flag, self._rules, cause)
 
     def _mark_end(self, flag: int) -> None:
         """Note in every hour of the spike that its end is told: a recovery finds none that is open."""

@@ -36,6 +36,7 @@ class UserTotals:
     __slots__ = (
         "_anomalies",
         "_forecasts",
+        "_hours",
         "_met",
         "_pending",
         "_pending_day",
@@ -64,9 +65,12 @@ class UserTotals:
         self._spikes = SpikeWatch(self.calendar, rules)
         self._anomalies = AnomalyWatch(user_id, self.calendar, rules)
         self._forecasts = ForecastWatch(self.calendar, rules)
+        #: What waits, by quarter; the quarters of one hour have one object.
         self._pending: dict[int, Amounts] = {}
         #: By quarter of what waits: the services of its hour whose limits are in `_room`.
         self._met: dict[int, Baselines] = {}
+        #: The hours of what waits, by key, each with the quarter that it was begun with.
+        self._hours: dict[int, tuple[Buckets, int]] = {}
         self._unsettled = 0
         self._room = _UNLIMITED
         #: The day of all that waits, or None where it is of several.
@@ -80,7 +84,8 @@ class UserTotals:
         if amounts is None or before is None:
             if amounts is None or operation[0] not in self._met[quarter]:
                 amounts = self._gather(quarter, operation[0], Cause(occurred_at, received_at))
-            before = 0
+            # Another quarter of the hour may have had it.
+            before = amounts.get(operation, 0)
         amounts[operation] = before + amount
         if amount > 0:
             # Only what was added counts: a credit in between may not hide that a limit was reached.
@@ -106,23 +111,24 @@ class UserTotals:
 
     def settle(self, cause: Cause) -> None:
         """Roll up what waits and take the decisions that it calls for. `cause` is the last event added."""
+        self._look_back(cause)
         # What is told of anomalies and forecasts can only have come about where the room was used up.
         is_due = self._unsettled >= self._room
-        touched = set()
-        for quarter, amounts in self._pending.items():
-            buckets = self.calendar.buckets(quarter)
+        # In order of time, so that a replay lists the alerts in the same order.
+        hours = [self._hours[key] for key in sorted(self._hours)]
+        for buckets, quarter in hours:
+            amounts = self._pending[quarter]
             self.calendar.days[buckets.day.label].add(buckets.hour_key, amounts)
             self._month(buckets.month, cause).add(amounts)
             self.calendar.changed_days.add(buckets.day.label)
             self.calendar.changed_months.add(buckets.month.label)
             self._forecasts.changed(buckets.day.label)
-            touched.add(buckets)
         self._pending.clear()
         self._met.clear()
+        self._hours.clear()
         self._unsettled = 0
         self._room = _UNLIMITED
-        # In order of time, so that a replay lists the alerts in the same order.
-        for buckets in sorted(touched, key=lambda each: each.hour.start_us):
+        for buckets, _ in hours:
             self._decide_budget(buckets.month, cause)
             self.alerts.extend(self._spikes.decide(buckets, self.limits, self.budget, cause))
             if is_due:
@@ -197,6 +203,13 @@ class UserTotals:
         if amounts is not None and not is_unmet(self._met[quarter], service):
             return amounts
         buckets = self.calendar.buckets(quarter)
+        if amounts is None and buckets.hour_key in self._hours:
+            # Nothing that room depends on has changed since the hour's first quarter.
+            first = self._hours[buckets.hour_key][1]
+            amounts = self._pending[quarter] = self._pending[first]
+            self._met[quarter] = self._met[first]
+            if not is_unmet(self._met[quarter], service):
+                return amounts
         hour = self._hour(buckets, cause)
         if is_unmet(self._anomalies.met(hour), service):
             if self._pending and self._pending_day != buckets.day.label:
@@ -218,6 +231,7 @@ class UserTotals:
             self._room = min(self._room, month_room)
         self._pending_day = buckets.day.label if not self._pending or self._pending_day == buckets.day.label else None
         amounts = self._pending[quarter] = {}
+        self._hours[buckets.hour_key] = buckets, quarter
         outlook = self._forecasts.outlook(cause.received_at)
         if outlook is not None:
             room = self._forecasts.room(outlook, self.limits.monthly, self._pending_day)
@@ -235,10 +249,15 @@ class UserTotals:
             if not day.hours:
                 self._anomalies.begin_day()
             self._forecasts.changed(buckets.day.label)
+            self._look_back(cause)
             hour = day.hours[buckets.hour_key] = self._spikes.begin_hour(buckets.hour_key)
             self.alerts.extend(self._spikes.ends(buckets.hour_key, self.limits, self.budget, cause))
             self.alerts.extend(self._anomalies.ends(buckets.hour_key, cause))
         return hour
+
+    def _look_back(self, cause: Cause) -> None:
+        """No further than the horizon: what is older may be gone from the state, now or in a replay."""
+        self.calendar.look_back_to(cause.received_at - self._rules.horizon_us)
 
     def _month(self, period: Period, cause: Cause) -> MonthTotals:
         """The month; while it is open, held against the budget now in force, afterwards against its last."""
