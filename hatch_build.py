@@ -13,6 +13,7 @@ import os
 import shutil
 import sysconfig
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,8 +23,9 @@ from hatchling.builders.wheel import WheelBuilderConfig
 VARIABLE: Final = "COSTLEDGER_COMPILE"
 #: Such as `.cpython-311-x86_64-linux-gnu.so`: what this interpreter imports. Those of others are left alone.
 SUFFIX: Final[str] = sysconfig.get_config_var("EXT_SUFFIX")
+REASON_CHARACTERS_MAX: Final = 150
 ADVICE: Final = (
-    "The stream app and the sink handle fewer events a second without them. To have them, install a C compiler and the"
+    "Producers, stream app and sink handle fewer events a second without them. To have them, install a C compiler and the"
     " headers of Python (Debian: apt install gcc libc6-dev python3-dev), and install costledger again."
 )
 
@@ -64,9 +66,10 @@ class TwinsBuildHook(BuildHookInterface[WheelBuilderConfig]):
         try:
             # Paths below the root, so that those in the compiled file are the same on every machine.
             with contextlib.chdir(self.root):
-                return list(zip(sources, _compile(sources, Path(self.scratch.name)), strict=True)) if sources else []
+                return list(zip(sources, _compile(sources, Path(self.scratch.name)), strict=True))
         except Exception as error:  # noqa: BLE001 - compilers fail in many ways, and none may stop an installation
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            # Cython and the compiler have told the rest, in lines of their own.
+            reason = textwrap.shorten(f"{type(error).__name__}: {error}", REASON_CHARACTERS_MAX, placeholder=" ...")
             message = f"costledger: the modules that make it fast could not be compiled ({reason}). {ADVICE}"
             if required:
                 self.app.abort(f"{message} This is an error because {VARIABLE} is 'require'.")
