@@ -9,9 +9,28 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PARTS := schemas producers streams sinks api deploy
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# In the environment, the versions hold for the tools that build costledger too: the second name is for pip from 25.3 on.
+LOCKED := PIP_CONSTRAINT=requirements.lock PIP_BUILD_CONSTRAINT=requirements.lock
+# What hatch_build.py compiles.
+TWINS := $(shell find $(PARTS) -name '_*.pyx')
+
+INSTALL_ALL = $(PYTHON) -m venv $(VENV) && $(LOCKED) $(PIP) install --editable '.[dev]'
+# Where all else is as it was: seconds.
+INSTALL_OURS = $(PIP) install --no-deps --no-build-isolation --editable .
+
+# pip keeps the warning of hatch_build.py to itself.
+define SAY_WHAT_IS_SLOWER
+from costledger.deploy.checks import compiled_modules
+from costledger.deploy.twins import twins
+check = compiled_modules(twins())
+if check.remedy:
+    print(f'warning: {check.detail}; {check.remedy}')
+endef
+export SAY_WHAT_IS_SLOWER
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench bench-quick bench-growth fault soak
+.PHONY: help always install demo test lint bench bench-quick bench-growth fault soak
 
 help:
 	@echo 'make install   a .venv with everything, at the versions of requirements.lock'
@@ -27,11 +46,12 @@ help:
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml requirements.lock
+# A wish about compiling (README.md) is always carried out: the stamp does not tell what the last one was.
+$(STAMP): pyproject.toml requirements.lock hatch_build.py $(TWINS) $(if $(COSTLEDGER_COMPILE),always)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "costledger needs Python 3.11 or later; make PYTHON=...")'
 	@test -d $(VENV) || echo 'installing into $(VENV): 1.2 GB, minutes the first time'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+	$(if $(filter pyproject.toml requirements.lock,$?),$(INSTALL_ALL),$(INSTALL_OURS))
+	@$(BIN)/python -c "$$SAY_WHAT_IS_SLOWER"
 	@touch $@
 
 demo: install

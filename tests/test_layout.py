@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -27,12 +28,15 @@ TOP_LEVEL = {
     "SCALING.md",
     "LICENSE",
     "Makefile",
+    "hatch_build.py",
     "uv.lock",
     "requirements.lock",
     # What tools leave behind; not under version control.
     "build",
     "dist",
 }
+#: Of a compiled module, for this interpreter.
+COMPILED = sysconfig.get_config_var("EXT_SUFFIX")
 MODULE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 70
 TIMEOUT_SECONDS = 240
@@ -80,14 +84,26 @@ FOREIGN = re.compile(
 
 
 def package_files(part: str) -> list[Path]:
-    """Every file of a part's package."""
-    return [path for path in (ROOT / part / "costledger").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    """Every file of a part's package, without what is made of them."""
+    files = (ROOT / part / "costledger").rglob("*")
+    return [path for path in files if path.is_file() and path.suffix not in {".pyc", ".so"}]
 
 
 def python_files() -> Iterator[Path]:
     """Every module of every part."""
     for part in PARTS:
         yield from (path for path in package_files(part) if path.suffix == ".py")
+
+
+def in_wheel(part: str, suffix: str) -> set[str]:
+    """The part's files of a suffix, by their names in a wheel."""
+    return {path.relative_to(ROOT / part).as_posix() for path in package_files(part) if path.suffix == suffix}
+
+
+def compiled_of(wheel: Path, part: str) -> set[str]:
+    """The compiled modules that a wheel has to have: one for each `.pyx`, or none in a pure one."""
+    pure = wheel.name.endswith("-py3-none-any.whl")
+    return set() if pure else {name.removesuffix(".pyx") + COMPILED for name in in_wheel(part, ".pyx")}
 
 
 def texts() -> Iterator[tuple[Path, str]]:
@@ -117,26 +133,23 @@ def run_installed(target: Path, code: str) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from this tree without the network."""
+def pip(*arguments: str, **environment: str) -> None:
+    """Run pip without the network."""
+    command = [sys.executable, "-m", "pip", *arguments[:1], "--no-deps", "--no-index", "-q", *arguments[1:]]
+    subprocess.run(command, check=True, timeout=TIMEOUT_SECONDS, env={**os.environ, **environment})
+
+
+@pytest.fixture(scope="module", params=["compiled", "pure"])
+def wheel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from this tree without the network: as it is built here, and with nothing compiled."""
     pytest.importorskip("hatchling", reason="building the wheel needs hatchling (the dev extra)")
     folder = tmp_path_factory.mktemp("wheel")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-        "-q",
-        "-w",
-        str(folder),
-        str(ROOT),
-    ]
-    subprocess.run(command, check=True, timeout=TIMEOUT_SECONDS)
+    required = "require" if os.environ.get("COSTLEDGER_TEST_REQUIRE") else ""
+    wish = "no" if request.param == "pure" else required
+    pip("wheel", "--no-build-isolation", "-w", str(folder), str(ROOT), COSTLEDGER_COMPILE=wish)
     (built,) = folder.glob("*.whl")
+    if request.param == "pure":
+        assert built.name.endswith("-py3-none-any.whl")
     return built
 
 
@@ -144,19 +157,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory into which the wheel is installed, alone."""
     target = tmp_path_factory.mktemp("installed")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--no-deps",
-        "--no-index",
-        "-q",
-        "--target",
-        str(target),
-        str(wheel),
-    ]
-    subprocess.run(command, check=True, timeout=TIMEOUT_SECONDS)
+    pip("install", "--target", str(target), str(wheel))
     return target
 
 
@@ -190,15 +191,18 @@ def test_every_file_of_every_part_is_in_the_wheel(wheel: Path) -> None:
 
 
 def test_the_wheel_holds_nothing_else(wheel: Path) -> None:
-    """One top-level name, and neither tests nor caches."""
+    """One top-level name, neither tests nor caches, and every compiled module once, or none."""
     inside = zipfile.ZipFile(wheel).namelist()
+    assert sorted(name for name in inside if name.endswith((".so", ".c"))) == sorted(
+        name for part in PARTS for name in compiled_of(wheel, part)
+    )
     assert {name.split("/")[0] for name in inside if ".dist-info/" not in name} == {"costledger"}
     assert [name for name in inside if "__pycache__" in name or name == "costledger/__init__.py"] == []
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_every_module_imports_from_the_installed_wheel(installed: Path, part: str) -> None:
-    """Each part with all its modules, from the wheel and not from the source roots."""
+def test_every_module_imports_from_the_installed_wheel(wheel: Path, installed: Path, part: str) -> None:
+    """Each part with all its modules and compiled twins, from the wheel and not from the source roots."""
     code = f"""
 import importlib, json, pkgutil
 package = importlib.import_module("costledger.{part}")
@@ -208,10 +212,12 @@ for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         found.append(importlib.import_module(module.name).__file__)
 print(json.dumps(found))
 """
-    modules = json.loads(run_installed(installed, code).splitlines()[-1])
-    assert [name for name in modules if not Path(name).is_relative_to(installed)] == []
-    sources = [path for path in package_files(part) if path.suffix == ".py" and path.name != "__main__.py"]
-    assert len(modules) == len(sources)
+    modules = [Path(name) for name in json.loads(run_installed(installed, code).splitlines()[-1])]
+    assert [path for path in modules if not path.is_relative_to(installed)] == []
+    sources = {name for name in in_wheel(part, ".py") if not name.endswith("/__main__.py")}
+    assert sorted(path.relative_to(installed).as_posix() for path in modules) == sorted(
+        sources | compiled_of(wheel, part)
+    )
 
 
 def test_the_sdk_imports_nothing_of_the_extras(installed: Path) -> None:
@@ -267,6 +273,26 @@ def test_modules_are_short() -> None:
     lengths = {path.relative_to(ROOT): len(path.read_text(encoding="utf-8").splitlines()) for path in python_files()}
     assert lengths
     assert {path: lines for path, lines in lengths.items() if lines > MODULE_LINES_MAX} == {}
+
+
+def test_accelerator_modules_are_twins() -> None:
+    """Beside `_name.pyx` is `name.py`, which asks for it; what it imports, which import-linter does not see, is of its own
+    part or below."""
+    for part in PARTS:
+        for path in (path for path in package_files(part) if path.suffix == ".pyx"):
+            assert path.name.startswith("_"), path
+            twin = path.with_name(path.stem[1:] + ".py")
+            assert "twin_of(" in twin.read_text(encoding="utf-8"), path
+            text = path.read_text(encoding="utf-8")
+            assert set(re.findall(r"\bcostledger\.(\w+)", text)) <= {part, "schemas"}, path
+
+
+def test_compiled_twins_are_of_their_sources() -> None:
+    """None lies here that is older than its source: the other tests would try what is no longer written."""
+    sources = [path for part in PARTS for path in package_files(part) if path.suffix == ".pyx"]
+    compiled = [(path, path.with_name(path.stem + COMPILED)) for path in sources]
+    old = [path.name for path, twin in compiled if twin.exists() and twin.stat().st_mtime < path.stat().st_mtime]
+    assert old == [], "make install compiles them again"
 
 
 def test_functions_are_short() -> None:

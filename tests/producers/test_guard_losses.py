@@ -254,7 +254,7 @@ def test_a_forked_child_begins_with_nothing_of_the_parents(start, client) -> Non
             guard.settle("ann", own.reservation_id, 2 * USD, [Tracker().track()])
             text = f"{own.decision.reserved} {guard.decide('ann', 1).reserved} {len(guard._outstanding)}"
             os.write(write_end, text.encode())
-        except Exception:  # noqa: BLE001 - whatever it is, the parent says so
+        except Exception:  # noqa: BLE001 - the parent shows it
             os.write(write_end, traceback.format_exc().encode())
         finally:
             os._exit(0)

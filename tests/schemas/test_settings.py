@@ -110,6 +110,12 @@ def test_unknown_names_in_the_environment(monkeypatch: pytest.MonkeyPatch, name:
     )
 
 
+def test_the_wish_about_compiling_is_no_unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever exports it for an installation can run commands in the same shell."""
+    monkeypatch.setenv("COSTLEDGER_COMPILE", "no")
+    load_settings()
+
+
 def test_unknown_names_in_dotenv(dotenv: Write) -> None:
     """A typo in `.env` is refused; other programs' names in it are not ours."""
     dotenv("OTHER_PROGRAM=1\nCOSTLEDGER_PARTITION=3\n")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Literal
 
 from costledger.deploy.failures import explain
+from costledger.deploy.twins import twins
 
 if TYPE_CHECKING:
     from costledger.schemas.settings import Settings
@@ -39,7 +40,7 @@ class Check:
 
 def run_checks() -> list[Check]:
     """All checks, in the order in which a person would mend things."""
-    checks = [_python(), _extras()]
+    checks = [_python(), _extras(), compiled_modules(twins())]
     try:
         from costledger.deploy.context import command_settings
 
@@ -82,6 +83,15 @@ def _extras() -> Check:
     detail = "; ".join(f"{extra} lacks {', '.join(modules)}" for extra, modules in lacking.items())
     remedy = f"where this machine runs them: pip install 'costledger[{','.join(lacking)}]'"
     return Check("extras", "warning", detail, remedy)
+
+
+def compiled_modules(reasons: Mapping[str, str]) -> Check:
+    """Whether the accelerator modules are in use; `reasons` as `twins` gives them. Without them all works, slower."""
+    lacking = [f"{name} ({reason})" for name, reason in reasons.items() if reason]
+    if lacking:
+        remedy = "for more events a second: apt install gcc libc6-dev python3-dev, then install costledger again"
+        return Check("compiled modules", "warning", f"without {', '.join(lacking)}", remedy)
+    return Check("compiled modules", "ok", f"in use: {', '.join(reasons) or 'none, since there are none'}")
 
 
 def _topics(settings: Settings) -> Check:

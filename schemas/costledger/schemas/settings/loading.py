@@ -27,7 +27,9 @@ from costledger.schemas.settings.fields import (
 )
 
 #: Names under our prefix that are not settings of the running system.
-_OTHER_NAMES: Final = frozenset({ENV_FILE_VARIABLE, CONFIG_FILE_VARIABLE, "COSTLEDGER_REAL_DATA", "COSTLEDGER_API_URL"})
+_OTHER_NAMES: Final = frozenset(
+    {ENV_FILE_VARIABLE, CONFIG_FILE_VARIABLE, "COSTLEDGER_REAL_DATA", "COSTLEDGER_API_URL", "COSTLEDGER_COMPILE"}
+)
 _OTHER_PREFIXES: Final = ("COSTLEDGER_TEST_", "COSTLEDGER_FAULT_", "COSTLEDGER_BENCH_")
 
 
