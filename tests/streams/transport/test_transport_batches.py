@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import tracemalloc
+from itertools import islice
+from typing import Any
 
 import pytest
 from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.structs import TopicPartition
 from tests.fault.hostile import wire
 
-from costledger.streams.transport.batches import INFLATED_BYTES_MAX, UNREADABLE, Batches
+from costledger.streams.transport.batches import INFLATED_BYTES_MAX, UNREADABLE, Batches, PartitionRecords
 
 GOOD = [wire.record(number, b"k%d" % number, b"v" * number, [(b"h", b"x")]) for number in range(50)]
 
@@ -28,6 +31,25 @@ def test_batches_are_read_as_the_client_reads_them(codec: str) -> None:
     assert len(read(Batches(data))) == 150
     assert read(Batches(data)) == read(MemoryRecords(data))
     assert read(Batches(data[:-1])) == read(MemoryRecords(data[:-1]))
+
+
+@pytest.mark.parametrize("count", [None, 20])
+def test_records_are_handed_on_as_the_client_hands_them_on(count: int | None) -> None:
+    """With everything that is read of them, from the offset that was asked for, all or so many; and the next fetch goes on
+    from the same place."""
+    data = wire.batch(GOOD, "zstd").data
+
+    def handed_on(kind: Any) -> list[tuple[object, ...]]:
+        reader = kind(TopicPartition("t", 0), Batches(data), None, 7, None, None, True, 0)
+        found = [
+            (one.offset, one.timestamp, one.timestamp_type, one.key, one.value, tuple(one.headers))
+            for one in islice(iter(reader), count)
+        ]
+        return [*found, (reader.next_fetch_offset,)]
+
+    (base,) = PartitionRecords.__bases__
+    assert handed_on(PartitionRecords) == handed_on(base)
+    assert len(handed_on(PartitionRecords)) == (44 if count is None else count + 1)
 
 
 @pytest.mark.parametrize("codec", [codec for codec in wire.CODECS if codec != "none"])

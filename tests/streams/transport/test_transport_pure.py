@@ -15,6 +15,7 @@ from costledger.streams.transport import StageConfig, changelog_topic, internals
 from costledger.streams.transport.acks import Fences, Progress
 from costledger.streams.transport.app import build_app
 from costledger.streams.transport.producer import BATCH_OVERHEAD_BYTES, GroupTooLargeError, pack, row_bytes
+from costledger.streams.transport.recovery import BatchRecovery
 from costledger.streams.transport.runtime import Runtime
 from costledger.streams.transport.table import OFFSET_HEADER, RecoveredPartition, encode_change
 from costledger.streams.transport.watchdog import caught_up, partition_stats, stalled
@@ -158,9 +159,11 @@ def test_deletion_carries_an_offset_too() -> None:
 
 def test_foreign_changelog_value_is_refused() -> None:
     """A value too short to hold an offset is an error that names the place."""
-    bad = SimpleNamespace(topic="log", partition=3, offset=9, key=b"b", value=b"1234", headers=())
+    bad = SimpleNamespace(offset=9, key=b"b", value=b"1234", headers=())
+    recovered = SimpleNamespace(apply_records=lambda _partition, records: RecoveredPartition().apply(records))
+    recovery: Any = SimpleNamespace(_table=lambda _tp: recovered)
     with pytest.raises(ValueError, match=r"log\[3\] offset 9: a changelog value has 4 bytes"):
-        RecoveredPartition().apply([bad])
+        BatchRecovery.apply(recovery, TP("log", 3), [bad])
 
 
 @given(st.lists(st.lists(st.integers(0, 300), min_size=1, max_size=5), max_size=30))
@@ -264,7 +267,7 @@ def test_missing_internals_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_fetcher_that_reads_batches_otherwise_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Binding `MemoryRecords` anew does nothing where the fetcher no longer calls it: memory would have no bound."""
+    """Binding names anew does nothing where the fetcher no longer calls them: memory would have no bound."""
     monkeypatch.setattr(internals, "ClientFetcher", Runtime)
-    (named,) = internals.missing()
-    assert named.endswith(": a call of MemoryRecords")
+    ends = [": a call of MemoryRecords", ": a call of PartitionRecords"]
+    assert [name[name.index(":") :] for name in internals.missing()] == ends

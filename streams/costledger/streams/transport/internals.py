@@ -93,6 +93,8 @@ METHODS: dict[type[Any], tuple[str, ...]] = {
     SubscriptionState: ("fetch_context", "fetcher_idle_time"),
     AIOKafkaProducer: ("create_batch", "send_batch"),
     BatchBuilder: ("append", "close"),
+    # Hands records on as they are decoded.
+    client_fetcher.PartitionRecords: ("__iter__", "_consumer_record"),
     # Of batches that are read within bounds.
     DefaultRecordBatch: ("__iter__", "base_offset", "is_control_batch", "next_offset", "validate_crc"),
 }
@@ -104,12 +106,13 @@ ATTRIBUTES: dict[type[Any], tuple[str, ...]] = {
     AIOKafkaConsumer: ("_client", "_coordinator", "_fetch_max_wait_ms", "_fetcher"),
     ClientFetcher: ("_records", "_subscriptions"),
     GroupCoordinator: ("generation",),
+    client_fetcher.PartitionRecords: ("_records_iterator",),
 }
 
-#: Names of modules. `MemoryRecords` is bound anew (see `batches`), and so must be what the fetcher calls.
+#: Names of modules. `MemoryRecords` is bound anew (see `batches`), and so are `PartitionRecords`: they must be what the fetcher calls.
 NAMES: dict[ModuleType, tuple[str, ...]] = {
     driver: ("DEFAULT_GENERATION_ID",),
-    client_fetcher: ("FetchResult", "MemoryRecords"),
+    client_fetcher: ("FetchResult", "MemoryRecords", "PartitionRecords"),
     client_records: ("decode_varint_py",),
 }
 
@@ -131,6 +134,10 @@ def missing() -> list[str]:
         ]
     for module, names in NAMES.items():
         gone += [f"{module.__name__}.{name}" for name in names if not hasattr(module, name)]
-    if "MemoryRecords(" not in inspect.getsource(ClientFetcher):
-        gone.append(f"{ClientFetcher.__module__}.{ClientFetcher.__qualname__}: a call of MemoryRecords")
+    source = inspect.getsource(ClientFetcher)
+    gone += [
+        f"{ClientFetcher.__module__}.{ClientFetcher.__qualname__}: a call of {name}"
+        for name in ("MemoryRecords", "PartitionRecords")
+        if f"{name}(" not in source
+    ]
     return gone

@@ -24,7 +24,10 @@ class BatchRecovery(Recovery):
 
     def apply(self, tp: TP, records: Sequence[ConsumerRecord]) -> None:
         """Apply one fetch of a changelog partition. Raises ValueError for a record that is not ours."""
-        self._table(tp).apply_records(tp.partition, records)
+        try:
+            self._table(tp).apply_records(tp.partition, records)
+        except ValueError as error:
+            raise ValueError(f"{tp.topic}[{tp.partition}] {error}") from None
         reach("stream.recovering")
         self.reached(tp, records[-1].offset + 1)
 

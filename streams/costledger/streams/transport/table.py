@@ -48,7 +48,7 @@ def decode_change(record: ConsumerRecord) -> tuple[int | None, Value]:
         return (None if header is None else _OFFSET.unpack(header)[0]), None
     if len(record.value) < _OFFSET.size:
         raise ValueError(
-            f"{record.topic}[{record.partition}] offset {record.offset}: a changelog value has "
+            f"offset {record.offset}: a changelog value has "
             f"{len(record.value)} bytes, at least {_OFFSET.size} are needed"
         )
     parts = dict(record.headers).get(PARTS_HEADER)
