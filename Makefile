@@ -91,9 +91,10 @@ fault: install
 	for seed in $$seeds; do \
 		echo "COSTLEDGER_TEST_SEED=$$seed"; \
 		COSTLEDGER_TEST_SEED=$$seed COSTLEDGER_TEST_SIMULATION=full COSTLEDGER_FAULT_SOAK_MINUTES=$(MINUTES) \
-			$(BIN)/pytest -m "fault or long" $(ARGS) || exit 1; \
+			COSTLEDGER_TEST_REQUIRE=apache $(BIN)/pytest -m "fault or long" $(ARGS) || exit 1; \
 	done
 
 # A soak that was left out for want of Apache Kafka has shown nothing: it fails.
 soak: install
-	COSTLEDGER_TEST_REQUIRE=apache COSTLEDGER_FAULT_SOAK_MINUTES=$(MINUTES) $(BIN)/pytest -m long tests/fault/soak $(ARGS)
+	$(if $(SEEDS),COSTLEDGER_TEST_SEED=$(firstword $(SEEDS))) COSTLEDGER_TEST_REQUIRE=apache COSTLEDGER_FAULT_SOAK_MINUTES=$(MINUTES) \
+		$(BIN)/pytest -m long tests/fault/soak $(ARGS)

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 READ_SECONDS_MAX = 20.0
@@ -52,7 +52,7 @@ class TopicReader:
         while left:
             # The client waits for as many as were asked for.
             messages = self._consumer.consume(_MESSAGES_AT_ONCE, _CONSUME_SECONDS)
-            if messages:
+            if any(_is_heard(message) for message in messages):
                 heard_at = time.monotonic()
             silent_seconds = time.monotonic() - heard_at
             assert silent_seconds < READ_SECONDS_MAX, (
@@ -62,13 +62,19 @@ class TopicReader:
                 error = message.error()
                 if error is None:
                     yield message
-                elif error.name() == "_PARTITION_EOF":
+                elif error.code() == KafkaError._PARTITION_EOF:
                     left.discard(message.partition() or 0)
         self._consumer.unassign()
 
     def close(self) -> None:
         """Disconnect."""
         self._consumer.close()
+
+
+def _is_heard(message: Message) -> bool:
+    """Whether it is a message or the end of a partition. What else the client tells is no sign of life."""
+    error = message.error()
+    return error is None or error.code() == KafkaError._PARTITION_EOF
 
 
 def committed(bootstrap_servers: str, group: str, topic: str, partitions: int) -> dict[int, int]:

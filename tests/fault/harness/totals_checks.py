@@ -9,6 +9,7 @@ import redis
 from tests.fault.harness.findings import Findings
 from tests.fault.harness.topics import TopicReader
 
+from costledger.schemas.budgets import Budget
 from costledger.schemas.codec import decode_budget
 from costledger.schemas.settings import Settings
 from costledger.sinks.database import Connection
@@ -96,9 +97,9 @@ def check_state(findings: Findings, connection: Connection, reader: TopicReader,
     compare_totals(findings, "I10", "state", oracle_totals(connection), _totals_of(users))
     budgets = {(message.key() or b"").decode(): message.value() for message in reader.read(settings.topics.budgets)}
     for user_id, value in budgets.items():
-        version = 0 if value is None else decode_budget(value).version
-        held = users[user_id].budget.version if user_id in users else 0
-        findings.expect("I10", held == version, f"{user_id}: budget {version} is in force, the state has {held}")
+        in_force = Budget(user_id=user_id) if value is None else decode_budget(value)
+        held = users[user_id].budget if user_id in users else Budget(user_id=user_id)
+        findings.expect("I10", held == in_force, f"{user_id}: {in_force} is in force, the state has {held}")
 
 
 def recovered_users(reader: TopicReader, settings: Settings) -> dict[str, UserTotals]:

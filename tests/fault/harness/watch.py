@@ -108,7 +108,8 @@ class Watch:
                 consumed = None if row is None else int(row[0])
                 if snapshot:
                     check_rollups(connection, self.findings)
-                    self.snapshots += 1
+                    # One of a ledger without entries has seen nothing.
+                    self.snapshots += consumed is not None and consumed > 0
         except psycopg.OperationalError:
             consumed = None  # PostgreSQL is away: that is the harm, and what is not seen is not counted
         return Sample(self.seconds(), rss, consumed)
