@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 from tests.fixtures.twins import WAYS, using
@@ -10,7 +11,7 @@ from tests.schemas.samples import event_record
 
 from costledger.schemas import encode_event, event_reading
 from costledger.schemas.errors import DecodeError, InvalidValue
-from costledger.schemas.event_reading import read_event
+from costledger.schemas.event_reading import Tail, read_event
 
 ROUNDS = 20_000
 
@@ -31,6 +32,16 @@ def test_whatever_the_bytes_both_ways_agree(seed: int) -> None:
             with using(event_reading, way):
                 outcomes.append(outcome_of(data))
         assert outcomes[0] == outcomes[1], data.hex()
+
+
+def test_the_twin_reads_nothing_but_bytes() -> None:
+    """Where the Python code raises a TypeError it does so too: there is no place in what is no bytes."""
+    if event_reading._compiled is None:
+        pytest.skip("installed without a C compiler: there is no twin")
+    nothing: list[Any] = [None, "text", bytearray(80)]
+    for data in nothing:
+        with pytest.raises(TypeError):
+            event_reading._compiled(data, {}, {}, Tail)
 
 
 def outcome_of(data: bytes) -> object:
