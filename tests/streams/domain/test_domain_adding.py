@@ -120,6 +120,17 @@ def test_a_replay_is_not_added_again() -> None:
     assert months == {("openai", "get"): 6 * USD}
 
 
+def test_what_was_added_before_a_failure_is_known() -> None:
+    """The place of the last event that is in the totals, where one after it cannot be added at all."""
+    totals = PartitionTotals(RULES)
+    events: list[Any] = [event(0, "ann", USD), event(1, "ann", USD), ("no event",)]
+    with pytest.raises(ValueError, match="unpack"):
+        add_events(totals, [Place(number, NOW // 1000) for number in range(3)], events)
+    flush = totals.flush()
+    assert flush.source_offset == 1
+    assert [view.amounts for view in flush.views if view.kind == "month"] == [{("openai", "get"): 2 * USD}]
+
+
 def test_an_alert_is_told_at_the_very_event() -> None:
     """Of many plain events, the one that reaches a limit is the one in the alert."""
     totals = PartitionTotals(RULES)
