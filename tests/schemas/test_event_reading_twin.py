@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
-from tests.fixtures.twins import WAYS, using
+from tests.fixtures.twins import WAYS, twin_in, using
 from tests.schemas.samples import event_record
 
 from costledger.schemas import encode_event, event_reading
 from costledger.schemas.errors import DecodeError, InvalidValue
-from costledger.schemas.event_reading import read_event
+from costledger.schemas.event_reading import Tail, read_event
 
 ROUNDS = 20_000
 
 
 def test_whatever_the_bytes_both_ways_agree(seed: int) -> None:
     """Known events with bytes changed, put in, cut out, cut off and doubled."""
-    if event_reading._compiled is None:
-        pytest.skip("installed without a C compiler: there is no twin")
+    twin_in(event_reading)
     random = Random(seed)
     maps = ({}, {"region": "eu-central-1"}, {"a": "b", "c": "d"}, {"a": ""}, {"ü": "x" * 62, "y": "z" * 63})
     events = [encode_event(event_record(metadata=texts, user_id=user)) for texts in maps for user in ("ann", "Zoë")]
@@ -31,6 +31,15 @@ def test_whatever_the_bytes_both_ways_agree(seed: int) -> None:
             with using(event_reading, way):
                 outcomes.append(outcome_of(data))
         assert outcomes[0] == outcomes[1], data.hex()
+
+
+def test_the_twin_reads_nothing_but_bytes() -> None:
+    """Where the Python code raises a TypeError it does so too: there is no place in what is no bytes."""
+    read_known = twin_in(event_reading)
+    nothing: list[Any] = [None, "text", bytearray(80)]
+    for data in nothing:
+        with pytest.raises(TypeError):
+            read_known(data, {}, {}, Tail)
 
 
 def outcome_of(data: bytes) -> object:

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fixtures.fix_postgres import PostgresServer
-from tests.fixtures.twins import WAYS, using
+from tests.fixtures.twins import WAYS, twin_in, using
 from tests.schemas.samples import event_records
 from tests.sinks.conftest import Ledger, make_event
 
+from costledger.schemas.event_reading import of_record
 from costledger.schemas.events import check_event
 from costledger.schemas.money import AMOUNT_PICODOLLARS_MAX, QUANTITY_NANOUNITS_MAX
 from costledger.sinks import packing
@@ -140,3 +141,25 @@ def test_the_twin_packs_the_same_numbers(number: int, sign: int) -> None:
         with using(packing, way):
             rows.append(pack_event("cost.events", 0, 0, None, record))
     assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * 36,
+        "0" * 35,
+        "0" * 37,
+        "",
+        "ü" * 18,
+        "018BCFE5-6800-7000-8000-000000000000",
+        "018bcfe5-6800-7000-8000-00000000000-",
+    ],
+)
+def test_the_twin_packs_no_id_that_is_none(text: str) -> None:
+    """More than its 16 bytes would be written beyond the row."""
+    pack_read = twin_in(packing)
+    *parts, tail = of_record(make_event("ann").to_record())
+    _, *others = parts
+    for event in ((text, *others, tail), (*parts, tail._replace(reverses_event_id=text))):
+        with pytest.raises(ValueError, match="no UUID in canonical form"):
+            pack_read("cost.events", 0, 0, None, event)

@@ -33,7 +33,7 @@ for _character in range(16):
     HEXADECIMAL[b"0123456789abcdef"[_character]] = _character
 
 
-def known_event_bytes(dict record, dict names, dict users, map_bytes):
+def known_event_bytes(dict record not None, dict names not None, dict users not None, map_bytes):
     """The body of a record in Avro, or None: then the long way tells what is wrong, or encodes it.
 
     `names` and `users` are what is remembered, `map_bytes` encodes metadata that is not empty. Raises KeyError or

@@ -47,10 +47,10 @@ for _character in range(16):
     HEXADECIMAL[b"0123456789abcdef"[_character]] = _character
 
 
-def read_known(bytes data, dict charges, dict tails, tail_type):
+def read_known(bytes data not None, dict charges not None, dict tails not None, tail_type):
     """The `ReadEvent` of an event like those that are remembered, or None: then the long way tells what it is.
 
-    Raises UnicodeDecodeError where the user is no UTF-8. `charges` and `tails` are what is remembered.
+    Raises UnicodeDecodeError where the user or the metadata are no UTF-8. `charges` and `tails` are what is remembered.
     """
     cdef Place p = <Place>PyBytes_AS_STRING(data)
     cdef Py_ssize_t end = PyBytes_GET_SIZE(data)

@@ -2,7 +2,8 @@
 
 Most events share their names, unit, price and source with others. These bytes are decoded and checked once, by the long
 way (fastavro and `check_event`), and remembered; here only the rest is decoded and checked. Whatever is not plainly like
-what is remembered takes the long way, which alone says what is wrong. What comes back is the same by either way. The short way has a compiled twin.
+what is remembered takes the long way, which alone says what is wrong. What comes back is the same by either way. The short
+way has a compiled twin.
 
 A body in the order of the schema's fields (Avro 1.12 specification, binary encoding):
 

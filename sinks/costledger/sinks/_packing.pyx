@@ -10,7 +10,9 @@ from costledger.sinks.packing_fields import EMPTY_METADATA, pack_metadata, pack_
 
 cdef enum:
     FIELDS = 19
+    ID_CHARACTERS = 36
     ID_BYTES = 16
+    NOT_HEXADECIMAL = 16
     # Number of fields, id, times, place: what always comes first, at its longest.
     HEAD_BYTES = 2 + 4 + ID_BYTES + 4 + 8 + 4 + 4 + 4 + 8 + 4 + 8
     # 64 bits of 1e-9 units have three digits in base 10,000 before the point and three after it.
@@ -30,14 +32,22 @@ cdef int AMOUNT_DECIMALS = USD_DECIMALS
 cdef int QUANTITY_SHOWN = QUANTITY_DECIMALS
 cdef bytes _no_metadata = EMPTY_METADATA
 
+#: The value of a lower-case hexadecimal digit by its character.
+cdef unsigned char[256] HEXADECIMAL
+cdef int _character
+for _character in range(256):
+    HEXADECIMAL[_character] = NOT_HEXADECIMAL
+for _character in range(16):
+    HEXADECIMAL[b"0123456789abcdef"[_character]] = _character
+
 #: (charge, pricing, source, topic) -> the fields that are the same for many events. By the charge itself: there is one
 #: object for the same names.
 cdef dict _repeating = {}
 
 
-def pack_read(str topic, int partition, long long offset, received_us, tuple event):
+def pack_read(str topic not None, int partition, long long offset, received_us, tuple event not None):
     """One row in binary COPY format, from a `ReadEvent`; times are Unix microseconds."""
-    cdef char[HEAD_BYTES + 4] head
+    cdef char[HEAD_BYTES] head
     cdef char[2 * NUMERIC_BYTES_MAX] numbers
     cdef char* p
     cdef Py_ssize_t head_bytes, numbers_bytes, user_bytes
@@ -105,32 +115,42 @@ cdef char* _copy(char* p, const char* data, Py_ssize_t count) noexcept:
 
 
 cdef char* _put_id(char* p, str text) except NULL:
-    """The 16 bytes of a UUID in canonical form, with their length before them."""
+    """The 16 bytes of a UUID in canonical form, with their length before them.
+
+    Raises ValueError for any other text: more than 16 bytes would be written beyond their place.
+    """
     cdef Py_ssize_t size
-    cdef const char* digits = PyUnicode_AsUTF8AndSize(text, &size)
-    cdef int place = 0, value
-    if size != 36:
-        raise ValueError(f"{text!r} is no UUID in canonical form")
+    cdef const unsigned char* digits = <const unsigned char*>PyUnicode_AsUTF8AndSize(text, &size)
+    cdef int place = 0
+    cdef unsigned char high, low
+    if size != ID_CHARACTERS:
+        raise _no_id(text)
     p = _put32(p, ID_BYTES)
-    while place < 36:
-        if digits[place] == c"-":
+    while place < ID_CHARACTERS:
+        if place == 8 or place == 13 or place == 18 or place == 23:
+            if digits[place] != c"-":
+                raise _no_id(text)
             place += 1
             continue
-        p[0] = <char>(_hexadecimal(digits[place]) << 4 | _hexadecimal(digits[place + 1]))
+        high, low = HEXADECIMAL[digits[place]], HEXADECIMAL[digits[place + 1]]
+        if high == NOT_HEXADECIMAL or low == NOT_HEXADECIMAL:
+            raise _no_id(text)
+        p[0] = <char>(high << 4 | low)
         p += 1
         place += 2
     return p
 
 
-cdef int _hexadecimal(char digit) noexcept:
-    """Of a lower-case digit; the events' ids have been checked."""
-    return digit - c"0" if digit <= c"9" else digit - c"a" + 10
+cdef object _no_id(str text):
+    return ValueError(f"{text!r} is no UUID in canonical form")
 
 
 cdef char* _put_quantity(char* p, bytes data) except NULL:
     """From the quantity's own bytes in the event: groups of 7 bits, the least first, zig-zag."""
     cdef unsigned long long zigzag = 0, magnitude
     cdef Py_ssize_t place
+    if data is None:
+        raise TypeError("the quantity of an event is bytes")
     for place in range(PyBytes_GET_SIZE(data)):
         zigzag |= <unsigned long long>(<unsigned char>PyBytes_AS_STRING(data)[place] & 127) << (7 * place)
     magnitude = (zigzag >> 1) + (zigzag & 1)

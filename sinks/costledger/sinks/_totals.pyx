@@ -56,10 +56,12 @@ cdef list _listed(_Sums sums):
     return [sums.events, sums.unpriced, sums.quantity, sums.amount, sums.maximum]
 
 
-cdef long long _integer(bytes data) noexcept:
+cdef long long _integer(bytes data) except? -1:
     """A quantity as it stands in an event's bytes: groups of 7 bits, the least first, zig-zag; within 64 bits."""
     cdef unsigned long long zigzag = 0
     cdef Py_ssize_t place
+    if data is None:
+        raise TypeError("the quantity of an event is bytes")
     for place in range(PyBytes_GET_SIZE(data)):
         zigzag |= <unsigned long long>(<unsigned char>PyBytes_AS_STRING(data)[place] & 127) << (7 * place)
     return <long long>(zigzag >> 1) ^ -<long long>(zigzag & 1)

@@ -64,8 +64,7 @@ cdef class _Adder:
     cdef bint is_added(self, tuple event, object offset, long long received_at) except -1:
         """Add a plain event; False, and nothing changed, where it is none."""
         cdef long long place = offset
-        cdef long long number = place // self.chunk_events
-        cdef long long slot = number % self.slots
+        cdef long long number, slot
         cdef long long occurred_at
         cdef dict pending, amounts
         event_id, user_id, charge, _, _, amount, occurred, _ = event
@@ -75,6 +74,9 @@ cdef class _Adder:
         user = self.touched.get(user_id)
         if user is None or offset <= user.fence:
             return False
+        # Past a fence, which is -1 at least: not negative, so that C's division is Python's, and the slot one of the ring's.
+        number = place // self.chunk_events
+        slot = number % self.slots
         if self.numbers[slot] != number:
             return False
         pending = user._pending
@@ -113,18 +115,23 @@ def add_events(totals, records, events, add_one):
     cdef _Adder adder = _Adder(totals, add_one)
     cdef long long received_at, late = 0
     cdef list outcomes = []
-    for record, event in zip(records, events, strict=True):
-        offset = record.offset
-        if event is None:
-            adder.last_offset = offset
-            continue
-        received_at = record.timestamp * 1000
-        if not adder.is_added(event, offset, received_at):
-            adder.give()
-            outcome = add_one(totals, event, offset, received_at)
-            adder.take()
-            if outcome is not APPLIED:
-                outcomes.append(outcome)
-        late += <long long>event[6] // DAY_US < received_at // DAY_US
-    adder.give()
+    try:
+        for record, event in zip(records, events, strict=True):
+            offset = record.offset
+            if event is None:
+                adder.last_offset = offset
+                continue
+            received_at = record.timestamp * 1000
+            if not adder.is_added(event, offset, received_at):
+                adder.give()
+                try:
+                    outcome = add_one(totals, event, offset, received_at)
+                finally:
+                    adder.take()
+                if outcome is not APPLIED:
+                    outcomes.append(outcome)
+            late += <long long>event[6] // DAY_US < received_at // DAY_US
+    finally:
+        # Also where an event cannot be added: those before it have been.
+        adder.give()
     return outcomes, late
