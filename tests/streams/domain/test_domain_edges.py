@@ -235,7 +235,9 @@ def test_a_label_that_has_totals_again_is_shown() -> None:
 
 
 @pytest.mark.parametrize("is_flushed", [False, True])
-@pytest.mark.parametrize(("days", "told"), [(39, [(AlertState.OK, 25)]), (41, []), (43, [])])
+@pytest.mark.parametrize(
+    ("days", "told"), [(39, [(AlertState.OK, 25)]), (40, [(AlertState.OK, 25)]), (41, []), (43, [])]
+)
 def test_whether_an_end_is_told_does_not_depend_on_when_old_hours_are_dropped(
     days: int, told: list[tuple[AlertState, int]], is_flushed: bool
 ) -> None:
