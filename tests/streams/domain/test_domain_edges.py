@@ -235,7 +235,9 @@ def test_a_label_that_has_totals_again_is_shown() -> None:
 
 
 @pytest.mark.parametrize("is_flushed", [False, True])
-@pytest.mark.parametrize(("days", "told"), [(39, [(AlertState.OK, 25)]), (41, []), (43, [])])
+@pytest.mark.parametrize(
+    ("days", "told"), [(39, [(AlertState.OK, 25)]), (40, [(AlertState.OK, 25)]), (41, []), (43, [])]
+)
 def test_whether_an_end_is_told_does_not_depend_on_when_old_hours_are_dropped(
     days: int, told: list[tuple[AlertState, int]], is_flushed: bool
 ) -> None:
@@ -249,4 +251,28 @@ def test_whether_an_end_is_told_does_not_depend_on_when_old_hours_are_dropped(
         partition.add_event(event(1, "bob", USD, later), 1, later)
         partition.flush()
     partition.add_event(event(2, "ann", USD, later), 2, later)
+    assert spikes(partition) == told
+
+
+def test_a_late_event_looks_no_further_back_though_it_begins_no_hour() -> None:
+    """The hour before, in which a spike began, is on a day beyond the horizon: the spike does not go on from it."""
+    partition = PartitionTotals(RULES)
+    midnight = NOW // DAY_MICROSECONDS * DAY_MICROSECONDS
+    for offset, (amount, at) in enumerate([(25, midnight - HOUR // 2), (15, midnight + HOUR // 2)]):
+        partition.add_event(event(offset, "ann", amount * USD, at), offset, NOW)
+    assert spikes(partition) == [(AlertState.ALARM, 25)]
+    partition.add_event(event(2, "ann", 10 * USD, midnight + HOUR // 2), 2, midnight + HOUR // 4 + RULES.horizon_us)
+    assert spikes(partition) == [(AlertState.ALARM, 25)]
+
+
+@pytest.mark.parametrize(("beyond_us", "told"), [(0, []), (-HOUR, [(AlertState.ALARM, 10)])])
+def test_what_is_usual_is_found_within_the_horizon(beyond_us: int, told: list[tuple[AlertState, int]]) -> None:
+    """In a late hour: the hours of the days that may be gone from the state make nothing usual, though they are still there."""
+    partition = PartitionTotals(Rules(usual_hours_min=3))
+    midnight = NOW // DAY_MICROSECONDS * DAY_MICROSECONDS
+    for offset in range(4):
+        partition.add_event(event(offset, "ann", USD, midnight - offset * HOUR - HOUR // 2), offset, NOW)
+    partition.flush()
+    received = midnight + HOUR // 4 + RULES.horizon_us + beyond_us
+    partition.add_event(event(4, "ann", 10 * USD, midnight + HOUR // 2), 4, received)
     assert spikes(partition) == told
