@@ -27,7 +27,7 @@ class BatchRecovery(Recovery):
         try:
             self._table(tp).apply_records(tp.partition, records)
         except ValueError as error:
-            raise ValueError(f"{tp.topic}[{tp.partition}] {error}") from None
+            raise ValueError(f"{tp.topic}[{tp.partition}] {error}") from error
         reach("stream.recovering")
         self.reached(tp, records[-1].offset + 1)
 
