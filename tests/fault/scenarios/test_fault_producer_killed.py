@@ -16,6 +16,7 @@ def test_killed_services_lose_nothing_that_was_promised(cluster: Cluster) -> Non
     in_memory = cluster.load("in-memory", rate=500, durability="memory")
     offline = cluster.load("offline", rate=500)
     wait_until(lambda: len(in_memory.record.acked()) >= 500, 60, "the services send")
+    wait_until(lambda: spooling.attempted() >= 500, 60, "the other one, too")
     in_memory.kill()
     spooling.kill()
     link = cluster.services.link("producer", "kafka")
