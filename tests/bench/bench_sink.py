@@ -1,6 +1,6 @@
 """`sink`: from Kafka into the ledger with roll-ups, exactly once, against loads that do nothing but insert.
 
-All write into the same table, in databases migrated afresh, and commit every 20,000 rows. The rows of the two loads
+All write into the same table, in databases migrated afresh, and commit every 50,000 rows. The rows of the two loads
 are prepared before the clock starts; ours are read from Kafka, decoded and checked while it runs. After each run the
 number of entries and their sum are compared to the workload's. Connectors from Kafka: tests/bench/peers.
 """
@@ -32,7 +32,7 @@ from costledger.schemas.times import from_microseconds
 from costledger.sinks.packing import COPY_COLUMNS, COPY_HEADER, COPY_TRAILER, pack_event
 
 #: The sink's own default.
-BATCH_ROWS = 20_000
+BATCH_ROWS = 50_000
 STATEMENT_ROWS = 100
 #: Multi-row inserts are several times slower: so many rows are enough to see their rate.
 MULTI_ROW_EVENTS_MAX = 100_000

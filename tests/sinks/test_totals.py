@@ -15,7 +15,7 @@ from costledger.schemas.event_reading import of_record
 from costledger.schemas.events import OCCURRED_AT_MIN_US
 from costledger.schemas.money import AMOUNT_PICODOLLARS_MAX, QUANTITY_NANOUNITS_MAX
 from costledger.sinks import totals
-from costledger.sinks.totals import NO_MAXIMUM, as_arrays, daily, hourly
+from costledger.sinks.totals import NO_MAXIMUM, add_hourly, as_arrays, daily, hourly
 
 HOUR_US = 3_600_000_000
 REVERSED = "018bcfe5-6800-7000-8000-000000000000"
@@ -75,6 +75,10 @@ def test_sums_are_exact(records: list[dict[str, Any]]) -> None:
     """Beyond 64 bits, of either sign; reversing entries take back."""
     by_hour = hourly([of_record(record) for record in records])
     assert by_hour == naive(records, HOUR_US)
+    for record in records:
+        add_hourly(by_hour, [of_record(record)])
+    assert by_hour == naive(records + records, HOUR_US)
+    by_hour = hourly([of_record(record) for record in records])
     assert daily(by_hour) == naive(records, 24 * HOUR_US)
 
 

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The compiled twin of `totals.hourly`: the same sums."""
+"""The compiled twin of `totals.add_hourly`: the same sums."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
@@ -8,52 +8,33 @@ from costledger.schemas.periods import MICROSECONDS_PER_HOUR
 cdef long long HOUR_US = MICROSECONDS_PER_HOUR
 
 
-cdef class _Sums:
-    """What one key has come to. Quantities and amounts are Python's integers: many of them may be beyond 64 bits."""
+def add_hourly(dict totals not None, events, no_maximum):
+    """As `totals.add_hourly`; `no_maximum` is below every amount that an event can have.
 
-    cdef long long events
-    cdef long long unpriced
-    cdef object quantity
-    cdef object amount
-    cdef long long maximum
-
-    def __cinit__(self, long long maximum):
-        self.quantity = 0
-        self.amount = 0
-        self.maximum = maximum
-
-
-def hourly(events, long long no_maximum):
-    """The events summed by hour, as `totals.hourly`; `no_maximum` is below every amount that an event can have."""
-    cdef dict totals = {}
-    cdef _Sums sums
-    cdef long long occurred_at, amount
+    Sums are Python's integers: many quantities and amounts may come to more than 64 bits.
+    """
+    cdef long long occurred_at
     cdef tuple event
+    cdef list sums
     cdef int count
     for event in events:
-        _, user_id, charge, quantity, _, priced, occurred, tail = event
+        _, user_id, charge, quantity, _, amount, occurred, tail = event
         # Not before 1970: the division rounds as Python's does.
         occurred_at = occurred
         key = (user_id, occurred_at // HOUR_US, charge.service, charge.operation)
         found = totals.get(key)
         if found is None:
-            found = totals[key] = _Sums(no_maximum)
-        sums = <_Sums>found
+            found = totals[key] = [0, 0, 0, 0, no_maximum]
+        sums = <list>found
         count = 1 if tail.reverses_event_id is None else -1
-        sums.events += count
-        sums.quantity += _integer(quantity)
-        if priced is None:
-            sums.unpriced += count
+        sums[0] += count
+        sums[2] += _integer(quantity)
+        if amount is None:
+            sums[1] += count
         else:
-            amount = priced
-            sums.amount += priced
-            if count > 0 and amount > sums.maximum:
-                sums.maximum = amount
-    return {key: _listed(<_Sums>one) for key, one in totals.items()}
-
-
-cdef list _listed(_Sums sums):
-    return [sums.events, sums.unpriced, sums.quantity, sums.amount, sums.maximum]
+            sums[3] += amount
+            if count > 0 and amount > sums[4]:
+                sums[4] = amount
 
 
 cdef long long _integer(bytes data) except? -1:

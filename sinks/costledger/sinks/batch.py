@@ -52,11 +52,6 @@ class Row(NamedTuple):
         """The event's id."""
         return self.event[0]
 
-    @property
-    def unpriced(self) -> bool:
-        """Whether the event has no amount."""
-        return self.event[5] is None
-
 
 class Rejected(NamedTuple):
     """A message that cannot become an entry. `received_us` is the broker's clock, Unix microseconds."""

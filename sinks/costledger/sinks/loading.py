@@ -9,7 +9,7 @@ Three ways, each slower and more patient than the one before:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -36,11 +36,16 @@ class Loaded:
     refused: list[Rejected] = field(default_factory=list)
 
 
-def load_fast(connection: Connection, rows: Sequence[Row]) -> Loaded | None:
-    """The first way; None where a row's id is in the ledger (or twice in the batch) or a row is refused."""
+def load_fast(
+    connection: Connection, rows: Sequence[Row], meanwhile: Callable[[Sequence[Row]], None] = lambda _rows: None
+) -> Loaded | None:
+    """The first way; None where a row's id is in the ledger (or twice in the batch) or a row is refused.
+
+    `meanwhile` is given all rows, part by part, while PostgreSQL has the same part to write.
+    """
     try:
         with connection.transaction():
-            _copy(connection, sql.Identifier("ledger", "entries"), rows)
+            _copy(connection, sql.Identifier("ledger", "entries"), rows, meanwhile)
     except psycopg.Error as error:
         if meaning_of(error) is not Meaning.DATA:
             raise
@@ -99,12 +104,19 @@ def _load_new(connection: Connection, rows: Sequence[Row]) -> Loaded:
     return loaded
 
 
-def _copy(connection: Connection, table: sql.Identifier, rows: Sequence[Row]) -> None:
+def _copy(
+    connection: Connection,
+    table: sql.Identifier,
+    rows: Sequence[Row],
+    meanwhile: Callable[[Sequence[Row]], None] = lambda _rows: None,
+) -> None:
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(table, _COLUMNS)
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         copy.write(COPY_HEADER)
         for start in range(0, len(rows), _CHUNK_ROWS):
-            copy.write(b"".join([row.packed for row in rows[start : start + _CHUNK_ROWS]]))
+            chunk = rows[start : start + _CHUNK_ROWS]
+            copy.write(b"".join([row.packed for row in chunk]))
+            meanwhile(chunk)
         copy.write(COPY_TRAILER)
 
 

@@ -22,8 +22,8 @@ Key = tuple[str, int, str, str]
 Sums = list[int]
 Totals = dict[Key, Sums]
 
-#: `hourly` of the compiled twin, or None.
-_compiled: Callable[[Iterable[ReadEvent], int], Totals] | None = twin_of(__name__, "hourly")
+#: `add_hourly` of the compiled twin, or None.
+_compiled: Callable[[Totals, Iterable[ReadEvent], int], None] | None = twin_of(__name__, "add_hourly")
 
 #: Below every amount that an event can have: there was none.
 NO_MAXIMUM: Final = -(2**63)
@@ -34,9 +34,16 @@ _MAXIMUM: Final = 4
 
 def hourly(events: Iterable[ReadEvent]) -> Totals:
     """The events summed by hour."""
-    if _compiled is not None:
-        return _compiled(events, NO_MAXIMUM)
     totals: Totals = {}
+    add_hourly(totals, events)
+    return totals
+
+
+def add_hourly(totals: Totals, events: Iterable[ReadEvent]) -> None:
+    """Add events to sums by hour."""
+    if _compiled is not None:
+        _compiled(totals, events, NO_MAXIMUM)
+        return
     for _, user_id, charge, quantity, _, amount, occurred_at, tail in events:
         key = (user_id, occurred_at // MICROSECONDS_PER_HOUR, charge.service, charge.operation)
         sums = totals.get(key)
@@ -51,7 +58,6 @@ def hourly(events: Iterable[ReadEvent]) -> Totals:
             sums[3] += amount
             if amount > sums[_MAXIMUM] and count > 0:
                 sums[_MAXIMUM] = amount
-    return totals
 
 
 def daily(by_hour: Totals) -> Totals:

@@ -23,7 +23,7 @@ from costledger.sinks.patience import PatientConnection
 from costledger.sinks.positions import AlreadyWritten, Counts
 from costledger.sinks.put_aside import put_aside
 from costledger.sinks.queries import query
-from costledger.sinks.totals import as_arrays, daily, hourly
+from costledger.sinks.totals import Totals, add_hourly, as_arrays, daily
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +41,10 @@ Step = Literal[
 
 #: After a repeat was met, so many batches go the careful way at once: repeats come in runs.
 _CAREFUL_BATCHES: Final = 8
-#: Where a packed row has the milliseconds of its event id: after the number of fields and the id's length.
-_ID_TIME: Final = slice(6, 12)
+#: Where a packed row has the high 32 bits of the milliseconds of its event id: after the number of fields and the id's
+#: length. They tell a minute apart from the next, and are the same for most rows of a batch.
+_ID_MINUTE: Final = slice(6, 10)
+_MINUTE_MILLISECONDS: Final = 1 << 16
 _MILLISECONDS_PER_DAY: Final = 86_400_000
 _EPOCH: Final = date(1970, 1, 1)
 
@@ -121,10 +123,9 @@ class Writer:
     def _transact(self, connection: Connection, batch: Batch) -> tuple[Counts, Counter[str]]:
         with connection.transaction():
             self._on_step("before_load")
-            loaded = self._load(connection, batch.rows)
+            by_hour: Totals = {}
+            loaded = self._load(connection, batch.rows, by_hour)
             self._on_step("after_load")
-            # Repeats are not in the totals: only what was inserted just now is.
-            by_hour = hourly(row.event for row in loaded.inserted)
             if by_hour:
                 connection.execute(query("upsert_hourly"), as_arrays(by_hour))
                 connection.execute(query("upsert_daily"), as_arrays(daily(by_hour)))
@@ -138,22 +139,30 @@ class Writer:
             self._on_step("before_commit")
         return counts, Counter(one.reason for one in bad)
 
-    def _load(self, connection: Connection, rows: Sequence[Row]) -> Loaded:
+    def _load(self, connection: Connection, rows: Sequence[Row], totals: Totals) -> Loaded:
+        """Put the rows into the ledger, and add to the totals what was inserted: repeats are not in them."""
         if not rows:
             return Loaded()
         if self._careful_batches_left:
             self._careful_batches_left -= 1
-        elif (loaded := load_fast(connection, rows)) is not None:
+        elif (loaded := load_fast(connection, rows, lambda part: _add(totals, part))) is not None:
             return loaded
+        # Those of the way that failed.
+        totals.clear()
         loaded = load_carefully(connection, rows)
+        _add(totals, loaded.inserted)
         if len(loaded.inserted) < len(rows):
             self._careful_batches_left = _CAREFUL_BATCHES
         return loaded
 
     def _ensure_partitions(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Make the table's partitions for the months of the rows' ids, outside the batch's transaction."""
+        minutes = {int.from_bytes(minute) for minute in {row.packed[_ID_MINUTE] for row in rows}}
+        # Of its first and its last millisecond: a minute may be of two days.
         days = {
-            int.from_bytes(row.packed[_ID_TIME]) // _MILLISECONDS_PER_DAY for row in rows
+            milliseconds // _MILLISECONDS_PER_DAY
+            for minute in minutes
+            for milliseconds in (minute * _MINUTE_MILLISECONDS, (minute + 1) * _MINUTE_MILLISECONDS - 1)
         } - self._days_with_partition
         for month in sorted({(_EPOCH + timedelta(days=day)).replace(day=1) for day in days}):
             left = connection.execute("SELECT ledger.ensure_partitions(%s, %s)", (month, month)).fetchall()
@@ -162,10 +171,14 @@ class Writer:
         self._days_with_partition |= days
 
 
+def _add(totals: Totals, rows: Sequence[Row]) -> None:
+    add_hourly(totals, [row.event for row in rows])
+
+
 def _count(loaded: Loaded, bad: Iterable[Rejected]) -> Counts:
     return Counts(
-        inserted=Counter(row.partition for row in loaded.inserted),
+        inserted=Counter([row.partition for row in loaded.inserted]),
         duplicates=Counter(row.partition for row in loaded.duplicates),
         quarantined=Counter(one.partition for one in bad),
-        unpriced=Counter(row.partition for row in loaded.inserted if row.unpriced),
+        unpriced=Counter([row.partition for row in loaded.inserted if row.event[5] is None]),
     )

@@ -212,7 +212,7 @@ class Settings(ApiFields, DeliveryFields, BaseSettings):
     sink_session_timeout_seconds: float = Field(
         10, ge=6, le=300, description="after this a dead sink or notifier loses its partitions"
     )
-    sink_batch_rows_max: int = Field(20_000, ge=1, le=200_000, description="events in one transaction")
+    sink_batch_rows_max: int = Field(50_000, ge=1, le=200_000, description="events in one transaction")
     sink_batch_bytes_max: int = Field(32 * 2**20, ge=2**16, le=2**30, description="bytes of events in one transaction")
     sink_batch_wait_ms: int = Field(250, ge=1, le=60_000, description="how long the sink gathers a batch")
     sink_bad_share_max: Decimal = Field(
