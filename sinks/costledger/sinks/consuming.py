@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from costledger.schemas.kafka_config import ClientConfig, client_config
 from costledger.schemas.settings import Settings
+
+#: Longer than our consumers go without a poll, unless PostgreSQL is away: then Kafka may give their partitions to others,
+#: and what was not stored is read again.
+REBALANCE_MILLISECONDS_MAX: Final = 60_000
 
 
 def reader_config(settings: Settings, client_id: str, group_id: str) -> ClientConfig:
@@ -23,8 +29,12 @@ def reader_config(settings: Settings, client_id: str, group_id: str) -> ClientCo
 
 def member_config(settings: Settings, client_id: str, group_id: str) -> ClientConfig:
     """The same as a member of its group: partitions stay where they are over a rebalance, as far as may be."""
+    session_ms = int(settings.sink_session_timeout_seconds * 1000)
     return {
         **reader_config(settings, client_id, group_id),
         "partition.assignment.strategy": "cooperative-sticky",
-        "session.timeout.ms": int(settings.sink_session_timeout_seconds * 1000),
+        "session.timeout.ms": session_ms,
+        # Also how long Kafka waits in a rebalance for members that do not come. A broker that was killed may come back
+        # with members of before, and never find out that they are gone: nobody reads meanwhile.
+        "max.poll.interval.ms": max(session_ms, REBALANCE_MILLISECONDS_MAX),
     }
