@@ -53,7 +53,7 @@ class _Peers:
 
 
 def main(
-    events: Annotated[int, typer.Option(min=1_000, help="Events of one run; slow peers get fewer.")] = 200_000,
+    events: Annotated[int, typer.Option(min=1_000, help="Events of one run; slow peers get fewer.")] = 600_000,
     runs: Annotated[int, typer.Option(min=1, max=100, help="Runs of each contender; medians are reported.")] = 5,
     commit_interval_seconds: Annotated[
         float, typer.Option(min=0.01, max=10, help="How often stream apps commit, ours and the peers.")

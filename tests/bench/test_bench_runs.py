@@ -24,7 +24,7 @@ EXPECTED = {
 def test_the_benchmark_measures_everything_it_names(tmp_path: Path) -> None:
     """With few events: every name, every cheap peer, finite positive figures; the same document in file and on stdout."""
     output = tmp_path / "bench.json"
-    few = ["--events", "100000", "--runs", "1", "--commit-interval-seconds", "0.05", "--peers", "cheap"]
+    few = ["--events", "300000", "--runs", "1", "--commit-interval-seconds", "0.05", "--peers", "cheap"]
     # Latency has a test of its own: test_bench_latency_runs.py.
     few += ["--latency-seconds", "0", "--ledger-events", "400000", "--ledger-days", "30"]
     printed = run_bench(*few, "--output", str(output), "--json", timeout_seconds=TIMEOUT_SECONDS)

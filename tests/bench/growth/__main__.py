@@ -57,7 +57,7 @@ def main(
     api_rows: Annotated[list[int], typer.Option(min=1, help="Entries of the larger ledger.")] = list(api.SIZES),  # noqa: B006
     workers: Annotated[list[int], typer.Option(min=1, help="Workers of a point.")] = list(scale.WORKERS),  # noqa: B006
     partitions: Annotated[list[int], typer.Option(min=1, help="Partitions of a point.")] = list(scale.PARTITIONS),  # noqa: B006
-    events: Annotated[int, typer.Option(min=1_000, help="Events over which a rate is taken.")] = 200_000,
+    events: Annotated[int, typer.Option(min=1_000, help="Events over which a rate is taken.")] = 600_000,
     runs: Annotated[int, typer.Option(min=1, max=100, help="Runs of each rate; medians are told.")] = 3,
     seed: Annotated[int, typer.Option(help="Makes users, services and amounts.")] = 20_261_129,
     output: Annotated[Path, typer.Option(help="The document; its other rows are kept.")] = ROOT
