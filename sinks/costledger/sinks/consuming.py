@@ -7,9 +7,9 @@ from typing import Final
 from costledger.schemas.kafka_config import ClientConfig, client_config
 from costledger.schemas.settings import Settings
 
-#: Longer than our consumers go without a poll, unless PostgreSQL is away: then Kafka may give their partitions to others,
-#: and what was not stored is read again.
-REBALANCE_MILLISECONDS_MAX: Final = 60_000
+#: Longer than our consumers go without a poll (to wait within one of its callbacks is none); unless PostgreSQL is away from
+#: the notifier: Kafka may then give its partitions to others, and what was not stored is read again.
+REBALANCE_MILLISECONDS_MAX: Final = 30_000
 
 
 def reader_config(settings: Settings, client_id: str, group_id: str) -> ClientConfig:
