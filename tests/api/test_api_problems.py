@@ -123,6 +123,34 @@ def test_an_address_that_no_database_can_hold(api_client: TestClient) -> None:
     problem(api_client.get(f"{BUDGET}?{'a=1&' * 200}", headers=headers), 422, "invalid_value")
 
 
+def test_the_document_admits_no_nul_in_any_text(api_client: TestClient) -> None:
+    """What comes in as text has a pattern, a format or a list of values in the document, and none of them admits NUL."""
+    document = api_client.get("/openapi.json").json()
+    operations = [one for methods in document["paths"].values() for one in methods.values()]
+    waiting = [one[part] for one in operations for part in ("parameters", "requestBody") if part in one]
+    waiting.append(document["components"]["schemas"]["OperationModel"]["properties"]["metadata"]["propertyNames"])
+    texts = 0
+    seen = set()
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting += part
+        elif isinstance(part, dict):
+            waiting += part.values()
+            if part.get("type") == "string":
+                texts += 1
+                assert {"pattern", "format", "enum", "const"} & part.keys(), part
+            if "pattern" in part:
+                assert not re.search(part["pattern"], "a\0b"), part
+        elif isinstance(part, str) and part.startswith("#/components/schemas/") and part not in seen:
+            seen.add(part)
+            waiting.append(document["components"]["schemas"][part.rpartition("/")[2]])
+    assert texts > 20
+    for model in ("\0", "a\0"):
+        answer = api_client.get("/api/prices", params={"model": model}, headers=bearer("u"))
+        assert [one["field"] for one in problem(answer, 422, "invalid_value")["errors"]] == ["model"]
+
+
 def test_a_document_that_is_no_object(api_client: TestClient) -> None:
     """Lists, texts, null and nothing at all are 422; the field is the body."""
     for body in (b"[]", b'"text"', b"null", b"1.5", b""):

@@ -7,6 +7,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from costledger.api.openapi_texts import refuse_nul
 from costledger.api.problems import MEDIA_TYPE
 
 _DESCRIPTION: Final = """\
@@ -104,6 +105,7 @@ def completed(document: dict[str, Any]) -> dict[str, Any]:
         for method, operation in operations.items():
             if method in _METHODS:
                 _complete(operation, api=path.startswith("/api/"))
+    refuse_nul(document)
     return document
 
 
