@@ -86,6 +86,15 @@ def test_heads_find_a_chain_that_was_written_anew(ledger_cli: Cli, ledger: Ledge
     assert json.loads(saved.read_bytes())["heads"] == json.loads(kept)["heads"]
 
 
+def test_without_blocks_nothing_is_said_to_be_proven(ledger_cli: Cli, ledger: Ledger) -> None:
+    """Neither before the first seal nor after an owner has deleted the chain: no finding, and no chain "holds"."""
+    assert ledger_cli("verify", "--seal").returncode == 0
+    tamper(ledger, "DELETE FROM ledger.chain_blocks")
+    done = ledger_cli("verify")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "nothing is sealed, so nothing is proven: 40 entries not sealed yet"
+
+
 def test_a_file_without_heads_is_wrong_usage(ledger_cli: Cli) -> None:
     """Exit code 2, before anything is looked at."""
     path = ledger_cli.directory / "heads.json"

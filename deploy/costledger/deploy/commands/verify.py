@@ -140,7 +140,9 @@ def show(report: VerifyReport) -> None:
 
 
 def verdict(report: VerifyReport) -> str:
-    """The result in one line."""
+    """The result in one line; where nothing is sealed it does not say that anything is proven."""
+    if report.ok and not report.total("blocks"):
+        return f"nothing is sealed, so nothing is proven: {report.total('unsealed')} entries not sealed yet"
     sealed = (
         f"{report.total('rows')} entries in {report.total('blocks')} blocks, {report.total('unsealed')} not sealed yet"
     )
