@@ -46,7 +46,7 @@ def test_the_maximum_is_that_of_the_events_that_take_nothing_back(
         first = min(number for _, number, _, _ in totals) - min(wanted)
         assert {number - first: sums[4] for (_, number, _, _), sums in totals.items()} == wanted
         texts = ["NULL" if wanted[key] == NO_MAXIMUM else str(wanted[key]) for key in sorted(wanted)]
-        assert as_arrays(totals)["maxima"] == "{" + ",".join(texts) + "}"
+        assert as_arrays(totals)["maxima"] == "{" + ", ".join(texts) + "}"
 
 
 def test_a_maximum_grows_and_never_falls(ledger: Ledger) -> None:

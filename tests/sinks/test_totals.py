@@ -6,16 +6,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.fixtures.twins import WAYS, using
 from tests.schemas.samples import event_record
+from tests.sinks.conftest import Ledger
 
 from costledger.schemas.event_reading import of_record
 from costledger.schemas.events import OCCURRED_AT_MIN_US
 from costledger.schemas.money import AMOUNT_PICODOLLARS_MAX, QUANTITY_NANOUNITS_MAX
 from costledger.sinks import totals
-from costledger.sinks.totals import NO_MAXIMUM, add_hourly, as_arrays, daily, hourly
+from costledger.sinks.totals import NO_MAXIMUM, Totals, add_hourly, as_arrays, daily, hourly
 
 HOUR_US = 3_600_000_000
 REVERSED = "018bcfe5-6800-7000-8000-000000000000"
@@ -82,11 +83,29 @@ def test_sums_are_exact(records: list[dict[str, Any]]) -> None:
     assert daily(by_hour) == naive(records, 24 * HOUR_US)
 
 
-@settings(deadline=None, max_examples=200)
-@given(RECORDS)
-def test_rows_are_sorted_by_their_whole_key(records: list[dict[str, Any]]) -> None:
-    """Whatever the order of the events: two writers lock rows in the same order."""
-    arrays: Any = as_arrays(hourly([of_record(record) for record in records]))
-    periods = [int(number) for number in arrays["periods"][1:-1].split(",") if number]
-    keys = list(zip(arrays["users"], periods, arrays["services"], arrays["operations"], strict=True))
-    assert keys == sorted(naive(records, HOUR_US))
+#: Whatever PostgreSQL can hold, and what means something in an array literal.
+NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=5) | st.sampled_from(
+    ['"', "\\", '\\"', "{", "}", ",", "NULL", "null", " a ", "", "\n", "{}", "a,b", "'", "None", "%(users)s"]
+)
+SUMS = st.tuples(
+    st.integers(-(2**63), 2**63 - 1),
+    st.integers(-(2**63), 2**63 - 1),
+    st.integers(-(10**30), 10**30),
+    st.integers(-(10**30), 10**30),
+    st.just(NO_MAXIMUM) | st.integers(-AMOUNT_PICODOLLARS_MAX, AMOUNT_PICODOLLARS_MAX),
+).map(list)
+ROWS = """
+    SELECT * FROM unnest(%(users)s::text[], %(periods)s::bigint[], %(services)s::text[], %(operations)s::text[],
+        %(events)s::bigint[], %(unpriced)s::bigint[], %(quantities)s::numeric[], %(amounts)s::numeric[],
+        %(maxima)s::numeric[])
+"""
+
+
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.tuples(NAMES, st.integers(-1000, 10**6), NAMES, NAMES), SUMS, max_size=20))
+def test_postgresql_reads_what_was_summed_sorted_by_its_whole_key(ledger: Ledger, sums: Totals) -> None:
+    """Whatever the names have in them, and in whatever order they came: two writers lock rows in the same order."""
+    rows = ledger.connection.execute(ROWS, as_arrays(sums)).fetchall()
+    assert [(tuple(row[:4]), [NO_MAXIMUM if one is None else int(one) for one in row[4:]]) for row in rows] == sorted(
+        sums.items()
+    )

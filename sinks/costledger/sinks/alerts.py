@@ -14,11 +14,12 @@ from costledger.schemas.codec import decode_alert
 from costledger.schemas.errors import DecodeError
 from costledger.schemas.fail_points import reach
 from costledger.schemas.money import to_usd
-from costledger.sinks.batch import DATA_ERROR, Message, Rejected, rejected
+from costledger.sinks.batch import DATA_ERROR, Rejected, rejected
 from costledger.sinks.database import Connection, Meaning, meaning_of
 from costledger.sinks.notifications.deliveries import insert_deliveries, wake_routes
 from costledger.sinks.put_aside import put_aside
 from costledger.sinks.queries import query
+from costledger.sinks.rows import Message
 
 
 @dataclass(slots=True)

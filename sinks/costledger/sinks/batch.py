@@ -6,15 +6,16 @@ that became a row or was put aside, or an offset that held no message (a gap).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from costledger.schemas.errors import CostledgerError, DecodeError, InvalidEvent, OversizeMessage, Unavailable
-from costledger.schemas.event_reading import ReadEvent, read_event
+from costledger.schemas.event_reading import read_event
 from costledger.sinks.packing import pack_read
+from costledger.sinks.rows import Message, Row, read_run, received_us
 
 ID_CONFLICT: Final = "id_conflict"
 DATA_ERROR: Final = "data_error"
@@ -23,34 +24,6 @@ SINK_ONLY_REASONS: Final = frozenset({ID_CONFLICT, DATA_ERROR})
 
 #: What is kept of a message that was put aside; of a larger one its place and reason. Many times what an event may have.
 KEPT_BYTES_MAX: Final = 128 * 1024
-
-_MICROSECONDS_PER_MILLISECOND: Final = 1_000
-_NO_TIMESTAMP: Final = 0
-
-
-class Message(Protocol):
-    """What is needed of a Kafka message (a subset of `confluent_kafka.Message`)."""
-
-    def partition(self) -> int | None: ...
-    def offset(self) -> int | None: ...
-    def key(self) -> bytes | None: ...
-    def value(self) -> bytes | None: ...
-    def timestamp(self) -> tuple[int, int]: ...
-
-
-class Row(NamedTuple):
-    """An event on its way into the ledger; `packed` is the row in binary COPY format."""
-
-    partition: int
-    offset: int
-    event: ReadEvent
-    packed: bytes
-    message: Message
-
-    @property
-    def event_id(self) -> str:
-        """The event's id."""
-        return self.event[0]
 
 
 class Rejected(NamedTuple):
@@ -195,6 +168,28 @@ class Gatherer:
         sealed, self._batch = self._batch, Batch()
         return sealed
 
+    def add_run(self, messages: Sequence[Message], start: int) -> int:
+        """Take the messages from `start` on that are rows and follow the position of the first one's partition.
+
+        The place in `messages` of the first one that is not taken: it is for `add`.
+        """
+        if start == len(messages) or (first := messages[start]).error() is not None:
+            return start
+        partition, offset = first.partition(), first.offset()
+        position = None if partition is None else self._positions.get(partition)
+        if (
+            partition is None
+            or position is None
+            or offset != position.next_offset
+            or not self._reach(partition, offset)
+        ):
+            return start
+        batch = self._batch
+        end, payload_bytes = read_run(self.topic, partition, offset, messages, start, batch.rows)
+        batch.payload_bytes += payload_bytes
+        batch.spans[partition].next_offset = position.next_offset = offset + end - start
+        return end
+
     def add(self, message: Message) -> None:
         """Take one message: a row, or put aside. Raises `Unavailable` where its schema cannot be had now.
 
@@ -264,12 +259,6 @@ class Gatherer:
             span.skipped += gap
             span.next_offset = position.next_offset = offset
         return True
-
-
-def received_us(message: Message) -> int | None:
-    """When the broker stored the message (Unix microseconds); None where it carries no time."""
-    kind, milliseconds = message.timestamp()
-    return None if kind == _NO_TIMESTAMP else milliseconds * _MICROSECONDS_PER_MILLISECOND
 
 
 def unread(partition: int, offset: int, error: str) -> Rejected:

@@ -129,14 +129,15 @@ class Intake:
             logger.info("Kafka did not take the mirror of the offsets: %s", error)
 
     def _take(self, messages: list[Message]) -> None:
-        add = self._gatherer.add
-        for message in messages:
+        place = 0
+        while (place := self._gatherer.add_run(messages, place)) < len(messages):
+            message, place = messages[place], place + 1
             error = message.error()
             if error is not None:
                 self._note(message, error)
                 continue
             try:
-                add(message)
+                self._gatherer.add(message)
             except Unavailable as away:
                 self.trouble = str(away)
                 self._rests_until = time.monotonic() + _REGISTRY_WAIT_SECONDS

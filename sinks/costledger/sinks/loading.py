@@ -16,10 +16,11 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-from costledger.sinks.batch import DATA_ERROR, ID_CONFLICT, Rejected, Row, rejected
+from costledger.sinks.batch import DATA_ERROR, ID_CONFLICT, Rejected, rejected
 from costledger.sinks.database import Connection, Meaning, meaning_of
 from costledger.sinks.packing import COPY_COLUMNS, COPY_HEADER, COPY_TRAILER
 from costledger.sinks.queries import query
+from costledger.sinks.rows import Row
 
 #: Rows handed to libpq at once: some hundreds of kilobytes.
 _CHUNK_ROWS: Final = 1_000

@@ -75,22 +75,24 @@ def daily(by_hour: Totals) -> Totals:
     return totals
 
 
-def as_arrays(totals: Totals) -> dict[str, object]:
+def as_arrays(totals: Totals) -> dict[str, str]:
     """The parameters of `upsert_hourly.sql` and `upsert_daily.sql`: one array per column, rows sorted by key.
 
-    Numbers go as array literals in text: they need no quoting, and have no limit in size.
+    Array literals: the driver takes as long to write lists out as PostgreSQL for all that it does with them.
     """
     rows = _by_key(totals)
+    sums = [sums for _, sums in rows]
+    maxima = [one[_MAXIMUM] for one in sums]
     return {
-        "users": [key[0] for key, _ in rows],
-        "periods": _literal(key[1] for key, _ in rows),
-        "services": [key[2] for key, _ in rows],
-        "operations": [key[3] for key, _ in rows],
-        "events": _literal(sums[0] for _, sums in rows),
-        "unpriced": _literal(sums[1] for _, sums in rows),
-        "quantities": _literal(sums[2] for _, sums in rows),
-        "amounts": _literal(sums[3] for _, sums in rows),
-        "maxima": _literal("NULL" if sums[_MAXIMUM] == NO_MAXIMUM else sums[_MAXIMUM] for _, sums in rows),
+        "users": _texts([key[0] for key, _ in rows]),
+        "periods": _numbers([key[1] for key, _ in rows]),
+        "services": _texts([key[2] for key, _ in rows]),
+        "operations": _texts([key[3] for key, _ in rows]),
+        "events": _numbers([one[0] for one in sums]),
+        "unpriced": _numbers([one[1] for one in sums]),
+        "quantities": _numbers([one[2] for one in sums]),
+        "amounts": _numbers([one[3] for one in sums]),
+        "maxima": _numbers([None if maximum == NO_MAXIMUM else maximum for maximum in maxima]),
     }
 
 
@@ -102,5 +104,14 @@ def _by_key(totals: Totals) -> list[tuple[Key, Sums]]:
     return [row for user in sorted(by_user) for row in sorted(by_user[user])]
 
 
-def _literal(numbers: Iterable[int | str]) -> str:
-    return "{" + ",".join(map(str, numbers)) + "}"
+def _numbers(numbers: list[int] | list[int | None]) -> str:
+    """Integers of any size as an array literal; None is null."""
+    # Python writes a list of integers as PostgreSQL does an array, but for the brackets and the null.
+    return "{" + str(numbers)[1:-1].replace("None", "NULL") + "}"
+
+
+def _texts(texts: list[str]) -> str:
+    """Texts as an array literal, each quoted: nothing in them means anything then but quotes and backslashes."""
+    # Few of them are different.
+    quoted = {text: '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' for text in set(texts)}
+    return "{" + ",".join([quoted[text] for text in texts]) + "}"

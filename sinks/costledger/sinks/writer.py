@@ -16,13 +16,14 @@ from typing import Final, Literal
 
 from costledger.schemas.fail_points import reach_step_of
 from costledger.sinks import positions
-from costledger.sinks.batch import SINK_ONLY_REASONS, BadShare, Batch, Rejected, Row
+from costledger.sinks.batch import SINK_ONLY_REASONS, BadShare, Batch, Rejected
 from costledger.sinks.database import Connection
 from costledger.sinks.loading import Loaded, load_carefully, load_fast
 from costledger.sinks.patience import PatientConnection
 from costledger.sinks.positions import AlreadyWritten, Counts
 from costledger.sinks.put_aside import put_aside
 from costledger.sinks.queries import query
+from costledger.sinks.rows import Row
 from costledger.sinks.totals import Totals, add_hourly, as_arrays, daily
 
 logger = logging.getLogger(__name__)

@@ -18,10 +18,10 @@ from costledger.schemas.codec import decode_event
 from costledger.schemas.errors import DecodeError, InvalidEvent, Unavailable, shown
 from costledger.schemas.events import EventRecord, check_event
 from costledger.schemas.settings import Settings
-from costledger.sinks.batch import Message, received_us
 from costledger.sinks.consuming import reader_config
 from costledger.sinks.reconcile.entries import Entry, same_content
 from costledger.sinks.reconcile.report import EXAMPLES_MAX, Check, PartitionReport
+from costledger.sinks.rows import Message, received_us
 from costledger.sinks.unreadable import first_unreadable, unreadable_batch
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,128 @@
+"""Runs of messages become the rows that they become one by one, by the Python code and by its compiled twin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.fixtures.twins import WAYS, using
+from tests.sinks.conftest import make_event
+
+from costledger.schemas.codec import encode_event
+from costledger.sinks import rows
+from costledger.sinks.batch import Gatherer
+from costledger.sinks.rows import read_run
+
+GOOD = encode_event(make_event("u").to_record())
+#: Milliseconds, long after the event occurred.
+STORED = 1_900_000_000_000
+#: Two partitions that are ours, one that is not.
+OURS = (0, 1)
+
+
+@dataclass
+class Delivered:
+    """A message, or an error, as a client hands it over."""
+
+    on: int | None
+    at: int
+    payload: bytes | None = GOOD
+    wrong: str | None = None
+    stored: tuple[int, int] = (1, STORED)
+
+    def error(self) -> Any | None:
+        return self.wrong
+
+    def partition(self) -> int | None:
+        return self.on
+
+    def offset(self) -> int | None:
+        return self.at
+
+    def key(self) -> bytes | None:
+        return None
+
+    def value(self) -> bytes | None:
+        return self.payload
+
+    def timestamp(self) -> tuple[int, int]:
+        return self.stored
+
+
+@pytest.fixture(scope="module", autouse=True, params=WAYS)
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything here holds for the Python code and for its compiled twin."""
+    with using(rows, request.param):
+        yield
+
+
+@st.composite
+def deliveries(draw: st.DrawFn) -> list[Delivered]:
+    """Mostly one offset after the other; now and then a gap, a repeat, another partition, an error or no event."""
+    following = {None: 0, 0: 0, 1: 0, 2: 0}
+    messages = []
+    for _ in range(draw(st.integers(0, 30))):
+        on = draw(st.sampled_from([0, 0, 0, 0, 1, 2, None]))
+        at = max(0, following[on] + draw(st.sampled_from([0] * 12 + [-2, 1, 5])))
+        wrong = draw(st.sampled_from([None] * 8 + ["an error"]))
+        payload = draw(st.sampled_from([GOOD] * 8 + [b"bad", b"", None]))
+        stored = draw(st.sampled_from([(1, STORED)] * 3 + [(0, -1), (2, STORED + 1)]))
+        messages.append(Delivered(on, at, payload, wrong, stored))
+        following[on] = at if wrong else at + 1
+    return messages
+
+
+def gatherer() -> Gatherer:
+    """It has both partitions, from their beginning."""
+    one = Gatherer("t", rows_max=10_000, bytes_max=10**9)
+    for partition in OURS:
+        one.claim(partition, 0, 1)
+    return one
+
+
+@settings(deadline=None, max_examples=500)
+@given(deliveries())
+def test_a_run_is_what_its_messages_are_one_by_one(messages: list[Delivered]) -> None:
+    """The same batch, positions and doubts, whatever is delivered."""
+    by_runs, one_by_one = gatherer(), gatherer()
+    place = 0
+    while (place := by_runs.add_run(messages, place)) < len(messages):
+        if messages[place].error() is None:
+            by_runs.add(messages[place])
+        place += 1
+    for message in messages:
+        if message.error() is None:
+            one_by_one.add(message)
+    for name in ("positions", "astray"):
+        assert getattr(by_runs, name)() == getattr(one_by_one, name)()
+    assert by_runs.behind == one_by_one.behind
+    assert by_runs.empty == one_by_one.empty
+    assert by_runs.seal() == one_by_one.seal()
+
+
+def test_a_run_is_taken_as_a_whole() -> None:
+    """From where it begins to the first message that needs a closer look; the place of that one, and the bytes of the others."""
+    messages = [Delivered(0, offset) for offset in range(3, 10)]
+    for stranger in (
+        Delivered(0, 7, wrong="an error"),
+        Delivered(1, 7),
+        Delivered(None, 7),
+        Delivered(0, 8),
+        Delivered(0, 6),
+        Delivered(0, 7, b"bad"),
+        Delivered(0, 7, b""),
+        Delivered(0, 7, None),
+    ):
+        taken: list[rows.Row] = []
+        delivered = [*messages[:4], stranger, *messages[5:]]
+        assert read_run("t", 0, 4, delivered, 1, taken) == (4, 3 * len(GOOD))
+        assert [(row.partition, row.offset, row.message) for row in taken] == [
+            (0, at, messages[at - 3]) for at in (4, 5, 6)
+        ]
+        assert all(isinstance(row, rows.Row) and row.event_id == taken[0].event_id for row in taken)
+    assert read_run("t", 0, 3, messages, 0, []) == (7, 7 * len(GOOD))
+    assert read_run("t", 0, 3, messages, 7, []) == (7, 0)
