@@ -24,6 +24,9 @@ class FakeMessage:
     payload: bytes | None = GOOD
     on: int = 0
 
+    def error(self) -> None:
+        return None
+
     def partition(self) -> int:
         return self.on
 

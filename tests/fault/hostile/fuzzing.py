@@ -150,7 +150,14 @@ class Message(SimpleNamespace):
     """A message as the sink's client gives it: by methods."""
 
     def __init__(self, offset: int, value: bytes) -> None:
-        places = {"partition": 0, "offset": offset, "key": b"ann", "value": value, "timestamp": (2, NOW_US // 1000)}
+        places = {
+            "error": None,
+            "partition": 0,
+            "offset": offset,
+            "key": b"ann",
+            "value": value,
+            "timestamp": (2, NOW_US // 1000),
+        }
         super().__init__(**{name: (lambda kept=kept: kept) for name, kept in places.items()})
 
 
@@ -183,8 +190,11 @@ def sink_accepts(inputs: list[bytes]) -> list[bool]:
     """What the sink makes of inputs: whether each becomes a row."""
     gatherer = Gatherer("cost.events", len(inputs), 2**40)
     gatherer.claim(0, 0, 1)
-    for offset, value in enumerate(inputs):
-        gatherer.add(Message(offset, value))
+    messages = [Message(offset, value) for offset, value in enumerate(inputs)]
+    place = 0
+    while (place := gatherer.add_run(messages, place)) < len(messages):
+        gatherer.add(messages[place])
+        place += 1
     rows = {row.offset for row in gatherer.seal().rows}
     return [offset in rows for offset in range(len(inputs))]
 

@@ -62,6 +62,9 @@ class Message:
     on: int
     payload: bytes
 
+    def error(self) -> None:
+        """It is a message."""
+
     def partition(self) -> int:
         """Of the one topic."""
         return self.on
@@ -220,16 +223,24 @@ class Process:
 
     def deliver(self, partition: int, count: int) -> None:
         """The client's next messages; the sink reads no more with a full batch, nor after a registry that is away."""
-        slots = self.topic[partition]
-        while count and partition in self.reads_on and self.reads_on[partition] < len(slots) and not self.gatherer.full:
+        messages = self._fetched(partition, min(count, self.gatherer.rows_left))
+        place = 0
+        while (place := self.gatherer.add_run(messages, place)) < len(messages):
+            try:
+                self.gatherer.add(messages[place])
+            except Unavailable:
+                # What else the client has handed over comes again after the seek.
+                return
+            place += 1
+
+    def _fetched(self, partition: int, count: int) -> list[Message]:
+        slots, messages = self.topic[partition], []
+        while len(messages) < count and self.reads_on.get(partition, len(slots)) < len(slots):
             at = self.reads_on[partition]
             self.reads_on[partition] = at + 1
             if slots[at].kind != "gap":
-                count -= 1
-                try:
-                    self.gatherer.add(Message(at, partition, slots[at].payload()))
-                except Unavailable:
-                    return
+                messages.append(Message(at, partition, slots[at].payload()))
+        return messages
 
     def reach_end(self, partition: int) -> None:
         """The client has passed everything, and says where the partition ends."""

@@ -29,6 +29,9 @@ class StoredMessage:
     at: int
     payload: bytes
 
+    def error(self) -> None:
+        return None
+
     def partition(self) -> int:
         return self.on
 
