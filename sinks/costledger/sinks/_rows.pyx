@@ -4,14 +4,13 @@
 from costledger.schemas.errors import DecodeError, InvalidEvent, Unavailable
 from costledger.schemas.event_reading import read_event
 from costledger.sinks.packing import pack_read
-from costledger.sinks.rows import Row
 
 cdef object NO_EVENT = (DecodeError, InvalidEvent, Unavailable)
 cdef object new_row = tuple.__new__
 
 
-def read_run(str topic not None, partition, offset, messages, Py_ssize_t start, list rows not None):
-    """As `rows.read_run`."""
+def read_run(str topic not None, partition, offset, messages, Py_ssize_t start, list rows not None, row_class):
+    """As `rows.read_run`; `row_class` is its `Row`, which this module does not import: that one imports this."""
     cdef Py_ssize_t place = start, end = len(messages), payload_bytes = 0
     cdef long long following = offset
     cdef bytes payload
@@ -31,7 +30,7 @@ def read_run(str topic not None, partition, offset, messages, Py_ssize_t start, 
             event = read_event(payload, stored_us)
         except NO_EVENT:
             break
-        rows.append(new_row(Row, (partition, offset, event, pack_read(topic, partition, offset, stored_us, event), message)))
+        rows.append(new_row(row_class, (partition, offset, event, pack_read(topic, partition, offset, stored_us, event), message)))
         payload_bytes += len(payload)
         following += 1
         place += 1

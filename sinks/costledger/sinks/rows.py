@@ -10,6 +10,11 @@ from costledger.schemas.event_reading import ReadEvent, read_event
 from costledger.schemas.twins import twin_of
 from costledger.sinks.packing import pack_read
 
+#: `read_run` of the compiled twin, or None; it is given the class of rows at the end.
+_compiled: Callable[[str, int, int, Sequence[Message], int, list[Row], type[Row]], tuple[int, int]] | None = twin_of(
+    __name__, "read_run"
+)
+
 _MICROSECONDS_PER_MILLISECOND: Final = 1_000
 _NO_TIMESTAMP: Final = 0
 
@@ -40,12 +45,6 @@ class Row(NamedTuple):
         return self.event[0]
 
 
-#: `read_run` of the compiled twin, or None. Behind the class, of which the twin makes instances.
-_compiled: Callable[[str, int, int, Sequence[Message], int, list[Row]], tuple[int, int]] | None = twin_of(
-    __name__, "read_run"
-)
-
-
 def received_us(message: Message) -> int | None:
     """When the broker stored the message (Unix microseconds); None where it carries no time."""
     kind, milliseconds = message.timestamp()
@@ -62,7 +61,7 @@ def read_run(
     value that is no event or cannot be read now.
     """
     if _compiled is not None:
-        return _compiled(topic, partition, offset, messages, start, rows)
+        return _compiled(topic, partition, offset, messages, start, rows, Row)
     payload_bytes = 0
     for place in range(start, len(messages)):
         message = messages[place]
