@@ -153,6 +153,29 @@ def test_a_file_whose_maker_died_at_once_is_empty(tmp_path: Path) -> None:
     file.remove()
 
 
+def test_what_interrupts_a_delete_cannot_write_into_its_transaction(tmp_path: Path) -> None:
+    """A signal handler's event would be durable only when the handler has long said so; its reads take nothing away."""
+    file = SpoolFile.create(tmp_path, "t", 2**20, "normal")
+    for row in range(1, 4):
+        file.insert(row, b"k", b"v")
+    refused: list[str] = []
+
+    def interrupt(statement: str) -> None:
+        if statement.startswith("DELETE"):
+            with pytest.raises(SpoolBusy) as error:
+                file.insert(9, b"k", b"v")
+            refused.append(str(error.value))
+            assert len(file.read_from(1, 10)) == 3
+
+    file._connection.set_trace_callback(interrupt)
+    file.delete([(1, 2)])
+    file._connection.set_trace_callback(None)
+    assert len(refused) == 1
+    assert [row for row, *_ in file.read_from(1, 10)] == [3]
+    file.insert(4, b"k", b"v")
+    file.remove()
+
+
 def test_a_file_has_a_bound_and_room_comes_back(tmp_path: Path) -> None:
     """Log and all, it takes no more than its bytes; after deletes it takes as many rows again."""
     file = create(tmp_path)

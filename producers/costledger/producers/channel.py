@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -21,6 +24,10 @@ _LOGGER: Final = logging.getLogger("costledger.producers")
 _LIBRARY_LOGGER: Final = logging.getLogger("costledger.producers.librdkafka")
 #: How long the serving thread waits for the next callback; also how soon it notices that it should end.
 _POLL_SECONDS: Final = 0.1
+#: While threads that send serve, the serving thread has its turn this often.
+_TURN_SECONDS: Final = 0.02
+#: How often it is looked whether other threads have served all callbacks.
+_LOOK_SECONDS: Final = 0.01
 _JOIN_SECONDS_MAX: Final = 2.0
 #: The queue is bounded in events by `queue_events_max` and in bytes by this.
 _QUEUE_KILOBYTES_MAX: Final = 512 * 1024
@@ -67,13 +74,18 @@ def use_registry_if_set(settings: Settings) -> None:
 class Channel:
     """Sends messages to one topic. `send` never blocks; `on_delivery` is called once for each message sent.
 
-    Its thread serves the callbacks, and gives `turn` a turn after each round of them.
+    Its thread serves the callbacks, and gives `turn` a turn after each round of them; so do threads that flush or call
+    `serve_waiting`.
     Belongs to the process that made it: after a fork the child must call `abandon` and use one of its own.
     """
 
     def __init__(self, config: ClientConfig, topic: str, on_delivery: OnDelivery, turn: Turn | None = None) -> None:
         self._topic = topic
         self._turn = turn
+        # Per thread: whether it is serving callbacks. To begin to within one would abort the whole process: so a handler
+        # of a signal that flushes or closes, or a callback of the host that does.
+        self._served_by = threading.local()
+        self._served_by_sender_at = -math.inf
         self._ending = threading.Event()
         self._drained_only = threading.Event()
         self._log = RateLimitedLog(_LOGGER)
@@ -96,13 +108,40 @@ class Channel:
         else:
             self._producer.produce(self._topic, value, key, on_delivery=on_delivery)
 
+    def serve_waiting(self) -> None:
+        """Serve the callbacks that wait, in the thread of a caller that sends much; the serving thread keeps out of its way.
+
+        Each callback takes the interpreter's lock by itself. A thread of its own that does so, while the sender gives
+        the lock away and takes it back for every event it writes to disk, costs more than all that either does.
+        """
+        if self._within_callback:
+            return
+        self._served_by_sender_at = time.monotonic()
+        try:
+            self.serve(0.0)
+        except Exception:
+            _LOGGER.exception("a delivery callback failed")
+
     def flush(self, timeout_seconds: float) -> None:
-        """Send what is queued without lingering, and serve callbacks until all are served or the time is over."""
-        self._producer.flush(timeout_seconds)
+        """Send what is queued without lingering, and serve callbacks until all are served or the time is over.
+
+        From within a callback: wait for other threads to do so.
+        """
+        if self._within_callback:
+            deadline = time.monotonic() + timeout_seconds
+            while len(self._producer) and (left := deadline - time.monotonic()) > 0:
+                time.sleep(min(left, _LOOK_SECONDS))
+        else:
+            with self._serving_here():
+                self._producer.flush(timeout_seconds)
 
     def serve(self, timeout_seconds: float) -> None:
-        """Serve callbacks in the caller's thread, for at most this long."""
-        self._producer.poll(timeout_seconds)
+        """Serve callbacks in the caller's thread, for at most this long; from within a callback: only wait."""
+        if self._within_callback:
+            time.sleep(timeout_seconds)
+        else:
+            with self._serving_here():
+                self._producer.poll(timeout_seconds)
 
     def retire(self) -> None:
         """Send no more; the thread ends by itself when every message has been accounted for."""
@@ -111,7 +150,7 @@ class Channel:
     def close(self) -> None:
         """Give up what is still queued (each message gets its callback with an error), and end the thread."""
         self._producer.purge(in_queue=True, in_flight=True)
-        self._producer.flush(_JOIN_SECONDS_MAX)
+        self.flush(_JOIN_SECONDS_MAX)
         self._ending.set()
         if threading.current_thread() is not self._thread:
             self._thread.join(_JOIN_SECONDS_MAX)
@@ -123,17 +162,36 @@ class Channel:
         """
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._producer))
 
+    @property
+    def _within_callback(self) -> bool:
+        return getattr(self._served_by, "this_thread", False)
+
+    @contextmanager
+    def _serving_here(self) -> Iterator[None]:
+        try:
+            self._served_by.this_thread = True
+            yield
+        finally:
+            self._served_by.this_thread = False
+
     def _serve(self) -> None:
         more = False
-        while not self._ending.is_set():
-            if self._drained_only.is_set() and len(self._producer) == 0:
-                return
-            try:
-                self._producer.poll(0.0 if more else _POLL_SECONDS)
-                more = self._turn is not None and self._turn()
-            except Exception:
-                # A defect in a callback must not end the thread: later events would never be accounted for.
-                _LOGGER.exception("a delivery callback failed")
+        with self._serving_here():
+            while not self._ending.is_set():
+                if self._drained_only.is_set() and len(self._producer) == 0:
+                    return
+                try:
+                    self._serve_once(at_once=more)
+                    more = self._turn is not None and self._turn()
+                except Exception:
+                    # A defect in a callback must not end the thread: later events would never be accounted for.
+                    _LOGGER.exception("a delivery callback failed")
+
+    def _serve_once(self, *, at_once: bool) -> None:
+        if time.monotonic() - self._served_by_sender_at < _POLL_SECONDS:
+            self._ending.wait(0.0 if at_once else _TURN_SECONDS)
+        else:
+            self._producer.poll(0.0 if at_once else _POLL_SECONDS)
 
     def _log_client_error(self, error: KafkaError) -> None:
         """Each kind of error once per interval: while a broker is away, the client reports every attempt."""

@@ -65,6 +65,12 @@ class Sender:
         if channel is not None:
             channel.flush(timeout_seconds)
 
+    def serve_waiting(self) -> None:
+        """Serve the callbacks that wait: for a thread that sends much (see `Channel.serve_waiting`)."""
+        channel = self._channel
+        if channel is not None:
+            channel.serve_waiting()
+
     def serve(self) -> None:
         """Serve callbacks for a moment."""
         channel = self._channel

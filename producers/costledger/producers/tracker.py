@@ -238,7 +238,10 @@ class CostTracker(ServiceMethods):
         options, fates = self._spool_options, self._fates
         self._spool = None
         if options is not None:
-            self._spool = Spool(options, fates.counters, fates.reporter, self._listeners.tell)
+            # Listeners are the host's, and expect no thread that tracks.
+            self._spool = Spool(
+                options, fates.counters, fates.reporter, self._listeners.tell, lambda: not self._listeners
+            )
         turn = None if self._spool is None else self._turn
         self._sender = Sender(self._config, self._topic, self._on_delivery, turn)
 

@@ -95,6 +95,9 @@ class Client:
             raise BufferError("queue full")
         self.waiting.append(Waiting(event, on_delivery or self._on_delivery, on_delivery is None))
 
+    def serve_waiting(self) -> None:
+        """Callbacks come when a rule has them come."""
+
     def answer(self, numbers: Collection[int], code: int | None, *, is_stored: bool) -> None:
         """Call back for some of the messages: acknowledged (no code), or failed, though the broker may have stored it."""
         chosen = [each for number, each in enumerate(self.waiting) if number in numbers]
@@ -125,7 +128,7 @@ class Process:
         self.outside = outside
         self.counters = Counters()
         options = SpoolOptions(outside.directory, "t", BYTES_MAX, UNSYNCED, HELD_MAX)
-        self.spool = Spool(options, self.counters, Reporter(None), lambda _message: None)
+        self.spool = Spool(options, self.counters, Reporter(None), lambda _message: None, lambda: True)
         self.client = Client(outside, self._on_delivery)
         self.log_bytes = (0, 0)
 

@@ -74,9 +74,12 @@ class Book:
     def written(self, row: int, held_max: int) -> bool:
         """A reserved row is on disk. True: it is in flight from now on, and the caller sends it; else it waits unread."""
         unread = self._unread
-        if unread == row and self.held < held_max:
+        in_flight = self._in_flight
+        # For most events what waits in flight says enough: nothing is returned, and few rows are acknowledged.
+        few = not self._returned and len(self._acknowledged) <= DELETE_ROWS
+        if unread == row and (len(in_flight) if few else self.held) < held_max:
             self._unread = row + 1
-            self._in_flight[row] = 0
+            in_flight[row] = 0
             return True
         if unread > row:
             # Read past before it was written: only the other way leads to it now.
@@ -130,7 +133,8 @@ class Book:
         """Kafka has these rows."""
         for row in rows:
             del self._in_flight[row]
-            self._no_longer_alone(row)
+            if row == self._alone:
+                self._alone = None
             self._acknowledged.append(row)
 
     def _no_longer_alone(self, row: int) -> None:
@@ -153,6 +157,8 @@ def retry_seconds(attempts: int) -> float:
 
 def ranges(rows: Sequence[int]) -> list[Range]:
     """Ascending ids as ranges of neighbours, both ends included."""
+    if rows and rows[-1] - rows[0] == len(rows) - 1:
+        return [(rows[0], rows[-1])]
     found: list[Range] = []
     for row in rows:
         if found and found[-1][1] == row - 1:

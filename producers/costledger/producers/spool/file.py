@@ -155,7 +155,12 @@ class SpoolFile:
         return cls(path, topic, bytes_max, synchronous, new=False, on_damage=on_damage)
 
     def insert(self, row: int, key: bytes, value: bytes) -> None:
-        """Write an event; it outlives this process when this returns. `SpoolFull` where there is no room."""
+        """Write an event; it outlives this process when this returns. `SpoolFull` where there is no room.
+
+        `SpoolBusy` in a signal handler that has interrupted `delete`: the row would be part of its transaction.
+        """
+        if self._connection.in_transaction:
+            raise SpoolBusy(f"rows of the spool {self.path} are just being deleted by the thread that this interrupts")
         try:
             self._execute(_INSERT, (row, key, value))
         except sqlite3.Error as error:
@@ -165,18 +170,18 @@ class SpoolFile:
     def extent(self) -> tuple[int, int, int]:
         """The first id, the id after the last, and the number of rows."""
         with _translated(self.path):
-            first, last, rows = self._execute("SELECT min(id), max(id), count(*) FROM events").fetchone()
+            first, last, rows = self._read("SELECT min(id), max(id), count(*) FROM events").fetchone()
         return (first, last + 1, rows) if rows else (1, 1, 0)
 
     def read_from(self, row: int, rows_max: int) -> list[Row]:
         """The next rows from this id on, in order."""
         with _translated(self.path):
-            return self._execute(_READ_RANGE, (row, rows_max)).fetchall()
+            return self._read(_READ_RANGE, (row, rows_max)).fetchall()
 
     def read(self, rows: Sequence[int]) -> list[Row]:
         """These rows; `SpoolCorrupt` where one is missing."""
         with _translated(self.path):
-            found = [row for wanted in rows for row in self._execute(_READ_ONE, (wanted,)).fetchall()]
+            found = [row for wanted in rows for row in self._read(_READ_ONE, (wanted,)).fetchall()]
         if len(found) != len(rows):
             raise SpoolCorrupt(f"the spool {self.path} has lost {len(rows) - len(found)} rows")
         return found
@@ -211,7 +216,7 @@ class SpoolFile:
     def checkpoint(self) -> None:
         """Move the log into the database, so that the log begins anew."""
         with _translated(self.path):
-            self._execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self._read("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         self._wal_bytes = 0
 
     def forget_damage(self) -> None:
@@ -263,6 +268,8 @@ class SpoolFile:
         )
         self._cursor = self._connection.cursor()
         self._execute = self._cursor.execute
+        # A cursor for each: a signal handler that tracks must not take away what its thread is about to fetch.
+        self._read = self._connection.execute
         try:
             if new:
                 self._execute(f"PRAGMA page_size={_PAGE_BYTES}")
@@ -271,6 +278,8 @@ class SpoolFile:
             if mode != "wal":
                 raise SpoolUnavailable(f"the spool {self.path} cannot have a write-ahead log there, only {mode!r}")
             self._execute(f"PRAGMA synchronous={synchronous}")
+            # Some distributions have SQLite overwrite what is deleted, and log that.
+            self._execute("PRAGMA secure_delete=OFF")
             self._execute(f"PRAGMA cache_size=-{_CACHE_KIBIBYTES}")
             # Checkpoints are the serving thread's work; this is for when it does not come to it.
             self._execute(f"PRAGMA wal_autocheckpoint={self._wal_bytes_max * 3 // 4 // _PAGE_BYTES}")

@@ -42,6 +42,8 @@ class Source:
         self.unacknowledged = rows
         #: Why nothing is written to the file or read from it any more.
         self.broken: SpoolUnavailable | None = None
+        # Of this thread, for who holds the lock: more than none where a signal handler has interrupted one.
+        self._writes = 0
         self._on_acknowledged = on_acknowledged
         self._acknowledged: deque[int] = deque()
         self._failed: deque[tuple[int, object]] = deque()
@@ -53,10 +55,14 @@ class Source:
     def write(self, key: bytes, value: bytes, held_max: int) -> tuple[int, bool]:
         """Write an event, holding the lock: its row, and whether it is in flight now and to be sent by the caller."""
         book = self.book
-        row = book.reserve()
-        self.file.insert(row, key, value)
-        self.unacknowledged += 1
-        return row, book.written(row, held_max)
+        self._writes += 1
+        try:
+            row = book.reserve()
+            self.file.insert(row, key, value)
+            self.unacknowledged += 1
+            return row, book.written(row, held_max)
+        finally:
+            self._writes -= 1
 
     def delivered(self, row: int, error: KafkaError | None, message: Message) -> None:
         """The delivery callback of a row."""
@@ -136,6 +142,9 @@ class Source:
         if self.broken is not None or now < self._reads_paused_until:
             return []
         with self.lock:
+            if self._writes:
+                # A row that is on disk and not in the book yet would be sent twice.
+                return []
             self._reads_paused_until = now + PAUSE_SECONDS
             due = self.book.due(now, rows_max)
             first, end = self.book.unread

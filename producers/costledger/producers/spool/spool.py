@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from threading import RLock
+from threading import Lock, RLock
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -29,6 +30,8 @@ _WAIT_SECONDS_MAX: Final = 0.5
 RETRY_SECONDS: Final = 1.0
 #: Rows of one file that are sent in one go.
 _FEED_ROWS_MAX: Final = 500
+#: A thread that tracks serves callbacks after so many events.
+_SERVE_EVENTS: Final = 64
 #: How soon rows for which the client's queue has no room are tried again.
 _ROOM_SECONDS: Final = 0.05
 #: How often it is looked whether the file is still there.
@@ -43,6 +46,10 @@ class Sends(Protocol):
         """Queue one message, with its own callback."""
         ...
 
+    def serve_waiting(self) -> None:
+        """Run the callbacks that wait."""
+        ...
+
 
 class Spool:
     """The spool files of one tracker in one process: its own, and those it has adopted.
@@ -52,19 +59,28 @@ class Spool:
     """
 
     def __init__(
-        self, options: SpoolOptions, counters: Counters, reporter: Reporter, on_acknowledged: Acknowledged
+        self,
+        options: SpoolOptions,
+        counters: Counters,
+        reporter: Reporter,
+        on_acknowledged: Acknowledged,
+        may_serve: Callable[[], bool],
     ) -> None:
+        """`may_serve`: whether what callbacks do may be done by a thread that tracks."""
         self._options = options
+        self._may_serve = may_serve
         self._counters = counters
         self._reporter = reporter
         self._on_acknowledged = on_acknowledged
         self._adoption = Adoption(options, counters, reporter, on_acknowledged)
-        # Reentrant, all of them: a signal handler of the host may track or close while its thread is in here.
+        # Reentrant: a signal handler of the host may track or close while its thread is in here.
         self._lock = RLock()
-        self._turn = RLock()
+        # Not reentrant: a handler that flushes must not begin a turn within another one of its thread.
+        self._turn = Lock()
         self._own: Source | None = None
         self._sources: tuple[Source, ...] = ()
         self._direct_max = options.held_max
+        self._unserved = 0
         self._retry_at = 0.0
         self._looked_at = 0.0
         self._closed = False
@@ -103,6 +119,11 @@ class Spool:
                 own.refused(row, error)
             else:
                 reach("spool.after_send")
+                self._unserved += 1  # two threads may lose one of theirs: no harm
+                if self._unserved >= _SERVE_EVENTS:
+                    self._unserved = 0
+                    if self._may_serve():
+                        sender.serve_waiting()
         return True
 
     def rescue(self, key: bytes, value: bytes) -> bool:
@@ -134,7 +155,7 @@ class Spool:
     def turn(self, sender: Sends) -> bool:
         """Act on what callbacks told, send what waits, look after the files; whether there is more to send at once.
 
-        Does nothing while another thread is at it.
+        Does nothing while another thread is at it, or this one, which a signal handler has interrupted.
         """
         if not self._turn.acquire(blocking=False):
             return False
