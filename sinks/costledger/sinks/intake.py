@@ -22,7 +22,6 @@ _CONSUME_MESSAGES_MAX: Final = 5_000
 _WATERMARK_TIMEOUT_SECONDS: Final = 5.0
 _QUEUED_KILOBYTES_MAX: Final = 64 * 1024
 _FETCH_BYTES_MAX: Final = 1024 * 1024
-_FETCH_BACKOFF_MILLISECONDS: Final = 10
 #: How long consumption rests when the schema registry cannot be asked.
 _REGISTRY_WAIT_SECONDS: Final = 1.0
 
@@ -39,8 +38,6 @@ def consumer_config(settings: Settings) -> ClientConfig:
         **member_config(settings, "costledger-sink", settings.sink_group),
         "queued.max.messages.kbytes": _QUEUED_KILOBYTES_MAX,
         "fetch.wait.max.ms": 100,
-        # With a full queue the client rests for so long (by itself: a second), while the sink is through with it sooner.
-        "fetch.queue.backoff.ms": _FETCH_BACKOFF_MILLISECONDS,
         # Of all partitions together: what a few compressed kilobytes can inflate to is a multiple of it.
         "fetch.max.bytes": _FETCH_BYTES_MAX,
         # Tells where a partition ends, beyond transaction markers that are no messages.
