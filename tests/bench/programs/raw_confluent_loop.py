@@ -23,6 +23,7 @@ HEADER_BYTES = 10
 CONSUME_RECORDS_MAX = 10_000
 CONSUME_WAIT_SECONDS = 0.02
 FETCH_BYTES_MAX = 4 * 1024 * 1024
+FETCH_BACKOFF_MS = 10
 
 
 def caught_up(consumer: Consumer) -> bool:
@@ -53,6 +54,8 @@ def run(bootstrap: str, topic: str, group: str, commit_seconds: float) -> int:
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
             "fetch.message.max.bytes": FETCH_BYTES_MAX,
+            # As our sink: by itself the client rests for a second when its queue is full.
+            "fetch.queue.backoff.ms": FETCH_BACKOFF_MS,
         }
     )
     consumer.subscribe([topic])
