@@ -14,7 +14,7 @@ from tests.fixtures.fix_kafka import KafkaServer
 from tests.fixtures.wait import wait_until
 from tests.producers.spooling import FLUSH_SECONDS, ids_in
 
-from costledger.producers import CostTracker
+from costledger.producers import CostTracker, EventDropped
 from costledger.producers.spool.source import Source
 
 RUN_SECONDS_MAX = 120.0
@@ -49,7 +49,7 @@ signal.signal(signal.SIGALRM, signal.SIG_IGN)
 end(tracker)
 """
 
-#: A listener flushes, tracks more, and closes another tracker.
+#: A listener flushes and tracks more.
 FLUSHING_LISTENER = """
 tracker = CostTracker(bootstrap, "t", sys.argv[5], directory, topic=topic, linger_ms=1)
 def hear(*_):
@@ -67,19 +67,62 @@ tracker.unsubscribe(hear)
 end(tracker)
 """
 
-#: A handler closes the tracker in the midst of it all: what it takes to end is bounded.
-CLOSING_HANDLER = """
-tracker = CostTracker(bootstrap, "t", sys.argv[5], directory, topic=topic, linger_ms=1, flush_timeout_seconds=2)
+#: A handler tracks and flushes, or closes, exactly before or after a function is called in the main thread.
+INTERRUPTED = """
+import threading
+from costledger.producers.channel import Channel
+from costledger.producers.counters import Counters
+from costledger.producers.sender import Sender
+from costledger.producers.spool.book import Book
+from costledger.producers.spool.file import SpoolFile
+from costledger.producers.spool.source import Source
+mode, place, when, action = sys.argv[5:9]
+owner, name = place.split(".")
+owner, visits = globals()[owner], 0
+function = getattr(owner, name)
+def interrupted(self, *arguments):
+    global visits
+    here = not within and threading.current_thread() is threading.main_thread()
+    visits += here
+    now = here and visits == (1 if name == "read_range" else 250)
+    if now and when == "before":
+        signal.raise_signal(signal.SIGALRM)
+    found = function(self, *arguments)
+    if now and when == "after":
+        signal.raise_signal(signal.SIGALRM)
+    return found
+setattr(owner, name, interrupted)
+tracker = CostTracker(
+    bootstrap, "t", mode, directory, 200 if name == "read_range" else None, topic=topic, linger_ms=1, flush_timeout_seconds=1)
 def handle(*_):
     global within
     within += 1
-    tracker.close()
+    if action == "close":
+        tracker.close()
+    else:
+        for _ in range(5):
+            tracker.track_s3("within", "get", 1)
+        tracker.flush(1)
 signal.signal(signal.SIGALRM, handle)
-signal.setitimer(signal.ITIMER_REAL, 0.05)
-while not within:
+deadline = time.monotonic() + 60
+while not within and time.monotonic() < deadline:
     tracker.track_s3("u", "get", 1)
-end(tracker)
+    if name == "read_range" and tracker.stats()["tracked"] % 1_000 == 0:
+        tracker.flush(1)
+left = tracker.flush(0 if action == "close" else 60)
+print(json.dumps({"left": left, "within": within, **tracker.stats()}))
+tracker.close()
 """
+PLACES = [
+    ("Book.reserve", "before"),
+    ("SpoolFile.insert", "before"),
+    ("SpoolFile.insert", "after"),
+    ("Source.write", "after"),
+    ("Sender.send", "before"),
+    ("Source.delivered", "before"),
+    ("SpoolFile.read_range", "before"),
+    ("SpoolFile.read_range", "after"),
+]
 
 
 @pytest.fixture
@@ -88,9 +131,9 @@ def topic(kafka: KafkaServer) -> str:
     return kafka.create_topic(kafka.unique("events"))
 
 
-def run(script: str, kafka: KafkaServer, topic: str, directory: Path, mode: str) -> dict[str, Any]:
+def run(script: str, kafka: KafkaServer, topic: str, directory: Path, *more: str) -> dict[str, Any]:
     """What a service says at its end; it must come to it."""
-    arguments = [kafka.bootstrap_servers, topic, str(directory), str(EVENTS), mode]
+    arguments = [kafka.bootstrap_servers, topic, str(directory), str(EVENTS), *more]
     done = subprocess.run(
         [sys.executable, "-c", PREAMBLE + script, *arguments],
         capture_output=True,
@@ -123,18 +166,45 @@ def test_a_listener_may_flush(kafka: KafkaServer, topic: str, tmp_path: Path, mo
     assert found["acked"] == found["tracked"] > EVENTS
 
 
-@pytest.mark.parametrize("mode", ["memory", "spool"])
-def test_a_handler_may_close_at_any_moment(kafka: KafkaServer, topic: str, tmp_path: Path, mode: str) -> None:
-    """The process lives; what Kafka is not known to have is counted as dropped, or is in the spool for the next one."""
-    found = run(CLOSING_HANDLER, kafka, topic, tmp_path / "spool", mode)
+@pytest.mark.parametrize(("place", "when"), PLACES)
+def test_a_handler_may_track_anywhere(kafka: KafkaServer, topic: str, tmp_path: Path, place: str, when: str) -> None:
+    """With a spool, between any two steps: all that was tracked arrives, by this process."""
+    found = run(INTERRUPTED, kafka, topic, tmp_path / "spool", "spool", place, when, "track")
+    assert (found["left"], found["dropped"]) == (0, 0)
+    assert found["acked"] == found["tracked"] == len(set(ids_in(kafka, topic)))
+
+
+@pytest.mark.parametrize(("place", "when"), PLACES)
+def test_a_handler_may_close_anywhere(kafka: KafkaServer, topic: str, tmp_path: Path, place: str, when: str) -> None:
+    """What Kafka is not known to have is on disk for the next process, or is counted as dropped; nothing looks damaged."""
+    directory = tmp_path / "spool"
+    found = run(INTERRUPTED, kafka, topic, directory, "spool", place, when, "close")
     assert found["queued"] == 0
-    arrived = set(ids_in(kafka, topic))
-    assert found["acked"] <= len(arrived) <= found["tracked"]
-    if mode == "spool":
-        with CostTracker(kafka.bootstrap_servers, "t", "spool", tmp_path / "spool", topic=topic) as tracker:
-            tracker.track_s3("u", "get", 1)
-            assert tracker.flush(FLUSH_SECONDS) == 0
-        assert len(set(ids_in(kafka, topic))) == found["tracked"] - found["dropped"] + 1
+    errors: list[EventDropped] = []
+    with CostTracker(kafka.bootstrap_servers, "t", "spool", directory, topic=topic, on_error=errors.append) as tracker:
+        tracker.track_s3("u", "get", 1)
+        wait_until(lambda: tracker.stats()["resumed"] >= found["spooled"], FLUSH_SECONDS, "what was left is resumed")
+        assert tracker.flush(FLUSH_SECONDS) == 0
+    assert len(set(ids_in(kafka, topic))) == found["tracked"] - found["dropped"] + 1
+    assert errors == []
+
+
+def test_a_callback_may_close(kafka: KafkaServer, topic: str, tmp_path: Path) -> None:
+    """In the delivery thread: whatever is given up by that is counted, too."""
+    heard = threading.Event()
+    tracker = CostTracker(kafka.bootstrap_servers, "t", "memory", topic=topic, linger_ms=1, flush_timeout_seconds=1)
+
+    def hear(*_: object) -> None:
+        tracker.close()
+        heard.set()
+
+    tracker.subscribe(hear)
+    for number in range(EVENTS):
+        tracker.track_s3(f"user-{number % 20}", "get", 1)
+    assert heard.wait(FLUSH_SECONDS)
+    wait_until(lambda: tracker.stats()["queued"] == 0, FLUSH_SECONDS, "every event is accounted for")
+    stats = tracker.stats()
+    assert stats["tracked"] == stats["acked"] + stats["dropped"] == EVENTS
 
 
 @pytest.mark.parametrize("listens", [False, True])

@@ -69,12 +69,12 @@ class Failing(SpoolFile):
 
     error: SpoolUnavailable | None = None
 
-    def read_from(self, row: int, rows_max: int) -> list[Row]:
+    def read_range(self, first: int, end: int, rows_max: int) -> list[Row]:
         """Fail once."""
         if self.error is not None:
             error, self.error = self.error, None
             raise error
-        return super().read_from(row, rows_max)
+        return super().read_range(first, end, rows_max)
 
 
 def source_with_returned_rows(directory: Path) -> tuple[Failing, Source]:

@@ -26,8 +26,9 @@ _LIBRARY_LOGGER: Final = logging.getLogger("costledger.producers.librdkafka")
 _POLL_SECONDS: Final = 0.1
 #: While threads that send serve, the serving thread has its turn this often.
 _TURN_SECONDS: Final = 0.02
-#: How often it is looked whether other threads have served all callbacks.
+#: Waiting for other threads to serve callbacks: how often it is looked, and after how long without any it is enough.
 _LOOK_SECONDS: Final = 0.01
+_STILL_SECONDS: Final = 0.5
 _JOIN_SECONDS_MAX: Final = 2.0
 #: The queue is bounded in events by `queue_events_max` and in bytes by this.
 _QUEUE_KILOBYTES_MAX: Final = 512 * 1024
@@ -114,30 +115,26 @@ class Channel:
         Each callback takes the interpreter's lock by itself. A thread of its own that does so, while the sender gives
         the lock away and takes it back for every event it writes to disk, costs more than all that either does.
         """
-        if self._within_callback:
-            return
-        self._served_by_sender_at = time.monotonic()
-        try:
+        if not self.within_callback:
+            self._served_by_sender_at = time.monotonic()
             self.serve(0.0)
-        except Exception:
-            _LOGGER.exception("a delivery callback failed")
 
     def flush(self, timeout_seconds: float) -> None:
         """Send what is queued without lingering, and serve callbacks until all are served or the time is over.
 
-        From within a callback: wait for other threads to do so.
+        From within a callback: wait for other threads to do so, as long as anything is served. What the interrupted
+        thread has taken to serve can only come when this returns.
         """
-        if self._within_callback:
-            deadline = time.monotonic() + timeout_seconds
-            while len(self._producer) and (left := deadline - time.monotonic()) > 0:
-                time.sleep(min(left, _LOOK_SECONDS))
+        if self.within_callback:
+            if threading.current_thread() is not self._thread:
+                self._wait_for_others(timeout_seconds)
         else:
             with self._serving_here():
                 self._producer.flush(timeout_seconds)
 
     def serve(self, timeout_seconds: float) -> None:
         """Serve callbacks in the caller's thread, for at most this long; from within a callback: only wait."""
-        if self._within_callback:
+        if self.within_callback:
             time.sleep(timeout_seconds)
         else:
             with self._serving_here():
@@ -163,8 +160,18 @@ class Channel:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._producer))
 
     @property
-    def _within_callback(self) -> bool:
+    def within_callback(self) -> bool:
+        """Whether this thread is serving callbacks, so that one of them, or a handler that has interrupted it, asks."""
         return getattr(self._served_by, "this_thread", False)
+
+    def _wait_for_others(self, timeout_seconds: float) -> None:
+        left, now = len(self._producer), time.monotonic()
+        deadline, still_since = now + timeout_seconds, now
+        while left and now < deadline and now - still_since < _STILL_SECONDS:
+            time.sleep(min(_LOOK_SECONDS, deadline - now))
+            before, left, now = left, len(self._producer), time.monotonic()
+            if left != before:
+                still_since = now
 
     @contextmanager
     def _serving_here(self) -> Iterator[None]:
@@ -186,6 +193,11 @@ class Channel:
                 except Exception:
                     # A defect in a callback must not end the thread: later events would never be accounted for.
                     _LOGGER.exception("a delivery callback failed")
+            # Closed from within a callback of this thread: the others that were given up have theirs to come.
+            try:
+                self._producer.flush(_JOIN_SECONDS_MAX)
+            except Exception:
+                _LOGGER.exception("a delivery callback failed")
 
     def _serve_once(self, *, at_once: bool) -> None:
         if time.monotonic() - self._served_by_sender_at < _POLL_SECONDS:

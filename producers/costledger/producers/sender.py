@@ -71,6 +71,12 @@ class Sender:
         if channel is not None:
             channel.serve_waiting()
 
+    @property
+    def within_callback(self) -> bool:
+        """Whether this thread is serving callbacks (see `Channel.within_callback`)."""
+        channel = self._channel
+        return channel is not None and channel.within_callback
+
     def serve(self) -> None:
         """Serve callbacks for a moment."""
         channel = self._channel

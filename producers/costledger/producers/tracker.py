@@ -197,11 +197,11 @@ class CostTracker(ServiceMethods):
         """
         timeout = self._flush_timeout_seconds if timeout_seconds is None else max(0.0, timeout_seconds)
         deadline = time.monotonic() + timeout
-        if self._spool is None:
+        if self._spool is None or self._interrupts_itself():
             self._sender.flush(timeout)
         # The delivery thread may still be counting what it has taken out of the client's queue, or sending what
         # waits on disk.
-        while self._fates.counters.waiting() and time.monotonic() < deadline:
+        while self._fates.counters.waiting() and time.monotonic() < deadline and not self._interrupts_itself():
             self._turn()
             self._sender.flush(_FLUSH_STEP_SECONDS)
             self._sender.serve()
@@ -253,6 +253,10 @@ class CostTracker(ServiceMethods):
         except Exception:
             logger.exception("events that another process has left cannot be sent now")
 
+    def _interrupts_itself(self) -> bool:
+        """Whether this is a callback, or a signal handler, whose own thread has to go on before all can be accounted for."""
+        return self._sender.within_callback or (self._spool is not None and self._spool.is_interrupted_here())
+
     def _turn(self) -> bool:
         return self._spool is not None and self._spool.turn(self._sender)
 
@@ -294,6 +298,13 @@ class CostTracker(ServiceMethods):
         return event_id
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        try:
+            self._account(error, message)
+        except Exception:
+            # It may run in a thread that tracks, and the host must live.
+            logger.exception("a delivery callback failed")
+
+    def _account(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
             self._fates.counters.acknowledge()
             self._listeners.tell(message)

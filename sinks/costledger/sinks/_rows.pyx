@@ -5,7 +5,7 @@ from costledger.schemas.errors import DecodeError, InvalidEvent, Unavailable
 from costledger.schemas.event_reading import read_event
 from costledger.sinks.packing import pack_read
 
-cdef object NO_EVENT = (DecodeError, InvalidEvent, Unavailable)
+cdef object NO_EVENT = (DecodeError, InvalidEvent)
 cdef object new_row = tuple.__new__
 
 
@@ -30,8 +30,10 @@ def read_run(str topic not None, partition, offset, messages, Py_ssize_t start, 
             event = read_event(payload, stored_us)
         except NO_EVENT:
             break
+        except Unavailable as away:
+            return place, payload_bytes, away
         rows.append(new_row(row_class, (partition, offset, event, pack_read(topic, partition, offset, stored_us, event), message)))
         payload_bytes += len(payload)
         following += 1
         place += 1
-    return place, payload_bytes
+    return place, payload_bytes, None

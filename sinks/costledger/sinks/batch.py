@@ -171,7 +171,8 @@ class Gatherer:
     def add_run(self, messages: Sequence[Message], start: int) -> int:
         """Take the messages from `start` on that are rows and follow the position of the first one's partition.
 
-        The place in `messages` of the first one that is not taken: it is for `add`.
+        The place in `messages` of the first one that is not taken: it is for `add`. Raises `Unavailable` as `add` does,
+        with those before taken.
         """
         if start == len(messages) or (first := messages[start]).error() is not None:
             return start
@@ -185,9 +186,12 @@ class Gatherer:
         ):
             return start
         batch = self._batch
-        end, payload_bytes = read_run(self.topic, partition, offset, messages, start, batch.rows)
+        end, payload_bytes, away = read_run(self.topic, partition, offset, messages, start, batch.rows)
         batch.payload_bytes += payload_bytes
         batch.spans[partition].next_offset = position.next_offset = offset + end - start
+        if away is not None:
+            position.sync = _Sync.ASTRAY
+            raise away
         return end
 
     def add(self, message: Message) -> None:

@@ -129,22 +129,26 @@ class Intake:
             logger.info("Kafka did not take the mirror of the offsets: %s", error)
 
     def _take(self, messages: list[Message]) -> None:
+        try:
+            self._take_all(messages)
+        except Unavailable as away:
+            self.trouble = str(away)
+            self._rests_until = time.monotonic() + _REGISTRY_WAIT_SECONDS
+            partitions = sorted(self._gatherer.astray())
+            logger.error("the sink waits for a schema, partitions %s: %s", partitions, away)  # noqa: TRY400 - passes
+            return
+        if messages:
+            self.trouble = None
+
+    def _take_all(self, messages: list[Message]) -> None:
         place = 0
         while (place := self._gatherer.add_run(messages, place)) < len(messages):
             message, place = messages[place], place + 1
             error = message.error()
-            if error is not None:
-                self._note(message, error)
-                continue
-            try:
+            if error is None:
                 self._gatherer.add(message)
-            except Unavailable as away:
-                self.trouble = str(away)
-                self._rests_until = time.monotonic() + _REGISTRY_WAIT_SECONDS
-                logger.error("partition %s waits for a schema: %s", message.partition(), away)  # noqa: TRY400 - passes
-                return
-        if messages:
-            self.trouble = None
+            else:
+                self._note(message, error)
 
     def _note(self, message: Message, error: KafkaError) -> None:
         partition, offset = message.partition(), message.offset()

@@ -10,8 +10,12 @@ from costledger.schemas.event_reading import ReadEvent, read_event
 from costledger.schemas.twins import twin_of
 from costledger.sinks.packing import pack_read
 
+#: A run of messages: the place in the list of the first one behind it, the bytes of its values, and the error where that
+#: first one has a schema that cannot be had now.
+Run = tuple[int, int, Unavailable | None]
+
 #: `read_run` of the compiled twin, or None; it is given the class of rows at the end.
-_compiled: Callable[[str, int, int, Sequence[Message], int, list[Row], type[Row]], tuple[int, int]] | None = twin_of(
+_compiled: Callable[[str, int, int, Sequence[Message], int, list[Row], type[Row]], Run] | None = twin_of(
     __name__, "read_run"
 )
 
@@ -51,14 +55,11 @@ def received_us(message: Message) -> int | None:
     return None if kind == _NO_TIMESTAMP else milliseconds * _MICROSECONDS_PER_MILLISECOND
 
 
-def read_run(
-    topic: str, partition: int, offset: int, messages: Sequence[Message], start: int, rows: list[Row]
-) -> tuple[int, int]:
+def read_run(topic: str, partition: int, offset: int, messages: Sequence[Message], start: int, rows: list[Row]) -> Run:
     """Add the rows of the messages from `start` on that follow one another in this partition, the first at `offset`.
 
-    Returns the place in `messages` of the first one that is not among them, and the bytes of the values of those that
-    are. It ends before whatever needs a closer look: another partition or offset, an error of the client, no value, a
-    value that is no event or cannot be read now.
+    It ends before whatever needs a closer look: another partition or offset, an error of the client, no value, a value
+    that is no event, or cannot be read now.
     """
     if _compiled is not None:
         return _compiled(topic, partition, offset, messages, start, rows, Row)
@@ -66,16 +67,18 @@ def read_run(
     for place in range(start, len(messages)):
         message = messages[place]
         if message.error() is not None or message.offset() != offset or message.partition() != partition:
-            return place, payload_bytes
+            return place, payload_bytes, None
         payload = message.value()
         if not payload:
-            return place, payload_bytes
+            return place, payload_bytes, None
         stored_us = received_us(message)
         try:
             event = read_event(payload, stored_us)
-        except (DecodeError, InvalidEvent, Unavailable):
-            return place, payload_bytes
+        except (DecodeError, InvalidEvent):
+            return place, payload_bytes, None
+        except Unavailable as away:
+            return place, payload_bytes, away
         rows.append(Row(partition, offset, event, pack_read(topic, partition, offset, stored_us, event), message))
         payload_bytes += len(payload)
         offset += 1
-    return len(messages), payload_bytes
+    return len(messages), payload_bytes, None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal, NamedTuple, Protocol
@@ -225,13 +226,11 @@ class Process:
         """The client's next messages; the sink reads no more with a full batch, nor after a registry that is away."""
         messages = self._fetched(partition, min(count, self.gatherer.rows_left))
         place = 0
-        while (place := self.gatherer.add_run(messages, place)) < len(messages):
-            try:
+        # Where the registry is away, what else the client has handed over comes again after the seek.
+        with suppress(Unavailable):
+            while (place := self.gatherer.add_run(messages, place)) < len(messages):
                 self.gatherer.add(messages[place])
-            except Unavailable:
-                # What else the client has handed over comes again after the seek.
-                return
-            place += 1
+                place += 1
 
     def _fetched(self, partition: int, count: int) -> list[Message]:
         slots, messages = self.topic[partition], []

@@ -116,7 +116,7 @@ class Client:
 
 def events_of(source: Source) -> list[int]:
     """The events that are in a file, by its rows."""
-    rows = [] if source.broken is not None else source.file.read_from(0, FILE_ROWS_MAX)
+    rows = [] if source.broken is not None else source.file.read_range(0, 2**62, FILE_ROWS_MAX)
     assert len(rows) < FILE_ROWS_MAX
     return [int(value[:8]) for _, _, value in rows]
 

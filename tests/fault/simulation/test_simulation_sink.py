@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from contextlib import suppress
 
@@ -11,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.fault.simulation.profiles import Bounds, simulate
 from tests.fault.simulation.sink_world import PARTITIONS, Away, ModelTable, Process, Slot, Table, reading
 
-from costledger.sinks import batch
+from costledger.sinks import batch, rows
 from costledger.sinks.batch import Batch
 from costledger.sinks.positions import Fenced
 
@@ -246,7 +247,9 @@ class SinkMachine(RuleBasedStateMachine):
 @pytest.fixture(autouse=True)
 def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """A schema registry that is away while the machine says so."""
-    monkeypatch.setattr(batch, "read_event", reading(lambda: SinkMachine.is_registry_away))
+    reader = reading(lambda: SinkMachine.is_registry_away)
+    for module in (batch, rows, *filter(None, [sys.modules.get("costledger.sinks._rows")])):
+        monkeypatch.setattr(module, "read_event", reader)
 
 
 def test_sinks_account_for_every_offset_once(seed: int) -> None:

@@ -129,13 +129,16 @@ class Book:
             else:
                 self._left += 1
 
-    def acknowledge(self, rows: Iterable[int]) -> None:
-        """Kafka has these rows."""
+    def acknowledge(self, rows: Iterable[int]) -> int:
+        """Kafka has these rows; how many of them were in flight. One that was sent twice is told twice, and counts once."""
+        known = 0
         for row in rows:
-            del self._in_flight[row]
-            if row == self._alone:
-                self._alone = None
-            self._acknowledged.append(row)
+            if self._in_flight.pop(row, None) is not None:
+                known += 1
+                if row == self._alone:
+                    self._alone = None
+                self._acknowledged.append(row)
+        return known
 
     def _no_longer_alone(self, row: int) -> None:
         if row == self._alone:

@@ -54,7 +54,7 @@ _CREATE: Final = (
 )
 _INSERT: Final = "INSERT INTO events VALUES (?, ?, ?)"
 _DELETE: Final = "DELETE FROM events WHERE id BETWEEN ? AND ?"
-_READ_RANGE: Final = "SELECT id, key, value FROM events WHERE id >= ? ORDER BY id LIMIT ?"
+_READ_RANGE: Final = "SELECT id, key, value FROM events WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
 _READ_ONE: Final = "SELECT id, key, value FROM events WHERE id = ?"
 
 #: Held while SQLite opens or closes something, so that no fork happens within.
@@ -155,12 +155,7 @@ class SpoolFile:
         return cls(path, topic, bytes_max, synchronous, new=False, on_damage=on_damage)
 
     def insert(self, row: int, key: bytes, value: bytes) -> None:
-        """Write an event; it outlives this process when this returns. `SpoolFull` where there is no room.
-
-        `SpoolBusy` in a signal handler that has interrupted `delete`: the row would be part of its transaction.
-        """
-        if self._connection.in_transaction:
-            raise SpoolBusy(f"rows of the spool {self.path} are just being deleted by the thread that this interrupts")
+        """Write an event; it outlives this process when this returns. `SpoolFull` where there is no room."""
         try:
             self._execute(_INSERT, (row, key, value))
         except sqlite3.Error as error:
@@ -173,10 +168,10 @@ class SpoolFile:
             first, last, rows = self._read("SELECT min(id), max(id), count(*) FROM events").fetchone()
         return (first, last + 1, rows) if rows else (1, 1, 0)
 
-    def read_from(self, row: int, rows_max: int) -> list[Row]:
-        """The next rows from this id on, in order."""
+    def read_range(self, first: int, end: int, rows_max: int) -> list[Row]:
+        """The first rows of [first, end), in order."""
         with _translated(self.path):
-            return self._read(_READ_RANGE, (row, rows_max)).fetchall()
+            return self._read(_READ_RANGE, (first, end, rows_max)).fetchall()
 
     def read(self, rows: Sequence[int]) -> list[Row]:
         """These rows; `SpoolCorrupt` where one is missing."""
@@ -187,17 +182,14 @@ class SpoolFile:
         return found
 
     def delete(self, ranges: Sequence[tuple[int, int]]) -> None:
-        """Delete ranges of ids, both ends included."""
+        """Delete ranges of ids, both ends included; after an error some of them may be gone, and all may be tried again.
+
+        Each is a transaction of its own: within one of several statements a signal handler could write an event that
+        would be durable only when the handler has long said so.
+        """
+        reach("spool.before_delete")
         with _translated(self.path):
-            self._execute("BEGIN")
-            try:
-                self._cursor.executemany(_DELETE, ranges)
-                reach("spool.before_delete")
-                self._execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    self._execute("ROLLBACK")
-                raise
+            self._connection.executemany(_DELETE, ranges)
         self._wal_bytes += len(ranges) * _FRAMES_PER_EVENT * _PAGE_BYTES
 
     def checkpoint_due(self) -> bool:

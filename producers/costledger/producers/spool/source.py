@@ -44,6 +44,7 @@ class Source:
         self.broken: SpoolUnavailable | None = None
         # Of this thread, for who holds the lock: more than none where a signal handler has interrupted one.
         self._writes = 0
+        self._is_closing = False
         self._on_acknowledged = on_acknowledged
         self._acknowledged: deque[int] = deque()
         self._failed: deque[tuple[int, object]] = deque()
@@ -63,6 +64,21 @@ class Source:
             return row, book.written(row, held_max)
         finally:
             self._writes -= 1
+            if self._is_closing and not self._writes:
+                self.close()
+
+    def is_interrupted_here(self) -> bool:
+        """Whether this thread is writing a row: then a signal handler asks."""
+        if not self.lock.acquire(blocking=False):
+            return False
+        try:
+            return self._writes > 0
+        finally:
+            self.lock.release()
+
+    def is_done_with(self) -> bool:
+        """Whether nothing waits to be sent, holding the lock, and no row is just being written."""
+        return self.broken is None and self.unacknowledged == 0 and not self._writes
 
     def delivered(self, row: int, error: KafkaError | None, message: Message) -> None:
         """The delivery callback of a row."""
@@ -91,15 +107,15 @@ class Source:
             broken = self.broken
             failed = {row: error for row, error in returned if broken is not None or not isinstance(error, BufferError)}
             expired = [row for row, error in failed.items() if _expired(error)]
-            self.book.acknowledge(acknowledged)
+            known = self.book.acknowledge(acknowledged)
             # These have waited for the whole delivery timeout already.
             self.book.give_back(expired, now + RETRY_SECONDS)
             refused = [row for row, error in failed.items() if _refused(error)]
             self.book.park(refused, now)
             self.book.fail(failed.keys() - {*expired, *refused}, now)
             self.book.give_back([row for row, _ in returned if row not in failed], now)
-            self.unacknowledged -= len(acknowledged) if broken is None else len(acknowledged) + len(failed)
-        return len(acknowledged), list(failed.values()), broken
+            self.unacknowledged -= known if broken is None else known + len(failed)
+        return known, list(failed.values()), broken
 
     def give_up(self, error: SpoolUnavailable) -> int:
         """Nothing more can be read from the file. The number of events that are lost by that: all but those in flight."""
@@ -151,7 +167,7 @@ class Source:
             wanted = min(rows_max - len(due), unread_max)
             try:
                 rows = self.file.read(due)
-                unread = self.file.read_from(first, wanted) if wanted > 0 and first < end else []
+                unread = self.file.read_range(first, end, wanted) if wanted > 0 and first < end else []
             except BaseException:
                 # The client gets none of them, whichever of the two failed.
                 self.book.give_back(due, now)
@@ -183,11 +199,12 @@ class Source:
                 self._checkpoints_paused_until = 0.0
 
     def close(self) -> None:
-        """Let the file go; an empty one is deleted."""
+        """Let the file go; an empty one is deleted. By the write that this thread has interrupted, if it has: at its end."""
         with self.lock:
-            if self.broken is not None:
+            self._is_closing = True
+            if self._writes or self.broken is not None:
                 return
-            if self.unacknowledged == 0:
+            if self.is_done_with():
                 self.file.remove()
             else:
                 self.file.close()

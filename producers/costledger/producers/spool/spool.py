@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from threading import Lock, RLock
+from threading import RLock
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -66,7 +66,7 @@ class Spool:
         on_acknowledged: Acknowledged,
         may_serve: Callable[[], bool],
     ) -> None:
-        """`may_serve`: whether what callbacks do may be done by a thread that tracks."""
+        """`may_serve`: whether callbacks may run in a thread that tracks."""
         self._options = options
         self._may_serve = may_serve
         self._counters = counters
@@ -75,8 +75,9 @@ class Spool:
         self._adoption = Adoption(options, counters, reporter, on_acknowledged)
         # Reentrant: a signal handler of the host may track or close while its thread is in here.
         self._lock = RLock()
-        # Not reentrant: a handler that flushes must not begin a turn within another one of its thread.
-        self._turn = Lock()
+        self._turn = RLock()
+        # A handler that flushes must not begin a turn within another one of its thread. Changed with the lock held.
+        self._is_turning = False
         self._own: Source | None = None
         self._sources: tuple[Source, ...] = ()
         self._direct_max = options.held_max
@@ -133,12 +134,17 @@ class Spool:
             return False
         reach("spool.before_rescue")
         try:
-            with own.lock:
+            # A callback, perhaps in a thread that tracks: it waits no longer than that.
+            if not own.lock.acquire(timeout=_WAIT_SECONDS_MAX):
+                raise SpoolBusy(f"the spool {own.file.path} was busy for {_WAIT_SECONDS_MAX:g} s")
+            try:
                 if own is not self._own:
                     return False
                 # In flight at most 0 rows: it is read from disk later, since the client has just failed with it.
                 own.write(key, value, 0)
                 self._counters.rescue()
+            finally:
+                own.lock.release()
         except SpoolUnavailable as error:
             self._pause(error)
             return False
@@ -160,17 +166,34 @@ class Spool:
         if not self._turn.acquire(blocking=False):
             return False
         try:
-            now = time.monotonic()
-            self._settle(now)
-            more = self._feed(now, sender)
-            self._look_after(now)
-            return more
+            if self._is_turning:
+                return False
+            self._is_turning = True
+            try:
+                now = time.monotonic()
+                self._settle(now)
+                more = self._feed(now, sender)
+                self._look_after(now)
+                return more
+            finally:
+                self._is_turning = False
         finally:
             self._turn.release()
 
+    def is_interrupted_here(self) -> bool:
+        """Whether this thread is within a turn or a write, so that a signal handler asks: what waits for it is in vain."""
+        if self._turn.acquire(blocking=False):
+            try:
+                if self._is_turning:
+                    return True
+            finally:
+                self._turn.release()
+        own = self._own
+        return own is not None and own.is_interrupted_here()
+
     def finish(self) -> None:
         """After the sender is closed: delete what was acknowledged, and let the files go with the rest in them."""
-        taken = self._turn.acquire(timeout=_FINISH_SECONDS_MAX)
+        taken = self._turn.acquire(timeout=0 if self.is_interrupted_here() else _FINISH_SECONDS_MAX)
         try:
             with self._lock:
                 self._closed, self._own = True, None
@@ -199,6 +222,10 @@ class Spool:
                     file = SpoolFile.create(options.directory, options.topic, options.bytes_max, options.synchronous)
                 except SpoolUnavailable as error:
                     self._pause(error)
+                    return None
+                if self._closed:
+                    # By a signal handler, meanwhile.
+                    file.remove()
                     return None
                 own = Source(file, Book(), 0, self._on_acknowledged)
                 self._sources = (*self._sources, own)
@@ -262,7 +289,7 @@ class Spool:
     def _make_room(self, source: Source) -> None:
         """A disk that is full refuses deletes, too: a file with nothing left to send is deleted as a whole."""
         with self._lock, source.lock:
-            if source.broken is None and source.unacknowledged == 0:
+            if source.is_done_with():
                 self._own = None if self._own is source else self._own
                 source.book.deleted()
             elif source.broken is None:
