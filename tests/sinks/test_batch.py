@@ -2,45 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.sinks.conftest import make_event
+from tests.sinks.delivered import GOOD, Delivered
 
-from costledger.schemas.codec import encode_event
 from costledger.sinks.batch import KEPT_BYTES_MAX, BadShare, Gatherer, TooManyBad
 
-GOOD = encode_event(make_event("u").to_record())
 
-
-@dataclass
-class FakeMessage:
-    """A message as a client hands it over."""
-
-    at: int
-    payload: bytes | None = GOOD
-    on: int = 0
-
-    def error(self) -> None:
-        return None
-
-    def partition(self) -> int:
-        return self.on
-
-    def offset(self) -> int:
-        return self.at
-
-    def key(self) -> bytes | None:
-        return None
-
-    def value(self) -> bytes | None:
-        return self.payload
-
-    def timestamp(self) -> tuple[int, int]:
-        return (0, -1)
+def message(at: int, payload: bytes | None = GOOD, on: int = 0) -> Delivered:
+    """Of partition 0, unless another is said."""
+    return Delivered(on, at, payload)
 
 
 def gatherer(next_offset: int = 0) -> Gatherer:
@@ -60,7 +34,7 @@ def test_every_offset_is_accounted_for_once(offsets: list[int], seal_every: int)
         for partition in one.astray():
             one.sought(partition)
         before = one.positions()[0]
-        one.add(FakeMessage(offset, GOOD if offset % 3 else b"bad"))
+        one.add(message(offset, GOOD if offset % 3 else b"bad"))
         if one.positions()[0] != before:
             delivered.add(offset)
         if not number % seal_every:
@@ -80,13 +54,13 @@ def test_every_offset_is_accounted_for_once(offsets: list[int], seal_every: int)
 def test_a_gap_right_after_a_claim_is_believed_only_after_a_seek() -> None:
     """A client that still holds messages from before a rebalance cannot make offsets disappear."""
     one = gatherer(100)
-    one.add(FakeMessage(150))
+    one.add(message(150))
     assert one.empty
     assert one.astray() == {0: 100}
-    one.add(FakeMessage(151))
+    one.add(message(151))
     assert one.empty
     one.sought(0)
-    one.add(FakeMessage(100))
+    one.add(message(100))
     assert one.positions() == {0: 101}
     assert one.seal().spans[0].skipped == 0
 
@@ -94,12 +68,12 @@ def test_a_gap_right_after_a_claim_is_believed_only_after_a_seek() -> None:
 def test_a_gap_after_an_interruption_is_doubted() -> None:
     """After a pause the next message must be the expected one, or a seek decides."""
     one = gatherer()
-    one.add(FakeMessage(0))
+    one.add(message(0))
     one.doubt()
-    one.add(FakeMessage(5))
+    one.add(message(5))
     assert one.astray() == {0: 1}
     one.sought(0)
-    one.add(FakeMessage(5))
+    one.add(message(5))
     span = one.seal().spans[0]
     assert (span.next_offset, span.skipped) == (6, 4)
 
@@ -107,7 +81,7 @@ def test_a_gap_after_an_interruption_is_doubted() -> None:
 def test_the_end_of_a_partition_closes_a_gap() -> None:
     """Transaction markers at the end of a partition are passed when the client says where the end is."""
     one = gatherer()
-    one.add(FakeMessage(0))
+    one.add(message(0))
     one.end(0, 2)
     span = one.seal().spans[0]
     assert (span.expected_offset, span.next_offset, span.skipped) == (0, 2, 1)
@@ -118,7 +92,7 @@ def test_the_end_of_a_partition_closes_a_gap() -> None:
 def test_offsets_below_the_position_are_dropped_and_reported() -> None:
     """A repeat of an offset changes nothing, and makes the topic's range be looked at."""
     one = gatherer(10)
-    one.add(FakeMessage(9))
+    one.add(message(9))
     assert one.empty
     assert one.behind == {0}
 
@@ -127,8 +101,8 @@ def test_what_is_dropped_leaves_the_batch() -> None:
     """A partition that is taken away takes its rows along, and only its own."""
     one = gatherer()
     one.claim(1, 0, epoch=4)
-    one.add(FakeMessage(0))
-    one.add(FakeMessage(0, b"bad", on=1))
+    one.add(message(0))
+    one.add(message(0, b"bad", on=1))
     one.drop([0])
     batch = one.seal()
     assert (batch.rows, len(batch.rejected), list(batch.spans)) == ([], 1, [1])
@@ -144,7 +118,7 @@ def test_a_batch_is_full_by_rows_or_bytes() -> None:
     for one in (by_rows, by_bytes):
         one.claim(0, 0, 1)
         assert not one.full
-        one.add(FakeMessage(0))
+        one.add(message(0))
         assert one.full
 
 
@@ -193,7 +167,7 @@ def test_a_record_batch_that_cannot_be_read_is_put_aside_offset_by_offset() -> N
     assert gatherer.refuse(0, 4, 10, "a bomb")
     assert gatherer.astray() == {0: 10}
     gatherer.sought(0)
-    gatherer.add(FakeMessage(10))
+    gatherer.add(message(10))
     sealed = gatherer.seal()
     assert [one.offset for one in sealed.rejected] == [8, 9]
     assert [row.offset for row in sealed.rows] == [10]
@@ -205,7 +179,7 @@ def test_what_is_too_large_is_put_aside_without_its_bytes() -> None:
     """Place, reason and size are kept; of a large value with a small key, the key."""
     gatherer = Gatherer("t", 3, 10**9)
     gatherer.claim(0, 0, 1)
-    gatherer.add(FakeMessage(0, bytes(KEPT_BYTES_MAX + 1)))
+    gatherer.add(message(0, bytes(KEPT_BYTES_MAX + 1)))
     (bad,) = gatherer.seal().rejected
     assert (bad.reason, bad.payload) == ("oversize", None)
     assert f"not kept: key and value have {KEPT_BYTES_MAX + 1 + len(bad.key or b'')} bytes" in bad.error

@@ -5,16 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fixtures.twins import WAYS, using
-from tests.sinks.conftest import make_event
+from tests.sinks.delivered import GOOD, Delivered
 
-from costledger.schemas.codec import encode_event
 from costledger.schemas.errors import Unavailable
 from costledger.schemas.event_reading import ReadEvent, read_event
 from costledger.sinks import batch, rows
@@ -24,40 +21,10 @@ from costledger.sinks.rows import read_run
 LATER = b"later"
 #: What the registry was asked for.
 asked: list[bytes] = []
-GOOD = encode_event(make_event("u").to_record())
 #: Milliseconds, long after the event occurred.
 STORED = 1_900_000_000_000
 #: Two partitions that are ours, one that is not.
 OURS = (0, 1)
-
-
-@dataclass
-class Delivered:
-    """A message, or an error, as a client hands it over."""
-
-    on: int | None
-    at: int
-    payload: bytes | None = GOOD
-    wrong: str | None = None
-    stored: tuple[int, int] = (1, STORED)
-
-    def error(self) -> Any | None:
-        return self.wrong
-
-    def partition(self) -> int | None:
-        return self.on
-
-    def offset(self) -> int | None:
-        return self.at
-
-    def key(self) -> bytes | None:
-        return None
-
-    def value(self) -> bytes | None:
-        return self.payload
-
-    def timestamp(self) -> tuple[int, int]:
-        return self.stored
 
 
 @pytest.fixture(scope="module", autouse=True, params=WAYS)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from decimal import Decimal
 
 from tests.sinks.conftest import Ledger, make_event
+from tests.sinks.delivered import Delivered
 
 from costledger.schemas.codec import encode_event
 from costledger.schemas.events import CostEvent
@@ -19,33 +19,6 @@ from costledger.sinks.database import Connection, connect
 from costledger.sinks.writer import Writer
 
 TOPIC = f"chain.{EVENTS}"
-
-
-@dataclass(frozen=True)
-class StoredMessage:
-    """A message at its place on the topic, stored by the broker at a fixed time."""
-
-    on: int
-    at: int
-    payload: bytes
-
-    def error(self) -> None:
-        return None
-
-    def partition(self) -> int:
-        return self.on
-
-    def offset(self) -> int:
-        return self.at
-
-    def key(self) -> bytes | None:
-        return None
-
-    def value(self) -> bytes | None:
-        return self.payload
-
-    def timestamp(self) -> tuple[int, int]:
-        return (0, -1)
 
 
 def open_ledger(ledger: Ledger) -> Connection:
@@ -63,7 +36,7 @@ def write(ledger: Ledger, partition: int, start: int, payloads: Iterable[bytes],
         gatherer.doubt()
         gatherer.sought(partition)
         for number, payload in enumerate(payloads):
-            gatherer.add(StoredMessage(partition, start + number, payload))
+            gatherer.add(Delivered(partition, start + number, payload))
             if gatherer.full:
                 writer.write(gatherer.seal())
         if not gatherer.empty:
