@@ -74,12 +74,9 @@ class Book:
     def written(self, row: int, held_max: int) -> bool:
         """A reserved row is on disk. True: it is in flight from now on, and the caller sends it; else it waits unread."""
         unread = self._unread
-        in_flight = self._in_flight
-        # For most events what waits in flight says enough: nothing is returned, and few rows are acknowledged.
-        few = not self._returned and len(self._acknowledged) <= DELETE_ROWS
-        if unread == row and (len(in_flight) if few else self.held) < held_max:
+        if unread == row and self.held < held_max:
             self._unread = row + 1
-            in_flight[row] = 0
+            self._in_flight[row] = 0
             return True
         if unread > row:
             # Read past before it was written: only the other way leads to it now.
@@ -135,8 +132,7 @@ class Book:
         for row in rows:
             if self._in_flight.pop(row, None) is not None:
                 known += 1
-                if row == self._alone:
-                    self._alone = None
+                self._no_longer_alone(row)
                 self._acknowledged.append(row)
         return known
 
