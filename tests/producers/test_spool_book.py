@@ -217,3 +217,15 @@ def test_parked_rows_are_bounded() -> None:
         tried += 1
     assert tried == PARKED_ROWS_MAX
     assert book.parked == PARKED_ROWS_MAX + HELD_MAX
+
+
+def test_a_row_that_is_told_twice_counts_once() -> None:
+    """Nor does it keep those told with it from being counted, or make others look as if they could be deleted."""
+    book = Book()
+    for row in (1, 2, 3):
+        assert book.reserve() == row
+        assert book.written(row, 10)
+    assert book.acknowledge([1, 1, 3]) == 2
+    assert book.acknowledge([1]) == 0
+    assert book.deletable() == [(1, 1), (3, 3)]
+    assert book.in_flight == 1
