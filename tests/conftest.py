@@ -9,6 +9,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 pytest_plugins = [
     "tests.fixtures.environment",
     "tests.fixtures.fix_report",
+    "tests.fixtures.fix_fault_report",
     "tests.fixtures.fix_kafka",
     "tests.fixtures.fix_postgres",
     "tests.fixtures.fix_redis",

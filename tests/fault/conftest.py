@@ -1,12 +1,10 @@
-"""The services of the fault harness, once for a session, one installation for each scenario, and the report of all."""
+"""The services of the fault harness, once for a session, and one installation for each scenario."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
 
 import pytest
 from tests.fault.harness.cluster import Cluster
@@ -14,25 +12,6 @@ from tests.fault.harness.run_report import RunReport
 from tests.fault.harness.services import Services
 from tests.fixtures.fix_report import add_session_log, add_test_note, remove_data
 from tests.fixtures.providers import apache_problem, apache_required
-
-REPORT_FOLDER: Final = Path(__file__).resolve().parents[2] / "build" / "fault"
-_REPORT: Final = pytest.StashKey[RunReport]()
-_OUTCOMES: Final = ("passed", "failed", "error", "skipped", "deselected")
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write what the scenarios of this session have measured."""
-    report = session.config.stash.get(_REPORT, None)
-    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
-    if report is not None and terminal is not None:
-        outcomes = {name: len(terminal.stats.get(name, [])) for name in _OUTCOMES}
-        report.write(REPORT_FOLDER, os.environ.get("COSTLEDGER_TEST_SEED"), outcomes)
-
-
-@pytest.fixture(scope="session")
-def run_report(request: pytest.FixtureRequest) -> RunReport:
-    """The figures of every check of this session."""
-    return request.config.stash.setdefault(_REPORT, RunReport())
 
 
 @pytest.fixture(scope="session")

@@ -49,6 +49,14 @@ class RunReport:
         broken = tuple(sorted(findings.broken, key=lambda name: int(name.removeprefix("I"))))
         self.rows.append(Row(file, scenario, what, broken, dict(findings.figures)))
 
+    def given(self) -> str:
+        """The rows, for `take` in another process."""
+        return json.dumps([asdict(row) for row in self.rows])
+
+    def take(self, given: str) -> None:
+        """Add the rows of another process."""
+        self.rows += [Row(**{**row, "broken": tuple(row["broken"])}) for row in json.loads(given)]
+
     def total(self, figure: str) -> int:
         """The sum over all checks."""
         return int(sum(row.figures.get(figure, 0) for row in self.rows))

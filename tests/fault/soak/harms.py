@@ -174,6 +174,9 @@ class PostgresStopped(_ServiceHarm):
 
     name = "PostgreSQL stop -m immediate"
 
+    def __init__(self, seconds: float = SHORT_SECONDS) -> None:
+        self.seconds = seconds
+
     def harm(self, cluster: Cluster) -> None:
         """Stop it."""
         cluster.services.postgres.stop(mode="immediate")

@@ -16,7 +16,7 @@ from tests.fixtures.environment import soak_minutes
 
 from costledger.schemas.budgets import Budget
 
-pytestmark = [pytest.mark.fault, pytest.mark.long]
+pytestmark = [pytest.mark.fault, pytest.mark.long, pytest.mark.soak]
 REPORT_FOLDER = Path(__file__).resolve().parents[3] / "build" / "fault"
 MINUTES = soak_minutes()
 #: Of a soak this short memory tells nothing yet: its slope is reported, and not judged.

@@ -130,7 +130,9 @@ def test_the_report_of_a_run_adds_up_and_names_what_is_broken(tmp_path: Path) ->
     broken = Findings(figures={"attempts": 500, "lost": 3, "doubled": 1})
     broken.found("I10", "x")
     broken.found("I2", "y")
-    report.add("b.py", "two", "not fine", broken)
+    other = RunReport()
+    other.add("b.py", "two", "not fine", broken)
+    report.take(other.given())  # of another process
     report.write(tmp_path, "7", {"passed": 1, "failed": 1})
     told = json.loads((tmp_path / "report.json").read_text())
     assert (told["events"], told["lost"], told["doubled"], told["checks"]) == (1_500, 3, 1, 2)

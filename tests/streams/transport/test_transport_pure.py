@@ -266,8 +266,9 @@ def test_missing_internals_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-def test_a_fetcher_that_reads_batches_otherwise_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_no_longer_calls_what_is_bound_anew_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Binding names anew does nothing where the fetcher no longer calls them: memory would have no bound."""
     monkeypatch.setattr(internals, "ClientFetcher", Runtime)
-    ends = [": a call of MemoryRecords", ": a call of PartitionRecords"]
+    monkeypatch.setattr(internals, "create_conn", Runtime)
+    ends = [": a call of MemoryRecords", ": a call of PartitionRecords", ": a call of AIOKafkaConnection"]
     assert [name[name.index(":") :] for name in internals.missing()] == ends

@@ -9,6 +9,7 @@ import faust
 from faust.auth import SASLCredentials, SSLCredentials
 from yarl import URL
 
+from costledger.streams.transport import connections
 from costledger.streams.transport.config import StageConfig
 from costledger.streams.transport.consumer import BatchTransport
 from costledger.streams.transport.recovery import BatchTableManager
@@ -80,6 +81,7 @@ def settings(config: StageConfig, data_dir: str) -> dict[str, Any]:
 
 def build_app(config: StageConfig, runtime: Runtime, data_dir: str) -> Any:
     """Build the app and attach it to the runtime. Call it inside the event loop that will run it."""
+    connections.install()
     app: Any = faust.App(config.app_id, **settings(config, data_dir))
     transport = BatchTransport(app.conf.broker_consumer, app, runtime)
     app.transport = transport

@@ -11,7 +11,9 @@ from types import ModuleType
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import conn as client_connections
 from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import create_conn
 from aiokafka.consumer import fetcher as client_fetcher
 from aiokafka.consumer.fetcher import Fetcher as ClientFetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
@@ -93,6 +95,8 @@ METHODS: dict[type[Any], tuple[str, ...]] = {
     SubscriptionState: ("fetch_context", "fetcher_idle_time"),
     AIOKafkaProducer: ("create_batch", "send_batch"),
     BatchBuilder: ("append", "close"),
+    # Overridden: both write to the transport.
+    client_connections.AIOKafkaConnection: ("_send_sasl_token", "close", "send"),
     # Hands records on as they are decoded.
     client_fetcher.PartitionRecords: ("__iter__", "_consumer_record"),
     # Of batches that are read within bounds.
@@ -109,9 +113,11 @@ ATTRIBUTES: dict[type[Any], tuple[str, ...]] = {
     client_fetcher.PartitionRecords: ("_records_iterator",),
 }
 
-#: Names of modules. `MemoryRecords` is bound anew (see `batches`), and so are `PartitionRecords`: they must be what the fetcher calls.
+#: Names of modules. `MemoryRecords` is bound anew (see `batches`), and so are `PartitionRecords` and `AIOKafkaConnection` (see
+#: `connections`): they must be what is called.
 NAMES: dict[ModuleType, tuple[str, ...]] = {
     driver: ("DEFAULT_GENERATION_ID",),
+    client_connections: ("AIOKafkaConnection", "CloseReason"),
     client_fetcher: ("FetchResult", "MemoryRecords", "PartitionRecords"),
     client_records: ("decode_varint_py",),
 }
@@ -134,10 +140,14 @@ def missing() -> list[str]:
         ]
     for module, names in NAMES.items():
         gone += [f"{module.__name__}.{name}" for name in names if not hasattr(module, name)]
-    source = inspect.getsource(ClientFetcher)
-    gone += [
-        f"{ClientFetcher.__module__}.{ClientFetcher.__qualname__}: a call of {name}"
-        for name in ("MemoryRecords", "PartitionRecords")
-        if f"{name}(" not in source
-    ]
+    for caller, called in (
+        (ClientFetcher, ("MemoryRecords", "PartitionRecords")),
+        (create_conn, ("AIOKafkaConnection",)),
+    ):
+        source = inspect.getsource(caller)
+        gone += [
+            f"{caller.__module__}.{caller.__qualname__}: a call of {name}"
+            for name in called
+            if f"{name}(" not in source
+        ]
     return gone
