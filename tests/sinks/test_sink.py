@@ -79,6 +79,25 @@ def test_a_batch_that_is_produced_five_times_counts_once(
     assert ledger.counters()["duplicates"] == 1_200
 
 
+def test_updates_of_roll_ups_leave_the_indexes_alone(
+    settings: Settings, ledger: Ledger, topic: Topic, start_sink: StartSink
+) -> None:
+    """Also where one transaction updates every row of full pages: the new rows have room beside the old ones (HOT)."""
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    sink = start_sink(settings)
+    for _ in range(4):
+        topic.send(make_event(f"user-{number}", occurred_at=now) for number in range(1_000))
+        written(ledger, topic)
+    assert sink.stop() == 0
+    updates = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE schemaname = 'ledger' AND relname = %s"
+    for table in ("hourly_totals", "daily_totals"):
+        wait_until(
+            lambda table=table: ledger.all(updates, table)[0][0] >= 3_000, 20, "PostgreSQL has counted the updates"
+        )
+        ((all_of_them, hot),) = ledger.all(updates, table)
+        assert hot >= 0.99 * all_of_them
+
+
 def test_bad_events_are_put_aside_and_their_neighbours_land(
     settings: Settings, ledger: Ledger, topic: Topic, start_sink: StartSink
 ) -> None:
