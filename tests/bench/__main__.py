@@ -151,6 +151,10 @@ def measure(
             if name != PEER
         ]
 
+    def run_calls(contenders: Mapping[str, Contender]) -> Result:
+        say("sdk_call_p99 (us)")
+        return Result("sdk_call_p99", "us", 1, alternate(contenders, runs, say).values)
+
     stream = StreamBench(services, folder, workload, commit_interval_seconds)
     say(f"writing {workload.events:,} events to Kafka")
     topic = stream.prepare()
@@ -161,6 +165,7 @@ def measure(
         run("stream", stream.contenders(installed.stream.runs), installed.stream),
         run("sink", sink.contenders(installed.sink.runs), installed.sink),
         *run_sdk(sdk.contenders()),
+        run_calls(sdk.calls()),
     ]
 
 

@@ -1,8 +1,12 @@
-"""`sdk_memory`, `sdk_spool`: CPU per event of the tracker in these modes, against encoding and producing the same event."""
+"""`sdk_memory`, `sdk_spool`: CPU per event of the tracker in these modes, against encoding and producing the same event.
+
+`sdk_call_p99`: how long a call in the mode `memory` keeps its caller while no broker is there, against the same with one.
+"""
 
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,13 +18,20 @@ from tests.bench.processes import ProgramFailed, environment
 from tests.bench.rates import Contender
 
 EVENTS_MAX = 100_000
+#: Twice what the queue of the tracker holds as shipped.
+CALLS = 200_000
 SAMPLE_EVENTS = 10_000
-#: The peer of both.
+#: The peer of both modes.
 PEER = "encode_and_produce"
+#: The peer of the calls without a broker.
+BROKER_THERE = "broker_there"
 _TOPIC = "bench.sdk.events"
 _SAMPLE_TOPIC = "bench.sdk.sample"
+_CALLS_TOPIC = "bench.sdk.calls"
 _RUN_SECONDS_MAX = 300.0
 _PROGRAM = str(Path(__file__).with_name("programs") / "sdk_calls.py")
+
+_Contender = Literal["memory", "spool", "encode_and_produce", "call_p99"]
 
 
 class SdkBench:
@@ -39,15 +50,28 @@ class SdkBench:
             PEER: lambda: self._run("encode_and_produce", _TOPIC, self._events),
         }
 
+    def calls(self) -> dict[str, Contender]:
+        """Ours first; each returns the 99th percentile of a call, in microseconds."""
+        return {
+            "sdk_call_p99": self._call_without_broker,
+            BROKER_THERE: lambda: self._run("call_p99", _CALLS_TOPIC, CALLS),
+        }
+
     def prepare(self) -> None:
         """Make the topics, and have the tracker write the sample that its peer sends."""
-        for topic in (_TOPIC, _SAMPLE_TOPIC):
+        for topic in (_TOPIC, _SAMPLE_TOPIC, _CALLS_TOPIC):
             create_topic(self._bootstrap, topic)
         self._run("memory", _SAMPLE_TOPIC, SAMPLE_EVENTS)
 
-    def _run(self, contender: Literal["memory", "spool", "encode_and_produce"], topic: str, events: int) -> float:
+    def _call_without_broker(self) -> float:
+        with socket.socket() as taken:
+            # Nobody listens there, and nobody else can while it is taken.
+            taken.bind(("127.0.0.1", 0))
+            return self._run("call_p99", _CALLS_TOPIC, CALLS, f"127.0.0.1:{taken.getsockname()[1]}")
+
+    def _run(self, contender: _Contender, topic: str, events: int, bootstrap: str | None = None) -> float:
         done = subprocess.run(
-            [sys.executable, _PROGRAM, contender, self._bootstrap, topic, _SAMPLE_TOPIC, str(events)],
+            [sys.executable, _PROGRAM, contender, bootstrap or self._bootstrap, topic, _SAMPLE_TOPIC, str(events)],
             cwd=self._folder,
             env=environment({}),
             stdin=subprocess.DEVNULL,
@@ -58,4 +82,4 @@ class SdkBench:
         )
         if done.returncode != 0:
             raise ProgramFailed(f"{contender} ended with {done.returncode}:\n{done.stderr[-3000:]}")
-        return float(json.loads(done.stdout)["cpu_us"])
+        return float(json.loads(done.stdout)["microseconds"])

@@ -15,6 +15,7 @@ EXPECTED = {
     "sink": {"raw_copy", "multi_row_insert"},
     "sdk_memory": {"encode_and_produce"},
     "sdk_spool": {"encode_and_produce"},
+    "sdk_call_p99": {"broker_there"},
     "api_p95": {"tenth_ledger"},
 }
 
