@@ -74,7 +74,8 @@ def test_what_is_set_goes_before_the_defaults() -> None:
         ("user_id", "a\x00", "1 to 128 printable"),
         ("tier", " ", "1 to 128 printable"),
         ("tier", "a\nb", "1 to 128 printable"),
-        ("version", -1, "0 or more"),
+        ("version", -1, "from 0 to 2147483647"),
+        ("version", 2**31, "from 0 to 2147483647"),
         ("currency", "EUR", "USD"),
         ("monthly_budget", -1, "from 0 to 10000 USD"),
         ("monthly_budget", MONTHLY_BUDGET_MAX + 1, "from 0 to 10000 USD"),
@@ -105,6 +106,7 @@ def test_bounds_name_field_value_and_limit(field: str, value: Any, limit: str) -
 
 def test_bounds_are_inclusive() -> None:
     """The largest budget, the highest and lowest threshold, sixteen of them."""
+    Budget(user_id="u", version=2**31 - 1)
     Budget(user_id="x" * 128, monthly_budget=MONTHLY_BUDGET_MAX, hourly_spike_limit=MONTHLY_BUDGET_MAX)
     Budget(user_id="u", alert_thresholds=(Decimal(0), Decimal("0.0001"), Decimal(99_999)))
     Budget(user_id="u", alert_thresholds=tuple(Decimal(n) for n in range(16)))

@@ -27,6 +27,8 @@ DEFAULT_TIER: Final = "default"
 #: A budget that is a default and was never set has this version.
 DEFAULT_VERSION: Final = 0
 
+#: What the ledger can store: its column is a PostgreSQL integer.
+VERSION_MAX: Final = 2**31 - 1
 MONTHLY_BUDGET_MAX: Final = 10_000 * PICODOLLARS_PER_USD
 THRESHOLDS_MAX: Final = 16
 #: Without the setting that allows more, thresholds go up to 100 %.
@@ -89,8 +91,8 @@ class Budget:
             text = getattr(self, name)
             if not (0 < len(text) <= _NAME_CHARACTERS_MAX and text.isprintable() and text.strip()):
                 raise InvalidValue(name, text, f"text of 1 to {_NAME_CHARACTERS_MAX} printable characters")
-        if self.version < 0:
-            raise InvalidValue("version", self.version, "0 or more")
+        if not 0 <= self.version <= VERSION_MAX:
+            raise InvalidValue("version", self.version, f"from 0 to {VERSION_MAX}")
         if self.currency != "USD":
             raise InvalidValue("currency", self.currency, "USD")
         for name in ("monthly_budget", "hourly_spike_limit"):

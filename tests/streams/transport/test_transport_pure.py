@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import pkgutil
 import struct
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +14,7 @@ from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
+from costledger.streams import transport
 from costledger.streams.transport import StageConfig, changelog_topic, internals
 from costledger.streams.transport.acks import Fences, Progress
 from costledger.streams.transport.app import build_app
@@ -264,6 +268,32 @@ def test_missing_internals_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         "no_such_attribute",
         "no_such_name",
     ]
+
+
+def test_a_method_with_other_parameters_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it still has its name: what overrides it would be called in another way."""
+    (named, *_) = internals.PARAMETERS
+    monkeypatch.setitem(internals.PARAMETERS, named, "self other")
+    assert [line.partition(": ")[2] for line in internals.missing()] == ["parameters self fetcher, expected self other"]
+
+
+def test_everything_that_is_overridden_is_named() -> None:
+    """Of every class of the transport that builds on one of Faust, mode or aiokafka."""
+    unnamed = []
+    for module in pkgutil.iter_modules(transport.__path__, f"{transport.__name__}."):
+        for kind in vars(importlib.import_module(module.name)).values():
+            if not (inspect.isclass(kind) and kind.__module__ == module.name):
+                continue
+            theirs = [base for base in kind.__mro__ if base.__module__.split(".")[0] in ("faust", "mode", "aiokafka")]
+            named = {name for base, names in internals.METHODS.items() if issubclass(kind, base) for name in names}
+            # mode gives each of its classes a logger, and abc its books.
+            overridden = {name for name in vars(kind) if not name.startswith("__")} - {"logger", "_abc_impl"}
+            unnamed += [
+                f"{kind.__qualname__}.{name}"
+                for name in overridden - named
+                if any(name in vars(base) for base in theirs)
+            ]
+    assert sorted(unnamed) == []
 
 
 def test_a_client_that_no_longer_calls_what_is_bound_anew_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

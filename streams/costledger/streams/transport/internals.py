@@ -7,6 +7,7 @@ and not by a stalled worker. Instance attributes set in `__init__` are looked fo
 from __future__ import annotations
 
 import inspect
+import re
 from types import ModuleType
 from typing import Any
 
@@ -21,12 +22,14 @@ from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record import util as client_records
 from aiokafka.record.default_records import DefaultRecordBatch
-from faust import App, Table
+from faust import App, Channel, Event, Table
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from faust.transport import consumer as faust_consumer
+from faust.transport.base import Producer as FaustProducer
 from faust.transport.conductor import Conductor
 from faust.transport.drivers import aiokafka as driver
+from faust.types.tuples import ConsumerMessage
 from mode import Service
 from mode.threads import QueueServiceThread, ServiceThread, WorkerThread
 
@@ -41,6 +44,7 @@ METHODS: dict[type[Any], tuple[str, ...]] = {
         "wait_empty",  # at a revocation and at a stop
         "commit",
         "close",
+        "assignment",
         "verify_event_path",
         "verify_recovery_event_path",
     ),
@@ -59,10 +63,14 @@ METHODS: dict[type[Any], tuple[str, ...]] = {
         "_fetch_records",
         "on_partitions_assigned",
         "on_start",
+        "close",
+        "commit",
         "position",
     ),
     driver.Producer: ("_ensure_producer", "_settings_extra"),
+    driver.Transport: ("Conductor", "Consumer", "Producer"),
     Conductor: ("_build_handler",),
+    Channel: ("queue",),
     Recovery: (
         "_build_offsets",
         "_seek_offsets",
@@ -70,11 +78,22 @@ METHODS: dict[type[Any], tuple[str, ...]] = {
         "_set_recovery_started",
         "_slurp_changelogs",
         "active_remaining",
+        "in_recovery",
         "need_recovery",
+        "signal_recovery_end",
     ),
     TableManager: ("recovery",),
     Table: ("_changelog_topic_name",),
-    App: ("_on_partitions_assigned", "_on_partitions_revoked", "_stop_consumer"),
+    App: (
+        "_on_partitions_assigned",
+        "_on_partitions_revoked",
+        "_stop_consumer",
+        "consumer",
+        "consumer_generation_id",
+        "producer_transport",
+        "tables",
+        "transport",
+    ),
     Service: ("crashed", "wait_first"),
     ServiceThread: ("Worker",),
     QueueServiceThread: ("call_thread",),
@@ -104,7 +123,10 @@ METHODS: dict[type[Any], tuple[str, ...]] = {
 }
 
 ATTRIBUTES: dict[type[Any], tuple[str, ...]] = {
-    faust_consumer.Consumer: ("can_resume_flow", "callback"),
+    faust_consumer.Consumer: ("can_resume_flow", "callback", "flow_active"),
+    faust_consumer.ThreadDelegateConsumer: ("_thread",),
+    FaustProducer: ("max_batch_size",),
+    TableManager: ("_recovery",),
     Recovery: ("active_highwaters", "active_offsets", "tp_to_table"),
     Service: ("crash_reason",),
     AIOKafkaConsumer: ("_client", "_coordinator", "_fetch_max_wait_ms", "_fetcher"),
@@ -122,9 +144,32 @@ NAMES: dict[ModuleType, tuple[str, ...]] = {
     client_records: ("decode_varint_py",),
 }
 
+#: Parameters of what is overridden, and of what is called by position.
+PARAMETERS: dict[tuple[Any, str], str] = {
+    (faust_consumer.Consumer, "_drain_messages"): "self fetcher",
+    (faust_consumer.Consumer, "on_partitions_revoked"): "self revoked",
+    (faust_consumer.Consumer, "on_partitions_assigned"): "self assigned generation_id",
+    (faust_consumer.Consumer, "commit"): "self topics start_new_transaction",
+    (driver.Consumer, "verify_event_path"): "self now tp",
+    (faust_consumer.ThreadDelegateConsumer, "verify_recovery_event_path"): "self now tp",
+    (faust_consumer.ConsumerThread, "on_partitions_assigned"): "self assigned generation_id",
+    (driver.AIOKafkaConsumerThread, "_create_worker_consumer"): "self transport",
+    (driver.AIOKafkaConsumerThread, "_fetch_records"): "self consumer active_partitions timeout max_records",
+    (driver.AIOKafkaConsumerThread, "_commit"): "self offsets",
+    (Conductor, "_build_handler"): "self tp channels",
+    (Recovery, "__init__"): "self app tables kwargs",
+    (Recovery, "_build_offsets"): "self consumer tps destination title",
+    (Recovery, "_seek_offsets"): "self consumer tps offsets title",
+    (client_connections.AIOKafkaConnection, "send"): "self request expect_response",
+    (client_connections.AIOKafkaConnection, "_send_sasl_token"): "self payload expect_response",
+    (client_fetcher.PartitionRecords, "_consumer_record"): "self tp record",
+    (Event, "__init__"): "self app key value headers message",
+    (ConsumerMessage, "__init__"): "self topic partition offset timestamp timestamp_type headers key value checksum",
+}
+
 
 def missing() -> list[str]:
-    """Return the dotted names that are no longer there; empty when all is well."""
+    """Return the dotted names that are no longer there, or no longer what they were; empty when all is well."""
     gone = [
         f"{owner.__module__}.{owner.__qualname__}.{name}"
         for owner, names in METHODS.items()
@@ -136,7 +181,7 @@ def missing() -> list[str]:
         gone += [
             f"{owner.__module__}.{owner.__qualname__}.{name}"
             for name in names
-            if not hasattr(owner, name) and f"self.{name}" not in source
+            if not hasattr(owner, name) and re.search(rf"\bself\.{name}\b", source) is None
         ]
     for module, names in NAMES.items():
         gone += [f"{module.__name__}.{name}" for name in names if not hasattr(module, name)]
@@ -150,4 +195,8 @@ def missing() -> list[str]:
             for name in called
             if f"{name}(" not in source
         ]
+    for (owner, name), wanted in PARAMETERS.items():
+        found = " ".join(inspect.signature(getattr(owner, name)).parameters)
+        if not f"{found} ".startswith(f"{wanted} "):
+            gone.append(f"{owner.__module__}.{owner.__qualname__}.{name}: parameters {found}, expected {wanted}")
     return gone
