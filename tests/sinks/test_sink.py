@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -77,6 +78,47 @@ def test_a_batch_that_is_produced_five_times_counts_once(
     ledger.assert_holds(events)
     ledger.assert_consistent()
     assert ledger.counters()["duplicates"] == 1_200
+
+
+def test_batches_are_full_in_a_backlog_and_small_when_little_comes(
+    settings: Settings, ledger: Ledger, topic: Topic, start_sink: StartSink, seed: int
+) -> None:
+    """Few transactions for what waits, and one at once for a single event."""
+    transactions = "SELECT count(*) FROM ledger.entries GROUP BY xmin::text ORDER BY 1"
+    topic.send(random_events(seed, 5_000))
+    sink = start_sink(settings.model_copy(update={"sink_batch_rows_max": 1_000}))
+    written(ledger, topic)
+    sizes = [size for (size,) in ledger.all(transactions)]
+    assert max(sizes) == 1_000
+    assert len(sizes) <= 10
+    for number in range(5):
+        topic.send([make_event(f"late-{number}")])
+        written(ledger, topic)
+    assert [size for (size,) in ledger.all(transactions)] == sorted([*sizes, 1, 1, 1, 1, 1])
+    assert sink.stop() == 0
+
+
+def test_reading_goes_on_while_a_batch_is_written(
+    settings: Settings, ledger: Ledger, topic: Topic, start_sink: StartSink, seed: int
+) -> None:
+    """What comes during a write is read and made into rows meanwhile: the next write begins at once."""
+    held, released = threading.Event(), threading.Event()
+
+    def on_step(step: str) -> None:
+        if step == "before_commit":
+            held.set()
+            released.wait(60)
+
+    topic.send(random_events(seed, 100))
+    sink = start_sink(settings, on_step=on_step)
+    assert held.wait(40)
+    topic.send(random_events(seed + 1, 2_000))
+    gathered = sink.worker._gatherer.positions
+    wait_until(lambda: sum(gathered().values()) == topic.produced, 40, "all is read")
+    assert ledger.consumed() == 0
+    released.set()
+    written(ledger, topic)
+    assert sink.stop() == 0
 
 
 def test_updates_of_roll_ups_leave_the_indexes_alone(

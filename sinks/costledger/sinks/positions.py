@@ -68,23 +68,26 @@ def advance(connection: Connection, topic: str, batch: Batch, counts: Counts) ->
     }
     moved = {partition for (partition,) in connection.execute(query("advance_offsets"), parameters)}
     if len(moved) != len(spans):
-        _settle(connection, topic, batch)
+        _settle(connection, topic, batch, set(partitions) - moved)
         raise Fenced(set(partitions) - moved)
 
 
-def _settle(connection: Connection, topic: str, batch: Batch) -> None:
+def _settle(connection: Connection, topic: str, batch: Batch, unmoved: set[int]) -> None:
     """Raise `AlreadyWritten` where an attempt whose reply was lost was committed.
 
     An epoch belongs to one process, so a position at the batch's end under our epoch is our own work. One transaction
-    moved all partitions or none, so any that is still ours tells for all.
+    moved all partitions or none, so any that is still ours tells for all; but not one that was moved just now, in the
+    transaction that is open (`unmoved`: the others): where some of the partitions went to another sink, that is none yet.
     """
-    parameters = {"topic": topic, "partitions": list(batch.spans)}
+    parameters = {"topic": topic, "partitions": sorted(unmoved)}
     rows = connection.execute(query("lock_offsets"), parameters).fetchall()
     found = {partition: (next_offset, epoch) for partition, next_offset, epoch in rows}
     written = [
         partition
         for partition, span in batch.spans.items()
-        if found.get(partition) == (span.next_offset, span.epoch) and span.next_offset != span.expected_offset
+        if partition in unmoved
+        and found.get(partition) == (span.next_offset, span.epoch)
+        and span.next_offset != span.expected_offset
     ]
     if written:
         raise AlreadyWritten(f"partitions {sorted(written)} are at the end of this batch already")

@@ -45,7 +45,8 @@ REVOKE_SECONDS_MAX: Final = 8.0
 PAUSE_AFTER_SECONDS: Final = 1.0
 #: The main loop turns at least as often as this, else the sink is not healthy.
 TURN_SECONDS_MAX: Final = 30.0
-_SHORT_WAIT_SECONDS: Final = 0.1
+#: While a batch is being written: so long after its end the next write may begin.
+_SHORT_WAIT_SECONDS: Final = 0.02
 _WAIT_SECONDS_MAX: Final = 0.5
 _OBSERVE_SECONDS: Final = 1.0
 _GC_THRESHOLDS: Final = (100_000, 50, 100)
