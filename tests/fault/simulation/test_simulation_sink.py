@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 
 import pytest
@@ -53,7 +54,8 @@ class SinkMachine(RuleBasedStateMachine):
         SinkMachine.is_registry_away = is_away
         for partition in range(PARTITIONS):
             self.produce(partition, ["good", "gap", "good", "later", "bad", "repeat", "good"] * 3, 1)
-        self.rebalance([partition % SINKS for partition in range(PARTITIONS)], [0] * PARTITIONS, ["done"] * SINKS)
+        # One of them has two, so that a batch may have messages of a partition that stays and of one that goes.
+        self.rebalance([partition // 2 for partition in range(PARTITIONS)], [0] * PARTITIONS, ["done"] * SINKS)
 
     # --- the topic
 
@@ -105,7 +107,7 @@ class SinkMachine(RuleBasedStateMachine):
     # --- harm
 
     @rule(owners=OWNERS, strays=STRAYS, fates=st.lists(FATES, min_size=SINKS, max_size=SINKS))
-    def rebalance(self, owners: list[int], strays: list[int], fates: list[str]) -> None:
+    def rebalance(self, owners: Sequence[int | None], strays: list[int], fates: list[str]) -> None:
         """Who is awake writes what it has, if it can, before it gives up its partitions; who is not is not asked."""
         for number, sink in enumerate(self.sinks):
             gone = {one for one in range(PARTITIONS) if self.owners[one] == number != owners[one]}
@@ -125,6 +127,17 @@ class SinkMachine(RuleBasedStateMachine):
                     self.owners[partition] = number
                 positions = sink.gatherer.positions()
                 self._stray(sink, {one: positions[one] for one in taken}, strays)
+
+    @rule(number=NUMBERS, other=NUMBERS, place=PLACES)
+    def take_one_over_while_nothing_can_be_written(self, number: int, other: int, place: int) -> None:
+        """A batch has messages of a partition that stays and of one that goes."""
+        owned = self._owned(number)
+        if other != number and len(owned) > 1 and not (self.sinks[number].is_asleep or self.sinks[other].is_asleep):
+            self.deliver(number, 3)
+            owners = list(self.owners)
+            owners[owned[place % len(owned)]] = other
+            self.rebalance(owners, [0] * PARTITIONS, ["failed"] * SINKS)
+            self._write(number, "done")
 
     @rule(number=NUMBERS, is_late=st.booleans())
     def kill(self, number: int, is_late: bool) -> None:

@@ -52,6 +52,12 @@ class SqlTable:
             self._writer(act).write(batch)
         except Abandoned as error:
             raise Away from error
+        # Also where it was settled that an earlier attempt had written it: what is still ours is at its end.
+        for partition, next_offset, epoch in self._all(
+            "SELECT partition, next_offset, epoch FROM ledger.sink_offsets WHERE topic = %s"
+        ):
+            span = batch.spans.get(partition)
+            assert span is None or epoch != span.epoch or next_offset == span.next_offset
 
     def counters(self) -> dict[int, Counter[str]]:
         """As `ledger.sink_offsets` has them."""
