@@ -12,11 +12,14 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any
 
 import typer
+from tests.bench.aims import judged
 from tests.bench.bench_api import ROUTE_COLUMNS, ApiBench, ApiResult
 from tests.bench.bench_latency import RATES, LatencyBench
 from tests.bench.bench_sdk import PEER, SdkBench
@@ -27,7 +30,7 @@ from tests.bench.latency_result import COLUMNS as LATENCY_COLUMNS
 from tests.bench.latency_result import CPU_COLUMNS, LatencyResult, results_of
 from tests.bench.peers.catalogue import SINK_PEERS, STREAM_PEERS, Installed, install
 from tests.bench.rates import Contender, Result, alternate
-from tests.bench.workload import Workload
+from tests.bench.workload import History, Workload
 
 from costledger.deploy.console import JsonOption, print_json, print_table, say
 from costledger.deploy.stack import Stack
@@ -58,6 +61,9 @@ def main(
     commit_interval_seconds: Annotated[
         float, typer.Option(min=0.01, max=10, help="How often stream apps commit, ours and the peers.")
     ] = 0.25,
+    history_days: Annotated[
+        int, typer.Option(min=0, max=35, help="Days of state that each user has in stream_month; 0 leaves it out.")
+    ] = 30,
     ledger_events: Annotated[
         int, typer.Option(min=0, help="Events of the large ledger that the API is read on; 0 leaves it out.")
     ] = 20_000_000,
@@ -95,6 +101,11 @@ def main(
                 arguments = {"events": events, "commit_interval_seconds": commit_interval_seconds, "seed": seed}
                 compared = measure(services, folder, workload, runs, commit_interval_seconds, installed)
                 measured += [(result, arguments) for result in compared]
+            if history_days and not one_alone:
+                history = History(history_days, USERS, workload.start_us)
+                month = StreamBench(services, folder, workload, commit_interval_seconds, history)
+                result = measure_month(month, history, runs)
+                measured.append((result, {**arguments, "history_days": history_days}))
             if latency_seconds and not api_only:
                 arguments = {"seconds": latency_seconds, "rates": latency_rate}
                 latency = results_of(LatencyBench(services, folder, say).measure(latency_rate, latency_seconds))
@@ -108,12 +119,13 @@ def main(
 
 
 def finish(measured: list[tuple[Result, dict[str, Any]]], output: Path, as_json: bool) -> None:
-    """Write the document, show it, compare it to the one before; exit code 1 when a run failed.
+    """Add to the document, show what is new, compare it to what was there; exit code 1 when a run failed.
 
     Each result comes with the arguments that it depends on.
     """
     results = [result for result, _ in measured]
-    document = {result.name: {**result.entry(), "arguments": arguments} for result, arguments in measured}
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    document = {result.name: {**result.entry(), "arguments": arguments, "at": at} for result, arguments in measured}
     previous = replace_document(output, document)
     say(f"written to {output}")
     if as_json:
@@ -169,6 +181,17 @@ def measure(
     ]
 
 
+def measure_month(bench: StreamBench, history: History, runs: int) -> Result:
+    """The stream worker, whose users have been there for so long, beside a loop without state."""
+    say(f"writing {history.events:,} events of {history.days} days and the load to Kafka")
+    bench.prepare()
+    say("stream_month (events/s)")
+    turns = alternate(bench.with_history(), runs, say)
+    held_mib = median(bench.held_bytes) / 2**20
+    say(f"  the worker held {held_mib:,.0f} MiB for {history.users:,} users of {history.days} days")
+    return Result("stream_month", "events/s", 0, turns.values, failed=turns.failed)
+
+
 def print_results(results: list[Result]) -> None:
     """The tables: a line for each peer, with the median ratio and the range of the pairs of runs; latency; routes."""
     rows = []
@@ -178,7 +201,8 @@ def print_results(results: list[Result]) -> None:
             ratios = result.ratios(peer)
             pairs = f"{min(ratios):.2f} to {max(ratios):.2f}"
             figures = (f"{entry['value']:,}", peer, f"{entry['peers'][peer]:,}", f"{entry['ratio_to'][peer]:.2f}")
-            rows.append((result.name, result.unit, *figures, pairs))
+            aim = judged(result.name, peer, entry["value"], entry["ratio_to"][peer])
+            rows.append((result.name, result.unit, *figures, pairs, aim))
         for peer, reason in result.without_rate.items():
             rows.append(
                 (
@@ -188,11 +212,12 @@ def print_results(results: list[Result]) -> None:
                     peer,
                     "none",
                     "none",
+                    "",
                     reason.splitlines()[0][:_REASON_CHARS_MAX],
                 )
             )
     if rows:
-        print_table(("name", "unit", "ours", "peer", "peer's", "ratio", "pairs"), rows)
+        print_table(("name", "unit", "ours", "peer", "peer's", "ratio", "pairs", "aim"), rows)
     latency = [result for result in results if isinstance(result, LatencyResult)]
     if latency:
         print_table(LATENCY_COLUMNS, [row for result in latency for row in result.rows()])

@@ -12,15 +12,17 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
+import psutil
 import redis
 from tests.bench.kafka import PARTITIONS, create_topic, fill
 from tests.bench.ledgers import WrongResult
 from tests.bench.processes import running
 from tests.bench.rates import Contender
 from tests.bench.stage import FullTopic, StreamStage
-from tests.bench.workload import Workload
+from tests.bench.workload import History, Workload
 
 from costledger.deploy.kafka_topics import check_topics, needed_topics
 from costledger.schemas.budgets import Budget
@@ -40,23 +42,33 @@ class StreamBench:
     """The topics of the benchmark, filled once, and its contenders."""
 
     def __init__(
-        self, services: Mapping[str, str], folder: Path, workload: Workload, commit_interval_seconds: float
+        self,
+        services: Mapping[str, str],
+        folder: Path,
+        workload: Workload,
+        commit_interval_seconds: float,
+        history: History | None = None,
     ) -> None:
         self._services = services
         self._folder = folder
         self._workload = workload
+        self._history = history
+        self._amount = workload.amount + (history.amount if history else 0)
         self._commit_seconds = str(commit_interval_seconds)
         self._bootstrap = services["COSTLEDGER_BOOTSTRAP_SERVERS"]
         self._redis_url = services["COSTLEDGER_REDIS_URL"]
         self._stage = StreamStage(
             self._bootstrap,
             self._settings("any").topics.events,
-            workload.events,
-            workload.amount,
+            workload.events + (history.events if history else 0),
+            self._amount,
             commit_interval_seconds,
             folder,
             folder / "cost_event.avsc",
+            history_events=history.events if history else 0,
         )
+        #: What our worker held at the end of each run, bytes.
+        self.held_bytes: list[int] = []
         self._faust_topic = FullTopic(self._bootstrap, "bench.faust.events", workload.events // FAUST_SHARE)
 
     def contenders(self, peers: Mapping[str, Callable[[StreamStage], float]]) -> dict[str, Contender]:
@@ -65,22 +77,34 @@ class StreamBench:
         others = {name: partial(run, self._stage) for name, run in peers.items()}
         return {"stream": self._ours, **raw, "faust_documented": self._faust, **others}
 
+    def with_history(self) -> dict[str, Contender]:
+        """The same worker with its state, beside a loop that keeps none."""
+        return {"stream_month": self._ours, "raw_aiokafka": partial(self._raw, "raw_aiokafka")}
+
     def prepare(self) -> str:
         """Make and fill the topics; the name of the one with all events."""
         settings = self._settings("bench-prepare")
         check_topics(settings, needed_topics(settings), create=True)
         self._stage.schema_path.write_text(json.dumps(without_logical_types(current_schema("cost_event"))))
-        create_topic(self._bootstrap, self._faust_topic.topic)
-        for full in (self._stage, self._faust_topic):
-            records = self._workload.records(full.events)
-            fill(self._bootstrap, full.topic, ((one["user_id"].encode(), encode_event(one)) for one in records))
+        before = self._history.records() if self._history else ()
+        loads = {self._stage.topic: chain(before, self._workload.records())}
+        if self._history is None:
+            create_topic(self._bootstrap, self._faust_topic.topic)
+            loads[self._faust_topic.topic] = self._workload.records(self._faust_topic.events)
+        for topic, records in loads.items():
+            fill(self._bootstrap, topic, ((one["user_id"].encode(), encode_event(one)) for one in records))
         users = sorted({record["user_id"] for record in self._workload.records()})[::BUDGET_EVERY]
         budgets = [Budget(user_id=user, version=1, tier="premium") for user in users]
         fill(self._bootstrap, settings.topics.budgets, ((one.user_id.encode(), encode_budget(one)) for one in budgets))
         return settings.topics.events
 
     def _settings(self, app_id: str) -> Settings:
-        return Settings(bootstrap_servers=self._bootstrap, stream_app_id=app_id, partitions=PARTITIONS)
+        return Settings(
+            bootstrap_servers=self._bootstrap,
+            stream_app_id=app_id,
+            partitions=PARTITIONS,
+            topic_prefix="" if self._history is None else "history.",
+        )
 
     def _ours(self) -> float:
         app_id = self._stage.group("stream")
@@ -89,16 +113,20 @@ class StreamBench:
         variables = {
             **self._services,
             "COSTLEDGER_STREAM_APP_ID": app_id,
+            "COSTLEDGER_TOPIC_PREFIX": settings.topic_prefix,
             "COSTLEDGER_PARTITIONS": str(PARTITIONS),
             "COSTLEDGER_STREAM_METRICS_PORT": "0",
             "COSTLEDGER_STREAM_FLUSH_INTERVAL_SECONDS": self._commit_seconds,
+            # As shipped it waits for a second while it is far behind; the others commit as often as they are told.
+            "COSTLEDGER_STREAM_FLUSH_INTERVAL_SECONDS_MAX": self._commit_seconds,
         }
         arguments = ["-m", "costledger", "stream", "--supervisor", str(os.getpid())]
         with redis.Redis.from_url(self._redis_url, decode_responses=True) as totals:
             totals.flushdb()
             with running("stream", arguments, self._folder, variables) as worker:
                 rate = self._stage.rate(worker, app_id)
-                await_total(totals, self._workload.amount)
+                await_total(totals, self._amount)
+                self.held_bytes.append(psutil.Process(worker.pid).memory_info().rss)
                 worker.stop()
         return rate
 

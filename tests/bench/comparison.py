@@ -14,13 +14,24 @@ Document = Mapping[str, Mapping[str, Any]]
 
 
 def replace_document(output: Path, document: Document) -> str | None:
-    """Write a document; the text of the one that was there, kept beside it as `NAME.previous.json`, or None."""
+    """Write a document; what it does not measure stays as it was.
+
+    Returns the text of the one that was there, kept beside it as `NAME.previous.json`, or None.
+    """
     output.parent.mkdir(parents=True, exist_ok=True)
     previous = output.read_text() if output.exists() else None
     if previous is not None:
         output.replace(output.with_suffix(".previous.json"))
-    output.write_text(json.dumps(document, indent=2) + "\n")
+    output.write_text(json.dumps({**_entries(previous), **document}, indent=2) + "\n")
     return previous
+
+
+def _entries(text: str | None) -> Document:
+    try:
+        found = json.loads(text or "{}")
+    except json.JSONDecodeError:  # said by `compare`; the text itself is kept
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def compare(previous: str | None, document: Document) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.bench.kafka import committed_by
@@ -24,16 +24,19 @@ class FullTopic:
     bootstrap: str
     topic: str
     events: int
+    #: The first ones, which bring the app into the state in which it is measured.
+    history_events: int = field(default=0, kw_only=True)
 
     def group(self, name: str) -> str:
         """A consumer group that nobody had before."""
         return f"bench-{name.replace('_', '-')}-{uuid.uuid4().hex[:8]}"
 
     def rate(self, program: Program, group: str) -> float:
-        """Events per second between the first and the last commit of a group, asked of the broker from outside."""
+        """Events per second between the first commit behind the history and the last one, asked of the broker from outside."""
         with ExitStack() as closing:
             committed = committed_by(self.bootstrap, group, self.topic, closing)
-            return committed_rate(watch(lambda: _alive(program, committed, self.events), self.events, _RUN_SECONDS_MAX))
+            commits = watch(lambda: _alive(program, committed, self.events), self.events, _RUN_SECONDS_MAX)
+            return committed_rate([commit for commit in commits if commit.events >= self.history_events])
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import typer
 from tests.bench.__main__ import finish
+from tests.bench.aims import judged
 from tests.bench.comparison import compare, replace_document
 from tests.bench.rates import Result
 
@@ -68,13 +69,16 @@ def test_other_arguments_few_runs_and_old_documents_are_not_compared() -> None:
 
 
 def test_the_last_document_is_kept(tmp_path: Path) -> None:
-    """Beside the new one, and only the last."""
+    """Beside the new one, and only the last; what was not measured again stays, unless nobody can read it."""
     output = tmp_path / "build" / "bench.json"
     assert replace_document(output, {"a": {}}) is None
     assert json.loads(replace_document(output, {"b": {}}) or "") == {"a": {}}
-    replace_document(output, {"c": {}})
+    replace_document(output, {"a": {"value": 2}})
+    assert json.loads(output.read_text()) == {"a": {"value": 2}, "b": {}}
+    assert json.loads((output.parent / "bench.previous.json").read_text()) == {"a": {}, "b": {}}
+    output.write_text("half a docu")
+    assert replace_document(output, {"c": {}}) == "half a docu"
     assert json.loads(output.read_text()) == {"c": {}}
-    assert json.loads((output.parent / "bench.previous.json").read_text()) == {"b": {}}
     assert sorted(path.name for path in output.parent.iterdir()) == ["bench.json", "bench.previous.json"]
 
 
@@ -95,3 +99,14 @@ def test_a_peer_without_a_rate_is_in_table_and_document_and_a_failed_one_ends_wi
     printed = capsys.readouterr().out
     assert "a wrong sum" in printed
     assert "and its log" not in printed
+
+
+def test_aims_are_judged() -> None:
+    """More is better of rates, less of costs and times; what has no aim is not judged."""
+    assert judged("stream", "raw_aiokafka", 1.0, 0.7) == "0.7"
+    assert judged("stream", "raw_aiokafka", 1.0, 0.69) == "0.7: missed"
+    assert judged("sdk_spool", "encode_and_produce", 1.0, 3.0) == "at most 3"
+    assert judged("sdk_spool", "encode_and_produce", 1.0, 3.01) == "at most 3: missed"
+    assert judged("sdk_call_p99", "broker_there", 99.9, 5.0) == "ours at most 100"
+    assert judged("sdk_call_p99", "broker_there", 100.1, 0.5) == "ours at most 100: missed"
+    assert judged("stream", "raw_confluent", 1.0, 0.1) == ""

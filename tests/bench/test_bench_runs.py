@@ -12,6 +12,7 @@ from tests.bench.whole_runs import run_bench
 TIMEOUT_SECONDS = 500
 EXPECTED = {
     "stream": {"raw_aiokafka", "raw_confluent", "faust_documented"},
+    "stream_month": {"raw_aiokafka"},
     "sink": {"raw_copy", "multi_row_insert"},
     "sdk_memory": {"encode_and_produce"},
     "sdk_spool": {"encode_and_produce"},
@@ -27,7 +28,7 @@ def test_the_benchmark_measures_everything_it_names(tmp_path: Path) -> None:
     output = tmp_path / "bench.json"
     few = ["--events", "300000", "--runs", "1", "--commit-interval-seconds", "0.05", "--peers", "cheap"]
     # Latency has a test of its own: test_bench_latency_runs.py.
-    few += ["--latency-seconds", "0", "--ledger-events", "400000", "--ledger-days", "30"]
+    few += ["--history-days", "1", "--latency-seconds", "0", "--ledger-events", "400000", "--ledger-days", "30"]
     printed = run_bench(*few, "--output", str(output), "--json", timeout_seconds=TIMEOUT_SECONDS)
     document = json.loads(output.read_text())
     assert json.loads(printed) == document

@@ -23,9 +23,57 @@ _OPERATIONS = (
     ("openai", "input-tokens", "token", "0.0000025"),
     ("openai", "output-tokens", "token", "0.00001"),
 )
-_SPAN_MICROSECONDS = 2 * 3600 * 1_000_000
+_HOUR_MICROSECONDS = 3600 * 1_000_000
+_SPAN_MICROSECONDS = 2 * _HOUR_MICROSECONDS
+_HISTORY_PICODOLLARS = 10**6
 _MEAN_SPEND_PICODOLLARS = 10 * 10**12
 _NANOUNITS_MAX = 10**13
+
+
+@dataclass(frozen=True)
+class History:
+    """What came before: for `days` up to `end_us` (Unix microseconds) an event of each user in every hour.
+
+    The operations take turns, so that after a day each user has had them all.
+    """
+
+    days: int
+    users: int
+    end_us: int
+
+    @property
+    def events(self) -> int:
+        """How many there are."""
+        return self.days * 24 * self.users
+
+    @property
+    def amount(self) -> int:
+        """Their sum, 1e-12 USD."""
+        return self.events * _HISTORY_PICODOLLARS
+
+    def records(self) -> Iterator[EventRecord]:
+        """In the order of time."""
+        for hour in range(self.days * 24):
+            for user in range(self.users):
+                service, operation, unit, unit_price = _OPERATIONS[(hour + user) % len(_OPERATIONS)]
+                occurred_at = self.end_us - (self.days * 24 - hour) * _HOUR_MICROSECONDS + user
+                yield {
+                    "event_id": str(derived_event_id(occurred_at, "history", f"{hour} {user}")),
+                    "user_id": f"user-{user:05d}",
+                    "service": service,
+                    "operation": operation,
+                    "category": "USAGE",
+                    "quantity": 10**9,
+                    "unit": unit,
+                    "unit_price": unit_price,
+                    "price_version": "bench",
+                    "amount": _HISTORY_PICODOLLARS,
+                    "currency": "USD",
+                    "occurred_at": occurred_at,
+                    "source": "bench",
+                    "reverses_event_id": None,
+                    "metadata": {},
+                }
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def test_the_demo_reconciles(cli: Cli) -> None:
 
 @pytest.mark.slow
 def test_an_interrupted_demo_leaves_nothing(tmp_path: Path) -> None:
-    """Ctrl-C in the middle of the replay exits with 130; no process and no file stays."""
+    """Ctrl-C in the middle of the replay exits with 130 and says so; no process and no file stays."""
     with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
         process = subprocess.Popen(
             [*COMMAND, "demo", "--seconds", "600"],
@@ -55,4 +55,6 @@ def test_an_interrupted_demo_leaves_nothing(tmp_path: Path) -> None:
         process.wait(30)
     wait_until(lambda: not any(p.is_running() for p in processes), 20, "every process has ended")
     assert list(tmp_path.glob("costledger-demo-*")) == []
-    assert "Traceback" not in (tmp_path / "err").read_text()
+    told = (tmp_path / "err").read_text()
+    assert "stopped before the end" in told
+    assert "Traceback" not in told

@@ -9,7 +9,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 
 from costledger.schemas import AlertKind, AlertState, Budget, Category, CostAlert, Severity
-from costledger.schemas.budgets import MONTHLY_BUDGET_MAX
+from costledger.schemas.budgets import MONTHLY_BUDGET_MAX, VERSION_MAX
 from costledger.schemas.events import OCCURRED_AT_END_US, OCCURRED_AT_MIN_US
 from costledger.schemas.ids import derived_event_id
 from costledger.schemas.money import AMOUNT_PICODOLLARS_MAX, QUANTITY_NANOUNITS_MAX
@@ -107,7 +107,7 @@ def budgets() -> st.SearchStrategy[Budget]:
     return st.builds(
         Budget,
         user_id=names(128),
-        version=st.integers(0, LONG_MAX),
+        version=st.integers(0, VERSION_MAX),
         tier=names(128),
         monthly_budget=money,
         alert_thresholds=st.none() | thresholds,

@@ -95,6 +95,7 @@ def stage_config(settings: Settings) -> StageConfig:
         table_name=TABLE_NAME,
         partitions=settings.partitions,
         flush_interval_seconds=settings.stream_flush_interval_seconds,
+        flush_interval_seconds_max=settings.stream_flush_interval_seconds_max,
         session_timeout_seconds=settings.stream_session_timeout_seconds,
         stall_timeout_seconds=settings.stream_stall_timeout_seconds,
         security=_security(settings),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,9 @@ from tests.fault.harness.ledger_checks import (
     check_rollups,
     check_sums,
 )
+from tests.fault.harness.redis_looks import RedisLooks
 from tests.fault.harness.tables import Counts, load_oracle
-from tests.fault.harness.totals_checks import check_state, compare_totals, ledger_totals, redis_totals
+from tests.fault.harness.totals_checks import check_state, ledger_totals
 
 if TYPE_CHECKING:
     from tests.fault.harness.cluster import Cluster
@@ -26,12 +26,14 @@ def examine(cluster: Cluster, *, replay_alerts: bool, redis_seconds: float, chai
     """I1 to I7, I9 and I10; see `Cluster.examine`."""
     findings = Findings()
     settings = cluster.settings()
-    with replaying(cluster.reader, settings) if replay_alerts else nullcontext() as replay:
-        counts = _examine_ledger(cluster, findings)
-        findings.figures["attempts"] = counts.attempts
-        check_alerts(findings, cluster.connection, cluster.reader, settings, replay)
-    check_state(findings, cluster.connection, cluster.reader, settings)
-    _examine_redis(cluster, findings, redis_seconds)
+    # Its time runs from now on, whatever the other checks take.
+    with RedisLooks(cluster.redis, redis_seconds) as looks:
+        with replaying(cluster.reader, settings) if replay_alerts else nullcontext() as replay:
+            counts = _examine_ledger(cluster, findings)
+            findings.figures["attempts"] = counts.attempts
+            check_alerts(findings, cluster.connection, cluster.reader, settings, replay)
+        check_state(findings, cluster.connection, cluster.reader, settings)
+        looks.compare(findings, ledger_totals(cluster.connection))
     if chain:
         _examine_chain(cluster, findings)
     return findings
@@ -49,18 +51,6 @@ def _examine_ledger(cluster: Cluster, findings: Findings) -> Counts:
     check_offsets(connection, findings, events, cluster.reader.ends(events), cluster.reader.count(events))
     check_put_aside(connection, findings, counts)
     return counts
-
-
-def _examine_redis(cluster: Cluster, findings: Findings, redis_seconds: float) -> None:
-    wanted = ledger_totals(cluster.connection)
-    deadline = time.monotonic() + redis_seconds
-    while True:
-        found = Findings()
-        compare_totals(found, "I5", "Redis", wanted, redis_totals(cluster.redis))
-        if not found.broken or time.monotonic() > deadline:
-            break
-        time.sleep(0.25)
-    findings.broken.update(found.broken)
 
 
 def _examine_chain(cluster: Cluster, findings: Findings) -> None:

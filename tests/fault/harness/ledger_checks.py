@@ -57,12 +57,14 @@ FROM expected AS e FULL JOIN (SELECT *, {column} AS at FROM ledger.{table}) AS t
 WHERE (e.events, e.unpriced, e.quantity, e.amount, e.max_amount)
       IS DISTINCT FROM (t.events, t.unpriced, t.quantity, t.amount, t.max_amount)
 """
-_UNEXPLAINED = """
-SELECT partition, first_offset, next_offset, consumed, inserted, duplicates, quarantined, skipped,
-       (SELECT count(*) FROM ledger.entries AS e
-        WHERE e.kafka_topic = s.topic AND e.kafka_partition = s.partition),
+_COMPLETENESS = """
+SELECT s.partition, s.first_offset, s.next_offset, s.consumed, s.inserted, s.duplicates, s.quarantined, s.gaps,
+       s.unpriced, s.unexplained, e.entries, e.unpriced,
        (SELECT count(*) FROM ledger.quarantine AS q WHERE q.topic = s.topic AND q.partition = s.partition)
-FROM ledger.sink_offsets AS s WHERE topic = %s ORDER BY 1
+FROM analyst.completeness AS s, LATERAL (
+    SELECT count(*) AS entries, count(*) FILTER (WHERE amount IS NULL) AS unpriced FROM ledger.entries
+    WHERE kafka_topic = s.topic AND kafka_partition = s.partition) AS e
+WHERE s.topic = %s ORDER BY 1
 """
 _UNKNOWN_PLACE = """
 SELECT e.kafka_partition, e.kafka_offset FROM ledger.entries AS e
@@ -127,9 +129,11 @@ def check_rollups(connection: Connection, findings: Findings) -> None:
 def check_offsets(
     connection: Connection, findings: Findings, topic: str, ends: dict[int, int], messages: Mapping[int, int]
 ) -> None:
-    """I4: every offset of the topic is accounted for; by partition its end, and how many messages it has."""
-    for row in connection.execute(_UNEXPLAINED, (topic,)).fetchall():
-        partition, first, following, consumed, inserted, duplicates, quarantined, skipped, entries, put_aside = row
+    """I4: every offset of the topic is accounted for, as analysts are told; by partition its end, and how many messages it
+    has."""
+    for row in connection.execute(_COMPLETENESS, (topic,)).fetchall():
+        partition, first, following, consumed, inserted, duplicates, quarantined, skipped, *others = row
+        unpriced, unexplained, entries, unpriced_entries, put_aside = others
         findings.expect("I4", first == 0, f"partition {partition} is accounted for from offset {first} on, not from 0")
         # More, where a scenario has set the offsets back.
         findings.expect("I4", consumed >= following, f"partition {partition}: {consumed} consumed of {following}")
@@ -144,6 +148,12 @@ def check_offsets(
             "I4",
             skipped == gaps or (skipped >= gaps and consumed > following),
             f"partition {partition}: {skipped} places without a message, the topic has {gaps}",
+        )
+        findings.expect("I4", unexplained == 0, f"partition {partition}: {unexplained} unexplained")
+        findings.expect(
+            "I4",
+            unpriced == unpriced_entries,
+            f"partition {partition}: {unpriced} unpriced, {unpriced_entries} entries without an amount",
         )
         findings.expect("I4", entries == inserted, f"partition {partition}: {inserted} inserted, {entries} entries")
         findings.expect(

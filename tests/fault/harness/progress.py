@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -16,16 +17,18 @@ if TYPE_CHECKING:
 LOOK_SECONDS: Final = 0.5
 _STOP_SECONDS_MAX: Final = 60.0
 _KEYS_AT_ONCE: Final = 1_000
+_SEEN: Final = ("entries", "spent", "streamed")
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """`entries`: rows of the ledger; `spent`: the sum of all totals of months in Redis; `streamed`: committed offsets."""
+    """By partition `entries`, rows of the ledger, and `streamed`, committed offsets; `spent`, the sum of all totals of months
+    in Redis, as partition 0."""
 
     at_seconds: float
-    entries: int
-    spent: int
-    streamed: int
+    entries: Mapping[int, int]
+    spent: Mapping[int, int]
+    streamed: Mapping[int, int]
 
 
 class Progress:
@@ -49,28 +52,32 @@ class Progress:
             raise self._failure
 
     def standstills(self) -> dict[str, float]:
-        """By what is looked at: the longest time in seconds without a step, up to the last look."""
-        longest = {}
-        for name in ("entries", "spent", "streamed"):
-            value, since, standstill = None, 0.0, 0.0
-            for look in self.looks:
-                seen = getattr(look, name)
-                standstill = max(standstill, look.at_seconds - since) if value is not None else 0.0
-                if seen != value:
-                    value, since = seen, look.at_seconds
-            longest[name] = round(standstill, 1)
-        return longest
+        """By what is looked at: the longest time in seconds in which one of the partitions made no step, up to the last look.
+
+        The load must reach every partition all the while. What falls has made no step.
+        """
+        return {name: round(max(self._standstill(name, one) for one in self._partitions(name)), 1) for name in _SEEN}
+
+    def _partitions(self, name: str) -> set[int]:
+        return {one for look in self.looks for one in getattr(look, name)}
+
+    def _standstill(self, name: str, partition: int) -> float:
+        highest, since, longest = None, 0.0, 0.0
+        for look in self.looks:
+            value = getattr(look, name).get(partition, 0)
+            if highest is None or value > highest:
+                longest = max(longest, look.at_seconds - since) if highest is not None else longest
+                highest, since = value, look.at_seconds
+        return max(longest, self.looks[-1].at_seconds - since)
 
     def _run(self) -> None:
         began = time.monotonic()
         try:
             with psycopg.connect(self._cluster.database_url, autocommit=True) as connection:
                 while not self._stopping.wait(LOOK_SECONDS):
-                    row = connection.execute(
-                        "SELECT coalesce(sum(inserted), 0)::bigint FROM ledger.sink_offsets"
-                    ).fetchone()
-                    assert row is not None
-                    self.looks.append(Look(time.monotonic() - began, int(row[0]), self._spent(), self._streamed()))
+                    entries = dict(connection.execute("SELECT partition, inserted FROM ledger.sink_offsets").fetchall())
+                    at_seconds = time.monotonic() - began
+                    self.looks.append(Look(at_seconds, entries, {0: self._spent()}, self._streamed()))
         except BaseException as error:  # noqa: BLE001 - raised where the block ends, in the test's own thread
             self._failure = error
 
@@ -81,9 +88,7 @@ class Progress:
                 pipeline.hget(key, "total")
             return sum(int(total or 0) for total in pipeline.execute())
 
-    def _streamed(self) -> int:
+    def _streamed(self) -> dict[int, int]:
         settings = self._cluster.settings()
         servers = self._cluster.services.kafka.bootstrap_servers
-        return sum(
-            committed(servers, settings.stream_app_id, settings.topics.events, self._cluster.partitions).values()
-        )
+        return committed(servers, settings.stream_app_id, settings.topics.events, self._cluster.partitions)

@@ -118,8 +118,10 @@ class Link:
         self._marker, self._markers_left, self._freezes_at_marker = marker, times, False
 
     def only_connections_with(self, words: bytes) -> None:
-        """Markers count on connections that have ever sent these words from now on: a client may have several."""
+        """Until healed markers count on connections alone that have sent these words since: a client may have several."""
         self._words = words
+        for pair in list(self._pairs):
+            pair.chosen = False
 
     def freeze_after(self, marker: bytes) -> None:
         """When the client sends something that has `marker` in it: pass it on, and leave the connection half-open."""
@@ -137,7 +139,7 @@ class Link:
     async def _heal(self) -> None:
         self._refuses = False
         self._delay_seconds, self._bytes_per_second = 0.0, None
-        self._marker, self._markers_left = None, 0
+        self._marker, self._markers_left, self._words = None, 0, None
         self._flows.set()
         for pair in self._pairs:
             pair.flows.set()

@@ -30,8 +30,10 @@ ZONES: Final = (
     "Europe/Berlin",
     "UTC",
 )
-#: How far back the totals of all days are sure to be held.
-LOOK_BACK_DAYS: Final = 36
+#: Every clock that is changed at all was changed in both directions by then.
+LOOK_BACK_DAYS: Final = 350
+#: The most that can be set; as shipped, real-time totals are kept for 40 days.
+HORIZON_DAYS: Final = 366
 
 
 def set_budgets_in_zones(cluster: Cluster) -> None:
@@ -50,21 +52,26 @@ def set_budgets_in_zones(cluster: Cluster) -> None:
     )
 
 
-def turning_points(now: datetime) -> tuple[int, ...]:
-    """Where the month began in each zone, and where its clocks changed of late; Unix seconds."""
-    points = set()
+def month_beginnings(now: datetime) -> set[int]:
+    """Where this month began in each zone; Unix seconds."""
+    days = (now.astimezone(ZoneInfo(name)).replace(day=1, hour=0, minute=0, second=0, microsecond=0) for name in ZONES)
+    return {int(day.timestamp()) for day in days}
+
+
+def clock_changes(now: datetime) -> dict[int, timedelta]:
+    """Where clocks were changed within the last year, in whatever zone (Unix seconds), and by how much."""
+    changes = {}
     for name in ZONES:
         zone = ZoneInfo(name)
-        points.add(int(now.astimezone(zone).replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()))
         hour = now.replace(minute=0, second=0, microsecond=0)
-        offset = hour.astimezone(zone).utcoffset()
+        offset = hour.astimezone(zone).utcoffset() or timedelta()
         for _ in range(24 * LOOK_BACK_DAYS):
             earlier = hour - timedelta(hours=1)
-            earlier_offset = earlier.astimezone(zone).utcoffset()
+            earlier_offset = earlier.astimezone(zone).utcoffset() or timedelta()
             if earlier_offset != offset:
-                points.add(int(hour.timestamp()))
+                changes[int(hour.timestamp())] = offset - earlier_offset
             hour, offset = earlier, earlier_offset
-    return tuple(sorted(points))
+    return changes
 
 
 def check_late_marks(cluster: Cluster) -> int:
@@ -132,10 +139,14 @@ def test_a_producers_clock_that_is_a_day_wrong_and_jumps(cluster: Cluster) -> No
 @pytest.mark.long
 def test_month_ends_in_a_budgets_own_zone_while_the_stream_worker_dies(cluster: Cluster) -> None:
     """Events on both sides of each zone's month end and clock changes; each month is told by itself, late ones as late."""
+    cluster.configure(horizon_days=str(HORIZON_DAYS))
     cluster.start("notifier")
     set_budgets_in_zones(cluster)
     cluster.start("stream", "sink")
-    around = turning_points(datetime.now(UTC))
+    now = datetime.now(UTC)
+    changes = clock_changes(now)
+    assert {change > timedelta() for change in changes.values()} == {True, False}
+    around = tuple(sorted(month_beginnings(now) | changes.keys()))
     load = cluster.load(rate=600, around=around, around_share=0.6, around_seconds=1_800)
     for _ in range(2):
         load.await_more(2_000)

@@ -73,6 +73,27 @@ def test_a_postgresql_that_stops_in_the_midst_of_a_transaction_is_waited_for(clu
 
 
 @pytest.mark.long
+def test_a_sink_that_joins_while_another_cannot_reach_postgresql_ends_nobody(cluster: Cluster) -> None:
+    """It takes partitions over of which a batch of the other has messages: these are fenced, and the rest is written."""
+    cluster.start_all()
+    load = cluster.load(rate=400)
+    await_under_way(cluster)
+    link = cluster.services.link("sink", "postgres")
+    link.cut()
+    await_log(cluster.worker("sink"), WAITING)
+    joined = cluster.start("sink-2")
+    await_log(cluster.worker("sink"), "given up before their last batch was written")
+    await_log(joined, "reading {")
+    await_consumed(cluster, 500)
+    link.heal()
+    await_log(cluster.worker("sink"), "went to another sink during a write")
+    await_consumed(cluster, 1_000)
+    load.stop()
+    check_nothing_put_aside(cluster)
+    assert cluster.revived == 0
+
+
+@pytest.mark.long
 def test_sessions_that_are_terminated_are_made_again(cluster: Cluster) -> None:
     """All sessions of all workers, twelve times at random moments."""
     chance = random.Random(cluster.seed)

@@ -69,7 +69,7 @@ def storm(cluster: Cluster, load: Generator, seconds: float) -> int:
 def test_a_rebalance_storm_loses_nothing_and_holds_nobody_up(
     make_cluster: Callable[..., Cluster], seconds: int
 ) -> None:
-    """No event lost or doubled, every alert once, and in every 30 seconds ledger and totals go on."""
+    """No event lost or doubled, every alert once, and in every 30 seconds ledger and stream go on in every partition."""
     cluster = make_cluster(partitions=PARTITIONS)
     cluster.start("notifier")
     budgets = [

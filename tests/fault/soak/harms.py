@@ -208,6 +208,9 @@ class KafkaKilled(_ServiceHarm):
 
     name = "kill -9 Kafka"
 
+    def __init__(self, seconds: float = SHORT_SECONDS) -> None:
+        self.seconds = seconds
+
     def harm(self, cluster: Cluster) -> None:
         """Kill it."""
         cluster.services.kafka.kill()
@@ -300,12 +303,16 @@ class CommitReplyLost:
         return frozenset()
 
     def harm(self, cluster: Cluster) -> None:
-        """The next three replies are lost."""
-        cluster.services.link(self.client, "postgres").lose_reply_to(b"COMMIT", times=3)
+        """The reply to the next COMMIT of a batch is lost (a temporary table has an ON COMMIT, and its relay another)."""
+        link = cluster.services.link(self.client, "postgres")
+        link.only_connections_with(b"sink_offsets")
+        link.lose_reply_to(b"COMMIT\0")
 
     def heal(self, cluster: Cluster) -> None:
-        """Lose no more."""
-        cluster.services.link(self.client, "postgres").heal()
+        """It was lost."""
+        link = cluster.services.link(self.client, "postgres")
+        assert link.reply_lost(), f"{self.client} has committed nothing for {self.seconds:g} s"
+        link.heal()
 
 
 def all_harms() -> list[Harm]:

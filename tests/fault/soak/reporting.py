@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from tests.fault.harness.findings import Findings
 from tests.fault.soak.drawing import Bar, Panel, Series, draw
-from tests.fault.soak.sampling import CONSUMERS, Look
+from tests.fault.soak.sampling import CONSUMERS, FOLLOWERS, Look
 from tests.fault.soak.slopes import Trend, fit_trend, levels
 from tests.fault.soak.soak import WATCHED, Course, Plan, increments
 
@@ -20,8 +20,8 @@ from tests.fault.soak.soak import WATCHED, Course, Plan, increments
 SLOPE_PERCENT_PER_HOUR_MAX: Final = 1.0
 #: A process fills its caches at first: its memory is fitted from this age on, or from a quarter of its life on.
 WARM_UP_SECONDS: Final = 240.0
-#: So many events fill what the stream remembers of each partition (`RECENT_EVENTS_MAX`) and all hours of all users.
-WARM_UP_EVENTS: Final = 150_000
+#: So many events fill what the stream remembers of each of twelve partitions (20,000), and all hours of all users.
+WARM_UP_EVENTS: Final = 300_000
 MIB: Final = 2**20
 
 
@@ -60,7 +60,7 @@ def document(plan: Plan, course: Course, looks: Sequence[Look], findings: Findin
     trends = memory_trends(looks, course.ended_at_seconds, course.began_at_seconds)
     slowest = {
         name: max(times, default=None)
-        for name in CONSUMERS
+        for name in FOLLOWERS
         if None not in (times := [fault.caught_up_seconds[name] for fault in course.faults])
     }
     return {
@@ -68,6 +68,7 @@ def document(plan: Plan, course: Course, looks: Sequence[Look], findings: Findin
         "machine": {"processors": os.cpu_count(), "python": platform.python_version(), "load_average": os.getloadavg()},
         "maximum_events_per_second": round(course.maximum_rate),
         "load_events_per_second": round(course.rate),
+        "carried_events_per_second": round(course.carried_rate),
         "fault_seconds": plan.fault_seconds,
         "faults": [
             {
@@ -121,11 +122,11 @@ def table(told: dict[str, Any]) -> str:
         f"{told['fault_seconds'] / 60:g} min, {len(told['faults'])} faults, seed {told['seed']}",
         "figures: " + ", ".join(f"{name} {value:,}" for name, value in told["figures"].items()),
         "",
-        f"{'fault':<36}{'at':>8}" + "".join(f"{name + ' caught up':>20}" for name in CONSUMERS),
+        f"{'fault':<36}{'at':>8}" + "".join(f"{name + ' caught up':>20}" for name in FOLLOWERS),
     ]
     for fault in told["faults"]:
         times = fault["caught_up_seconds"]
-        shown = "".join(f"{'never' if times[name] is None else f'{times[name]:.1f} s':>20}" for name in CONSUMERS)
+        shown = "".join(f"{'never' if times[name] is None else f'{times[name]:.1f} s':>20}" for name in FOLLOWERS)
         lines.append(f"{fault['name']:<36}{fault['at_seconds']:>6.0f} s{shown}")
     lines += ["", f"{'memory of':<12}{'mean':>12}{'slope':>16}{'standard error':>18}{'fitted':>10}"]
     for role, trend in told["memory"].items():

@@ -1,4 +1,4 @@
-"""One look a second: how far the topic and its two consumers are, and the memory of every process."""
+"""One look a second: how far the topics and their consumers are, and the memory of every process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ LOOK_SECONDS: Final = 1.0
 #: A server that is away is not waited for longer: the look has a hole.
 ANSWER_SECONDS_MAX: Final = 2.0
 _STOP_SECONDS_MAX: Final = 30.0
+#: Of the events.
 CONSUMERS: Final = ("sink", "stream")
+#: The notifier follows the alerts.
+FOLLOWERS: Final = (*CONSUMERS, "notifier")
 
 #: By partition.
 Offsets = Mapping[int, int]
@@ -29,8 +32,8 @@ Offsets = Mapping[int, int]
 class Look:
     """One look; None where a server was away.
 
-    `lag_seconds` of a consumer: the age of the newest look at the topic whose ends the consumer has since passed in
-    every partition. `lag` is in messages, `written` and `done` are sums of offsets.
+    `lag_seconds` of a consumer: the age of the newest look at its topic whose ends the consumer has since passed in
+    every partition. `lag` is in messages, `written` (of the events) and `done` are sums of offsets.
     """
 
     at_seconds: float
@@ -57,24 +60,53 @@ class _Ends:
         return now_seconds - self._passed_at
 
 
+class _Topic:
+    """A topic's ends, and how far a group is in it; the group is asked about, and never joined."""
+
+    def __init__(self, bootstrap_servers: str, group: str, topic: str, partitions: int) -> None:
+        self._places = [TopicPartition(topic, one) for one in range(partitions)]
+        self._consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": group, "log_level": 0})
+
+    def ends(self) -> Offsets | None:
+        """None while Kafka is away: that is the harm."""
+        ends: dict[int, int] = {}
+        try:
+            for place in self._places:
+                found = self._consumer.get_watermark_offsets(place, timeout=ANSWER_SECONDS_MAX)
+                if found is None:
+                    return None
+                ends[place.partition] = found[1]
+        except KafkaException:
+            return None
+        return ends
+
+    def committed(self) -> Offsets | None:
+        """The same."""
+        try:
+            found = self._consumer.committed(self._places, timeout=ANSWER_SECONDS_MAX)
+        except KafkaException:
+            return None
+        return {place.partition: max(0, place.offset) for place in found}
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._consumer.close()
+
+
 class Sampler:
     """Looks from a thread of its own, between `start` and `stop`; past all proxies."""
 
     def __init__(self, cluster: Cluster, rss_bytes: Callable[[], dict[str, int]]) -> None:
         self._cluster = cluster
         self._rss_bytes = rss_bytes
-        settings = cluster.settings()
-        self._topic = settings.topics.events
-        self._places = [TopicPartition(self._topic, one) for one in range(cluster.partitions)]
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": cluster.services.kafka.bootstrap_servers,
-                "group.id": settings.stream_app_id,  # asked for its offsets; never joined
-                "log_level": 0,
-            }
-        )
+        settings, servers = cluster.settings(), cluster.services.kafka.bootstrap_servers
+        topics = settings.topics
+        self._topic = topics.events
+        self._events = _Topic(servers, settings.stream_app_id, topics.events, cluster.partitions)
+        alert_partitions = len(cluster.reader.ends(topics.alerts))
+        self._alerts = _Topic(servers, settings.notifier_group, topics.alerts, alert_partitions)
         self._connection: psycopg.Connection | None = None
-        self._ends = {name: _Ends() for name in CONSUMERS}
+        self._ends = {name: _Ends() for name in FOLLOWERS}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="soak sampler", daemon=True)
         self._failure: BaseException | None = None
@@ -90,7 +122,8 @@ class Sampler:
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join(_STOP_SECONDS_MAX)
-        self._consumer.close()
+        self._events.close()
+        self._alerts.close()
         if self._connection is not None:
             self._connection.close()
         self.raise_failure()
@@ -113,46 +146,28 @@ class Sampler:
 
     def _look(self) -> Look:
         ends_at = self.seconds()
-        ends = self._written()
-        if ends is not None:
-            for waiting in self._ends.values():
-                waiting.add(ends_at, ends)
-        done = {"sink": self._stored(), "stream": self._streamed()}
+        events, alerts = self._events.ends(), self._alerts.ends()
+        ends = {**dict.fromkeys(CONSUMERS, events), "notifier": alerts}
+        for name, seen in ends.items():
+            if seen is not None:
+                self._ends[name].add(ends_at, seen)
+        done = {"sink": self._stored(), "stream": self._events.committed(), "notifier": self._alerts.committed()}
         now_seconds = self.seconds()
-        lag: dict[str, int | None] = {}
-        lag_seconds: dict[str, float | None] = {}
+        lag: dict[str, int | None] = dict.fromkeys(FOLLOWERS)
+        lag_seconds: dict[str, float | None] = dict.fromkeys(FOLLOWERS)
         for name, offsets in done.items():
-            lag[name] = lag_seconds[name] = None
-            if ends is not None and offsets is not None:
-                lag[name] = sum(max(0, end - offsets.get(one, 0)) for one, end in ends.items())
+            there = ends[name]
+            if there is not None and offsets is not None:
+                lag[name] = sum(max(0, end - offsets.get(one, 0)) for one, end in there.items())
                 lag_seconds[name] = self._ends[name].lag_seconds(now_seconds, offsets)
         return Look(
             at_seconds=ends_at,
-            written=None if ends is None else sum(ends.values()),
+            written=None if events is None else sum(events.values()),
             done={name: None if offsets is None else sum(offsets.values()) for name, offsets in done.items()},
             lag=lag,
             lag_seconds=lag_seconds,
             rss_bytes=self._rss_bytes(),
         )
-
-    def _written(self) -> Offsets | None:
-        ends: dict[int, int] = {}
-        try:
-            for place in self._places:
-                found = self._consumer.get_watermark_offsets(place, timeout=ANSWER_SECONDS_MAX)
-                if found is None:
-                    return None
-                ends[place.partition] = found[1]
-        except KafkaException:
-            return None  # it is away: that is the harm
-        return ends
-
-    def _streamed(self) -> Offsets | None:
-        try:
-            found = self._consumer.committed(self._places, timeout=ANSWER_SECONDS_MAX)
-        except KafkaException:
-            return None
-        return {place.partition: max(0, place.offset) for place in found}
 
     def _stored(self) -> Offsets | None:
         try:

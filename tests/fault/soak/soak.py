@@ -16,7 +16,7 @@ import psutil
 from tests.fault.harness.cluster import HEALED_SECONDS_MAX, Cluster
 from tests.fault.harness.load import Generator
 from tests.fault.soak.harms import OVER_SESSION_SECONDS, Harm, KafkaKilled, PostgresStopped
-from tests.fault.soak.sampling import CONSUMERS, Look, Sampler
+from tests.fault.soak.sampling import CONSUMERS, FOLLOWERS, Look, Sampler
 from tests.fixtures.wait import wait_until
 
 #: Their memory is watched from beginning to end; each has a twin, which is killed in its place.
@@ -35,11 +35,12 @@ CALIBRATION_SECONDS_MAX: Final = 180.0
 #: The maximum is the rate of these last seconds.
 CALIBRATION_WINDOW_SECONDS: Final = 15.0
 CALIBRATION_RATE: Final = 2_000.0
-CALIBRATION_RISE: Final = 50.0
+CALIBRATION_RISE: Final = 100.0
 GENERATORS: Final = 2
 #: After so many takeovers the next one needs little more than the last.
 REHEARSALS: Final = 3
-#: Of the first rehearsal: the backlog is larger than any that comes later, and fills two batches of each sink.
+#: Of the first rehearsal: its backlogs are larger than any that come later. They fill two batches of each sink, and the queue
+#: of each service's client.
 LONG_STOP_SECONDS: Final = 45.0
 _STEP_SECONDS: Final = 0.25
 
@@ -69,8 +70,12 @@ class Course:
     """What happened, with times of the sampler's clock."""
 
     maximum_rate: float = 0.0
+    #: Whether a consumer fell behind while it was looked for: else it is no maximum.
+    is_maximum: bool = False
     calibration_seconds: float = 0.0
     rate: float = 0.0
+    #: Of events that came to the topic while harm was done.
+    carried_rate: float = 0.0
     loaded_at_seconds: float = 0.0
     began_at_seconds: float = 0.0
     ended_at_seconds: float = 0.0
@@ -110,6 +115,7 @@ class Soak:
         self.course.began_at_seconds = self.sampler.seconds()
         self.endure(harms)
         self.course.ended_at_seconds = self.sampler.seconds()
+        self.course.carried_rate = written_rate(self.looks, self.course.began_at_seconds, self.course.ended_at_seconds)
         self._end_load()
         return self.course
 
@@ -132,6 +138,7 @@ class Soak:
         deadline = began + CALIBRATION_SECONDS_MAX
         while not self._overloaded() and self.sampler.seconds() < deadline:
             self._pass(_STEP_SECONDS)
+        self.course.is_maximum = self._overloaded()
         ended = self.sampler.seconds()
         rates = [self.rate(name, ended - CALIBRATION_WINDOW_SECONDS, ended) for name in CONSUMERS]
         self.course.maximum_rate = min(rates)
@@ -157,8 +164,8 @@ class Soak:
             self._pass(OVER_SESSION_SECONDS, frozenset(TWINS))
             self.cluster.start(*TWINS)
             self._caught_up(self.sampler.seconds())
-            stopped = PostgresStopped() if number else PostgresStopped(LONG_STOP_SECONDS)
-            for harm in (stopped, KafkaKilled()):
+            away = {} if number else {"seconds": LONG_STOP_SECONDS}
+            for harm in (PostgresStopped(**away), KafkaKilled(**away)):
                 harm.harm(self.cluster)
                 self._pass(harm.seconds, harm.down)
                 harm.heal(self.cluster)
@@ -177,15 +184,7 @@ class Soak:
 
     def rate(self, consumer: str, since_seconds: float, until_seconds: float) -> float:
         """Events per second of a consumer between two moments; 0 where nothing is known."""
-        known = [
-            (look.at_seconds, done)
-            for look in self.looks
-            if since_seconds <= look.at_seconds <= until_seconds and (done := look.done[consumer]) is not None
-        ]
-        if len(known) < 2:
-            return 0.0
-        (first_at, first), (last_at, last) = known[0], known[-1]
-        return (last - first) / (last_at - first_at)
+        return _rate(self.looks, lambda look: look.done[consumer], since_seconds, until_seconds)
 
     def _one_fault(self, harm: Harm) -> None:
         at = self.sampler.seconds()
@@ -200,12 +199,12 @@ class Soak:
 
     def _caught_up(self, healed_at: float) -> dict[str, float | None]:
         """By consumer the seconds from the heal to its first look without lag."""
-        found: dict[str, float | None] = dict.fromkeys(CONSUMERS)
+        found: dict[str, float | None] = dict.fromkeys(FOLLOWERS)
         seen = len(self.looks)
         while None in found.values() and self.sampler.seconds() < healed_at + 2 * HEALED_SECONDS_MAX:
             self._pass(_STEP_SECONDS)
             for look in self.looks[seen:]:
-                for name in CONSUMERS:
+                for name in FOLLOWERS:
                     lag_seconds = look.lag_seconds[name]
                     if look.at_seconds < healed_at or lag_seconds is None:
                         continue
@@ -217,7 +216,7 @@ class Soak:
     def _overloaded(self) -> bool:
         latest = self.looks[-OVERLOAD_LOOKS:]
         return len(latest) == OVERLOAD_LOOKS and all(
-            any((seconds or 0.0) > OVERLOAD_LAG_SECONDS for seconds in look.lag_seconds.values()) for look in latest
+            any((look.lag_seconds[name] or 0.0) > OVERLOAD_LAG_SECONDS for name in CONSUMERS) for look in latest
         )
 
     def _load(self, name: str, rate: float, rise: float) -> None:
@@ -286,6 +285,23 @@ def increments(looks: list[Look], value: Callable[[Look], int | None]) -> list[t
         if old is not None and new is not None:
             rates.append((after.at_seconds, (new - old) / (after.at_seconds - before.at_seconds)))
     return rates
+
+
+def written_rate(looks: list[Look], since_seconds: float, until_seconds: float) -> float:
+    """Events per second that came to the topic between two moments; 0 where nothing is known."""
+    return _rate(looks, lambda look: look.written, since_seconds, until_seconds)
+
+
+def _rate(looks: list[Look], value: Callable[[Look], int | None], since_seconds: float, until_seconds: float) -> float:
+    known = [
+        (look.at_seconds, found)
+        for look in looks
+        if since_seconds <= look.at_seconds <= until_seconds and (found := value(look)) is not None
+    ]
+    if len(known) < 2:
+        return 0.0
+    (first_at, first), (last_at, last) = known[0], known[-1]
+    return (last - first) / (last_at - first_at)
 
 
 def _keeps_up(look: Look) -> bool:

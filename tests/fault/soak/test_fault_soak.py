@@ -23,6 +23,10 @@ MINUTES = soak_minutes()
 JUDGED_MINUTES_MIN = 15
 #: Of a slope, percent an hour: with more nothing could be said of a leak.
 ERROR_MAX = 10.0
+#: Of the load, over all the harm: what waits in spools comes later.
+CARRIED_SHARE_MIN = 0.95
+#: A harm whose healing takes longer than a turn puts the next one off.
+HARMS_SHARE_MIN = 0.8
 USD = 10**12
 
 
@@ -57,6 +61,9 @@ def test_half_the_maximum_is_carried_through_a_harm_every_half_minute(
         told = reporting.document(plan, soak.course, soak.looks, findings, seed)
         reporting.write(REPORT_FOLDER, told, reporting.picture(soak.course, soak.looks))
         tell(reporting.table(told))
+    assert soak.course.is_maximum, "nobody fell behind the calibration's load: its end is no maximum"
+    assert soak.course.carried_rate >= CARRIED_SHARE_MIN * soak.course.rate
+    assert len(soak.course.faults) >= HARMS_SHARE_MIN * plan.fault_seconds / plan.fault_every_seconds
     late = [
         fault
         for fault in soak.course.faults

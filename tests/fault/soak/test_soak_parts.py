@@ -76,7 +76,7 @@ def test_memory_is_fitted_once_enough_events_have_passed_or_from_the_middle() ->
     """Until then what the stream remembers fills up."""
     grown = [look(at, stream_1=100 + min(at, 500)) for at in range(1201)]
     assert memory_trends(grown, 1200)["stream"].samples == 11
-    filled = [replace(one, done={"stream": int(one.at_seconds) * 500}) for one in grown]
+    filled = [replace(one, done={"stream": int(one.at_seconds) * 1_000}) for one in grown]
     trend = memory_trends(filled, 1200)["stream"]
     assert trend.samples == 16
     assert trend.percent_per_hour > 0

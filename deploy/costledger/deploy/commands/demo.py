@@ -48,6 +48,9 @@ def demo(
     except Terminated:
         say("stopped before the end")
         raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        say("stopped before the end: the temporary directory and all processes are gone")
+        raise
     if json:
         print_json(result.to_document())
     else:

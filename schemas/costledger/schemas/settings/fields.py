@@ -115,6 +115,9 @@ class Settings(ApiFields, DeliveryFields, BaseSettings):
     stream_flush_interval_seconds: float = Field(
         0.25, gt=0, le=60, description="how often state is written and offsets committed"
     )
+    stream_flush_interval_seconds_max: float = Field(
+        1, gt=0, le=60, description="the same while a worker is far behind: a flush costs by the keys that changed"
+    )
     stream_session_timeout_seconds: float = Field(
         10, ge=6, le=300, description="after this a dead worker loses its partitions"
     )

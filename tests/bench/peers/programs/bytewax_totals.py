@@ -25,6 +25,8 @@ from bytewax.run import cli_main
 from confluent_kafka import Consumer, TopicPartition
 
 HEADER_BYTES = 10
+#: As our own readers have it: the client of both fetches again as soon as its queue has room, not a second later.
+READER = {"fetch.queue.backoff.ms": "10"}
 #: User, partition of the event, total up to this event.
 Outcome = tuple[str, tuple[int, int]]
 
@@ -92,7 +94,7 @@ def build(bootstrap: str, topic: str, group: str, commit_seconds: float, report:
         return total, (partition, total)
 
     flow = Dataflow("totals")
-    messages = op.input("events", flow, KafkaSource([bootstrap], [topic], tail=False))
+    messages = op.input("events", flow, KafkaSource([bootstrap], [topic], tail=False, add_config=READER))
     decoded = op.flat_map_batch("decode", messages, decode)
     totals = op.stateful_map("totals", decoded, add)
     op.output("commit", totals, CommittingSink(bootstrap, topic, group, commit_seconds, report))
