@@ -67,6 +67,7 @@ def document(plan: Plan, course: Course, looks: Sequence[Look], findings: Findin
         "seed": seed,
         "machine": {"processors": os.cpu_count(), "python": platform.python_version(), "load_average": os.getloadavg()},
         "maximum_events_per_second": round(course.maximum_rate),
+        "is_maximum": course.is_maximum,
         "load_events_per_second": round(course.rate),
         "carried_events_per_second": round(course.carried_rate),
         "fault_seconds": plan.fault_seconds,

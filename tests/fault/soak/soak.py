@@ -136,9 +136,9 @@ class Soak:
         began = self.sampler.seconds()
         self._load("calibration", CALIBRATION_RATE, CALIBRATION_RISE)
         deadline = began + CALIBRATION_SECONDS_MAX
-        while not self._overloaded() and self.sampler.seconds() < deadline:
+        while not (is_maximum := self._overloaded()) and self.sampler.seconds() < deadline:
             self._pass(_STEP_SECONDS)
-        self.course.is_maximum = self._overloaded()
+        self.course.is_maximum = is_maximum
         ended = self.sampler.seconds()
         rates = [self.rate(name, ended - CALIBRATION_WINDOW_SECONDS, ended) for name in CONSUMERS]
         self.course.maximum_rate = min(rates)

@@ -19,7 +19,7 @@ from costledger.schemas.budgets import Budget
 pytestmark = [pytest.mark.fault, pytest.mark.long, pytest.mark.soak]
 REPORT_FOLDER = Path(__file__).resolve().parents[3] / "build" / "fault"
 MINUTES = soak_minutes()
-#: Of a soak this short memory tells nothing yet: its slope is reported, and not judged.
+#: Of a soak this short memory tells nothing yet, and one slow healing is a large share of it: both are reported, not judged.
 JUDGED_MINUTES_MIN = 15
 #: Of a slope, percent an hour: with more nothing could be said of a leak.
 ERROR_MAX = 10.0
@@ -61,9 +61,6 @@ def test_half_the_maximum_is_carried_through_a_harm_every_half_minute(
         told = reporting.document(plan, soak.course, soak.looks, findings, seed)
         reporting.write(REPORT_FOLDER, told, reporting.picture(soak.course, soak.looks))
         tell(reporting.table(told))
-    assert soak.course.is_maximum, "nobody fell behind the calibration's load: its end is no maximum"
-    assert soak.course.carried_rate >= CARRIED_SHARE_MIN * soak.course.rate
-    assert len(soak.course.faults) >= HARMS_SHARE_MIN * plan.fault_seconds / plan.fault_every_seconds
     late = [
         fault
         for fault in soak.course.faults
@@ -71,6 +68,9 @@ def test_half_the_maximum_is_carried_through_a_harm_every_half_minute(
     ]
     assert not late, f"I8: not caught up within {HEALED_SECONDS_MAX:g} s: {late}"
     if MINUTES >= JUDGED_MINUTES_MIN:
+        assert soak.course.is_maximum, "nobody fell behind the calibration's load: its end is no maximum"
+        assert soak.course.carried_rate >= CARRIED_SHARE_MIN * soak.course.rate
+        assert len(soak.course.faults) >= HARMS_SHARE_MIN * (plan.fault_seconds // plan.fault_every_seconds)
         assert {*WATCHED, "service"} <= told["memory"].keys()
         unsure = {role: trend for role, trend in told["memory"].items() if trend["error_percent_per_hour"] > ERROR_MAX}
         assert not unsure, f"too noisy to be judged: {unsure}"
