@@ -87,7 +87,7 @@ MINUTES ?= 20
 
 fault: install
 	@seeds="$(SEEDS)"; \
-	test -n "$$seeds" || seeds=$$($(BIN)/python -c 'import random; print(random.randrange(2**32))'); \
+	test -n "$$seeds" || seeds=$$($(BIN)/python -c 'import random; print(random.randrange(2**32))') || exit 1; \
 	for seed in $$seeds; do \
 		case "$$seed" in *[!0-9]*) echo "SEEDS are whole numbers, such as SEEDS=\"1 2 3\"; $$seed is none" >&2; exit 2;; esac; \
 	done; \
@@ -96,6 +96,7 @@ fault: install
 		export COSTLEDGER_TEST_SEED=$$seed COSTLEDGER_TEST_SIMULATION=full COSTLEDGER_TEST_REQUIRE=apache \
 			COSTLEDGER_FAULT_SOAK_MINUTES=$(MINUTES); \
 		scenarios=0; $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile -m "(fault or long) and not soak" $(ARGS) || scenarios=$$?; \
+		case $$scenarios in 0|1|$(NO_TESTS)) ;; *) exit $$scenarios;; esac; \
 		soak=0; $(BIN)/pytest -m soak $(ARGS) || soak=$$?; \
 		case "$$scenarios $$soak" in "0 0"|"0 $(NO_TESTS)"|"$(NO_TESTS) 0") ;; *) exit 1;; esac; \
 	done

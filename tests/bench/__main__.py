@@ -19,7 +19,7 @@ from statistics import median
 from typing import Annotated, Any
 
 import typer
-from tests.bench.aims import judged
+from tests.bench.aims import judged, judged_value
 from tests.bench.bench_api import ROUTE_COLUMNS, ApiBench, ApiResult
 from tests.bench.bench_latency import RATES, LatencyBench
 from tests.bench.bench_sdk import PEER, SdkBench
@@ -201,7 +201,7 @@ def print_results(results: list[Result]) -> None:
             ratios = result.ratios(peer)
             pairs = f"{min(ratios):.2f} to {max(ratios):.2f}"
             figures = (f"{entry['value']:,}", peer, f"{entry['peers'][peer]:,}", f"{entry['ratio_to'][peer]:.2f}")
-            aim = judged(result.name, peer, entry["value"], entry["ratio_to"][peer])
+            aim = judged(result.name, peer, entry["ratio_to"][peer]) or judged_value(result.name, entry["value"])
             rows.append((result.name, result.unit, *figures, pairs, aim))
         for peer, reason in result.without_rate.items():
             rows.append(
@@ -212,8 +212,8 @@ def print_results(results: list[Result]) -> None:
                     peer,
                     "none",
                     "none",
-                    "",
                     reason.splitlines()[0][:_REASON_CHARS_MAX],
+                    "",
                 )
             )
     if rows:
@@ -222,6 +222,8 @@ def print_results(results: list[Result]) -> None:
     if latency:
         print_table(LATENCY_COLUMNS, [row for result in latency for row in result.rows()])
         print_table(CPU_COLUMNS, [run.cpu_row() for run in latency[0].runs])
+    for result in latency:
+        say(f"{result.name}: {judged_value(result.name, result.entry()['value'])}")
     for result in results:
         if isinstance(result, ApiResult):
             print_table(ROUTE_COLUMNS, result.rows())

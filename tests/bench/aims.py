@@ -30,12 +30,17 @@ VALUES_MAX: Final = {
 }
 
 
-def judged(name: str, peer: str, value: float, ratio: float) -> str:
-    """The aim and whether it is met, for people; empty where there is none."""
+def judged(name: str, peer: str, ratio: float) -> str:
+    """The aim beside a peer and whether it is met, for people; empty where there is none."""
     if (least := RATIOS_MIN.get(name, {}).get(peer)) is not None:
         return f"{least:g}" + (": missed" if ratio < least else "")
     if (most := RATIOS_MAX.get(name, {}).get(peer)) is not None:
         return f"at most {most:g}" + (": missed" if ratio > most else "")
-    if (limit := VALUES_MAX.get(name)) is not None:
-        return f"ours at most {limit:g}" + (": missed" if value > limit else "")
     return ""
+
+
+def judged_value(name: str, value: float | None) -> str:
+    """The same of a figure by itself; None is more than any."""
+    if (limit := VALUES_MAX.get(name)) is None:
+        return ""
+    return f"ours at most {limit:g}" + (": missed" if value is None or value > limit else "")

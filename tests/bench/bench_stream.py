@@ -1,7 +1,7 @@
 """`stream`: the stream worker over a full topic, against raw loops, Faust as documented and other frameworks.
 
 Rates are of committed offsets, asked of the broker from outside, in the same way for all. Ours runs as it is
-shipped: totals by hour, day and month, budgets, spikes, alerts, changelog, Redis. After each run the sum of all
+shipped, but flushes as often as the others commit: totals by hour, day and month, budgets, spikes, alerts, changelog, Redis. After each run the sum of all
 totals is compared to the workload's: a wrong result has no rate.
 """
 

@@ -238,7 +238,7 @@ def test_the_reply_to_a_marker_is_lost_after_the_service_has_it(
 
 
 def test_markers_count_on_the_chosen_connections_alone(link: Link) -> None:
-    """Those that have sent the words, whenever that was."""
+    """Those that have sent the words since they were chosen by them; until healed, when all count again."""
     link.only_connections_with(b"from the writer")
     with connected(link) as client, connected(link) as writer:
         assert ask(writer, b"SELECT from the writer") == b"SELECT from the writer"
@@ -249,6 +249,15 @@ def test_markers_count_on_the_chosen_connections_alone(link: Link) -> None:
         writer.sendall(b"COMMIT")
         assert is_reset(writer)
         assert link.reply_lost()
+    with connected(link) as writer:
+        assert ask(writer, b"SELECT from the writer") == b"SELECT from the writer"
+        link.only_connections_with(b"of now")
+        link.lose_reply_to(b"COMMIT")
+        assert ask(writer, b"COMMIT") == b"COMMIT"
+        link.heal()
+        link.lose_reply_to(b"COMMIT")
+        writer.sendall(b"COMMIT")
+        assert is_reset(writer)
 
 
 def test_a_connection_is_half_open_from_the_marker_on(link: Link, echo: Echo) -> None:

@@ -55,6 +55,22 @@ def test_a_batch_that_was_committed_is_recognised_by_what_is_still_ours(ledger: 
     assert positions(ledger) == before
 
 
+def test_a_partition_of_which_nothing_was_read_tells_nothing(ledger: Ledger) -> None:
+    """Its place is at the end of the batch before and after; whether the batch was committed is seen by the others."""
+    claimed = claim(ledger.connection, TOPIC, [0, 1])
+    batch = batch_of(claimed)
+    batch.spans[0].next_offset = batch.spans[0].expected_offset
+    write(ledger, batch)
+    with pytest.raises(AlreadyWritten):
+        write(ledger, batch)
+    claim(ledger.connection, TOPIC, [1])
+    with pytest.raises(Fenced) as fenced:
+        write(ledger, batch)
+    assert fenced.value.partitions == [1]
+    write(ledger, batch.without([1]))
+    assert positions(ledger) == [(0, 0), (1, 5)]
+
+
 def test_a_batch_of_which_everything_was_taken_over_is_fenced(ledger: Ledger) -> None:
     """Nobody can tell whether it was committed, and nobody needs to: the new owner began where the ledger stood."""
     batch = batch_of(claim(ledger.connection, TOPIC, [0, 1]))

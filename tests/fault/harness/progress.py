@@ -52,14 +52,15 @@ class Progress:
             raise self._failure
 
     def standstills(self) -> dict[str, float]:
-        """By what is looked at: the longest time in seconds in which one of the partitions made no step, up to the last look.
+        """By what is looked at (AssertionError where nobody looked): the longest time in seconds in which one of the partitions made no step, up to the last look.
 
         The load must reach every partition all the while. What falls has made no step.
         """
+        assert self.looks, "nobody has looked"
         return {name: round(max(self._standstill(name, one) for one in self._partitions(name)), 1) for name in _SEEN}
 
-    def _partitions(self, name: str) -> set[int]:
-        return {one for look in self.looks for one in getattr(look, name)}
+    def _partitions(self, name: str) -> range:
+        return range(1 if name == "spent" else self._cluster.partitions)
 
     def _standstill(self, name: str, partition: int) -> float:
         highest, since, longest = None, 0.0, 0.0

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from confluent_kafka import Message, Producer
+from tests.fault.harness import wire
 from tests.fault.harness.oracle import EVENT, POISON, OracleFile, Record
-from tests.fault.hostile import wire
 
 from costledger.schemas.events import CostEvent
 

@@ -9,7 +9,7 @@ import confluent_kafka
 import psutil
 import pytest
 from tests.e2e.conftest import System
-from tests.fault.hostile import wire
+from tests.fault.harness import wire
 
 from costledger.schemas.codec import encode_event
 from costledger.schemas.events import CostEvent

@@ -19,7 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import fastavro
-from tests.fault.hostile.wire import varint
+from tests.fault.harness.wire import varint
 from tests.schemas.samples import LONG_MAX, LONG_MIN, NOW_US, alert, event_record
 
 from costledger.schemas import codec

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import psutil
 import pytest
-from tests.fault.hostile import wire
+from tests.fault.harness import wire
 from tests.fault.hostile.conftest import HostileSystem, Memory
 from tests.schemas.samples import alert
 from tests.sinks.conftest import make_event

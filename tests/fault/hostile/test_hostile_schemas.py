@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from tests.fault.hostile import wire
+from tests.fault.harness import wire
 from tests.fault.hostile.conftest import HostileSystem
 from tests.schemas.samples import alert
 from tests.schemas.test_registry import Registry, confluent, event_with

@@ -30,7 +30,7 @@ ZONES: Final = (
     "Europe/Berlin",
     "UTC",
 )
-#: Every clock that is changed at all was changed in both directions by then.
+#: Of all these zones together some clock was set forward and some was set back by then, whatever the day.
 LOOK_BACK_DAYS: Final = 350
 #: The most that can be set; as shipped, real-time totals are kept for 40 days.
 HORIZON_DAYS: Final = 366
@@ -59,7 +59,7 @@ def month_beginnings(now: datetime) -> set[int]:
 
 
 def clock_changes(now: datetime) -> dict[int, timedelta]:
-    """Where clocks were changed within the last year, in whatever zone (Unix seconds), and by how much."""
+    """Where clocks were changed within so many days, in whatever zone (Unix seconds), and by how much."""
     changes = {}
     for name in ZONES:
         zone = ZoneInfo(name)

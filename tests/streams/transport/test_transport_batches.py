@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
-from tests.fault.hostile import wire
+from tests.fault.harness import wire
 
 from costledger.streams.transport.batches import INFLATED_BYTES_MAX, UNREADABLE, Batches, PartitionRecords
 

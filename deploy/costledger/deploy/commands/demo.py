@@ -49,7 +49,7 @@ def demo(
         say("stopped before the end")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        say("stopped before the end: the temporary directory and all processes are gone")
+        say("stopped before the end")
         raise
     if json:
         print_json(result.to_document())

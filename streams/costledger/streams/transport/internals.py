@@ -196,7 +196,8 @@ def missing() -> list[str]:
             if f"{name}(" not in source
         ]
     for (owner, name), wanted in PARAMETERS.items():
-        found = " ".join(inspect.signature(getattr(owner, name)).parameters)
+        method = getattr(owner, name, None)
+        found = "none" if method is None else " ".join(inspect.signature(method).parameters)
         if not f"{found} ".startswith(f"{wanted} "):
             gone.append(f"{owner.__module__}.{owner.__qualname__}.{name}: parameters {found}, expected {wanted}")
     return gone
