@@ -6,12 +6,27 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 
 READ_SECONDS_MAX = 20.0
 _MESSAGES_AT_ONCE = 5_000
 _CONSUME_SECONDS = 0.1
+#: What a broker says while it reads its topic of offsets.
+_COORDINATOR_MOVES = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
+_COORDINATOR_PAUSE_SECONDS = 0.2
 
 
 class TopicReader:
@@ -78,11 +93,20 @@ def _is_heard(message: Message) -> bool:
 
 
 def committed(bootstrap_servers: str, group: str, topic: str, partitions: int) -> dict[int, int]:
-    """The offsets that a group has committed; 0 where none."""
+    """The offsets that a group has committed; 0 where none. A broker that has just come back is waited for."""
     consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": group, "log_level": 0})
+    places = [TopicPartition(topic, one) for one in range(partitions)]
+    deadline = time.monotonic() + READ_SECONDS_MAX
     try:
-        places = [TopicPartition(topic, one) for one in range(partitions)]
-        return {one.partition: max(0, one.offset) for one in consumer.committed(places, timeout=READ_SECONDS_MAX)}
+        while True:
+            try:
+                found = consumer.committed(places, timeout=READ_SECONDS_MAX)
+            except KafkaException as error:
+                if error.args[0].code() not in _COORDINATOR_MOVES or time.monotonic() > deadline:
+                    raise
+                time.sleep(_COORDINATOR_PAUSE_SECONDS)
+            else:
+                return {one.partition: max(0, one.offset) for one in found}
     finally:
         consumer.close()
 

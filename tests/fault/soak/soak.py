@@ -35,6 +35,8 @@ CALIBRATION_SECONDS_MAX: Final = 180.0
 #: The maximum is the rate of these last seconds.
 CALIBRATION_WINDOW_SECONDS: Final = 15.0
 CALIBRATION_RATE: Final = 2_000.0
+#: Of what is asked for, over the last seconds.
+EXHAUSTED_SHARE: Final = 0.8
 CALIBRATION_RISE: Final = 100.0
 GENERATORS: Final = 2
 #: After so many takeovers the next one needs little more than the last.
@@ -132,11 +134,11 @@ class Soak:
         self._end_load()
 
     def calibrate(self) -> None:
-        """A rising load until a consumer falls behind; then wait until both have caught up."""
+        """A rising load until a consumer falls behind, or the services themselves; then wait until both have caught up."""
         began = self.sampler.seconds()
         self._load("calibration", CALIBRATION_RATE, CALIBRATION_RISE)
         deadline = began + CALIBRATION_SECONDS_MAX
-        while not (is_maximum := self._overloaded()) and self.sampler.seconds() < deadline:
+        while not (is_maximum := self._overloaded() or self._exhausted(began)) and self.sampler.seconds() < deadline:
             self._pass(_STEP_SECONDS)
         self.course.is_maximum = is_maximum
         ended = self.sampler.seconds()
@@ -212,6 +214,14 @@ class Soak:
                         found[name] = round(look.at_seconds - healed_at, 1)
             seen = len(self.looks)
         return found
+
+    def _exhausted(self, began: float) -> bool:
+        """Whether far fewer events come to the topic than are asked for by now: everything has the same processors."""
+        now = self.sampler.seconds()
+        if now - began < 2 * CALIBRATION_WINDOW_SECONDS:
+            return False
+        asked = CALIBRATION_RATE + CALIBRATION_RISE * (now - began - CALIBRATION_WINDOW_SECONDS / 2)
+        return written_rate(self.looks, now - CALIBRATION_WINDOW_SECONDS, now) < EXHAUSTED_SHARE * asked
 
     def _overloaded(self) -> bool:
         latest = self.looks[-OVERLOAD_LOOKS:]
