@@ -6,12 +6,15 @@ which the fixture `seed` prints, decides every draw, and no database of earlier 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import hypothesis
 from hypothesis import Phase
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from tests.fixtures.environment import simulation_profile
+
+#: Hypothesis makes a failure smaller for five minutes at most, and says only then what it was.
+TIMEOUT_SECONDS: Final = 900
 
 
 class Bounds(NamedTuple):

@@ -10,14 +10,14 @@ from contextlib import suppress
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tests.fault.simulation.profiles import Bounds, simulate
+from tests.fault.simulation.profiles import TIMEOUT_SECONDS, Bounds, simulate
 from tests.fault.simulation.sink_world import PARTITIONS, Away, ModelTable, Process, Slot, Table, reading
 
 from costledger.sinks import batch, rows
 from costledger.sinks.batch import Batch
 from costledger.sinks.positions import Fenced
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(TIMEOUT_SECONDS)]
 
 SINKS = 3
 EVENTS_MAX = 400

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.fault.simulation.profiles import Bounds, simulate
+from tests.fault.simulation.profiles import TIMEOUT_SECONDS, Bounds, simulate
 from tests.fault.simulation.sink_world import Away, Fate
 from tests.fault.simulation.test_simulation_sink import EVENTS_MAX, SinkMachine, registry
 from tests.fixtures.fix_postgres import PostgresServer
@@ -21,7 +21,11 @@ from costledger.sinks.migrations import migrate
 from costledger.sinks.patience import Abandoned
 from costledger.sinks.writer import Step, Writer
 
-pytestmark = [pytest.mark.fault, pytest.mark.usefixtures(registry.__name__)]
+pytestmark = [
+    pytest.mark.fault,
+    pytest.mark.timeout(TIMEOUT_SECONDS),
+    pytest.mark.usefixtures(registry.__name__),
+]
 
 COUNTERS = ("consumed", "inserted", "duplicates", "quarantined", "skipped")
 #: The ledger cannot be emptied: each run has a topic and events of its own.

@@ -10,13 +10,13 @@ import pytest
 from confluent_kafka import KafkaError
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from tests.fault.simulation.profiles import Bounds, simulate
+from tests.fault.simulation.profiles import TIMEOUT_SECONDS, Bounds, simulate
 from tests.fault.simulation.spool_world import CLIENT_MESSAGES_MAX, Process, Surroundings, disk_of, events_of
 
 from costledger.producers.spool import directory, spool
 from costledger.producers.spool.file import SpoolFile
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(TIMEOUT_SECONDS)]
 
 PROCESSES = 2
 ROUNDS_MAX = 400

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.fault.simulation.naive_periods import day_of, hour_of, month_of
 from tests.fault.simulation.naive_stream import Content, Decision, NaiveStream, decision_of
-from tests.fault.simulation.profiles import Bounds, simulate
+from tests.fault.simulation.profiles import TIMEOUT_SECONDS, Bounds, simulate
 from tests.fault.simulation.stream_world import Appended, Setting, Worker, World, Written, copied
 from tests.streams.domain.test_domain_unusual import KINDS, row_of
 
@@ -21,7 +21,7 @@ from costledger.schemas.times import parse_time, to_microseconds
 from costledger.streams.domain import recent
 from costledger.streams.domain.rules import DAY_MICROSECONDS, Rules
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(TIMEOUT_SECONDS)]
 
 USD = 10**12
 MINUTE = 60_000_000
