@@ -44,6 +44,7 @@ REDIS_SECONDS_MAX: Final = 10.0
 #: I8: no worker may hold more, whatever happens to it.
 RSS_BYTES_MAX: Final = 600 * 2**20
 PREPARE_SECONDS_MAX: Final = 120.0
+RUN_SECONDS_MAX: Final = 240.0
 
 
 class Cluster:
@@ -114,7 +115,9 @@ class Cluster:
         names = {name.removeprefix("COSTLEDGER_").lower(): value for name, value in self.environment(None).items()}
         return load_settings(**names)
 
-    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, check: bool = True, timeout_seconds: float = RUN_SECONDS_MAX
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command of costledger to its end."""
         program = str(Path(sys.executable).parent / "costledger")
         done = subprocess.run(
@@ -122,7 +125,7 @@ class Cluster:
             env={**os.environ, **self.environment(None)},
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=timeout_seconds,
             check=False,
         )
         if check:

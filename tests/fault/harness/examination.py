@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tests.fault.harness.alert_checks import check_alerts, replaying
 from tests.fault.harness.findings import Findings
@@ -20,6 +20,9 @@ from tests.fault.harness.totals_checks import check_state, ledger_totals
 
 if TYPE_CHECKING:
     from tests.fault.harness.cluster import Cluster
+
+#: Of the ledger of a soak, some eight million entries: four minutes.
+VERIFY_SECONDS_MAX: Final = 900.0
 
 
 def examine(cluster: Cluster, *, replay_alerts: bool, redis_seconds: float, chain: bool) -> Findings:
@@ -54,5 +57,5 @@ def _examine_ledger(cluster: Cluster, findings: Findings) -> Counts:
 
 
 def _examine_chain(cluster: Cluster, findings: Findings) -> None:
-    done = cluster.run("verify", "--seal", check=False)
+    done = cluster.run("verify", "--seal", check=False, timeout_seconds=VERIFY_SECONDS_MAX)
     findings.expect("I9", done.returncode == 0, done.stdout + done.stderr)
