@@ -191,6 +191,24 @@ def test_a_file_has_a_bound_and_room_comes_back(tmp_path: Path) -> None:
     file.remove()
 
 
+def test_a_full_file_is_free_as_soon_as_it_is_closed(tmp_path: Path) -> None:
+    """A write that failed holds nothing back: another process, and this one, can have the file, and no log is left."""
+    file = create(tmp_path, bytes_max=2**16)
+    end = 1
+    with pytest.raises(SpoolFull):
+        while True:
+            file.insert(end, b"k", b"v" * 200)
+            end += 1
+    file.close()
+    assert list(tmp_path.iterdir()) == [file.path]
+    print_extent = "file = SpoolFile.adopt(Path(sys.argv[1]), 't', 2**20, 'normal'); print(file.extent()); file.close()"
+    other = in_another_process(print_extent, file.path)
+    assert other.stdout == f"{(1, end, end - 1)}\n", other.stderr
+    again = adopt(file.path)
+    assert again.extent() == (1, end, end - 1)
+    again.remove()
+
+
 def test_checkpoints_keep_the_log_short(tmp_path: Path) -> None:
     """The log is moved into the file when it is told to, and all rows stay."""
     file = create(tmp_path, bytes_max=4 * BYTES_MAX)

@@ -37,6 +37,12 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path / "spool"
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with much to do may stand still for longer than `put` waits for another thread: no matter of these tests."""
+    monkeypatch.setattr(spool, "_WAIT_SECONDS_MAX", FLUSH_SECONDS)
+
+
 def leave_events(directory: Path, topic: str, events: int) -> list[UUID]:
     """What a tracker without Kafka leaves behind."""
     with CostTracker(NOBODY, "t", "spool", directory, topic=topic, flush_timeout_seconds=0) as tracker:
@@ -60,6 +66,44 @@ def test_events_arrive_and_leave_the_disk(kafka: KafkaServer, topic: str, direct
         stats = tracker.stats()
         assert (stats["tracked"], stats["acked"], stats["unspooled"]) == (4000, 4000, 0)
     assert list(directory.iterdir()) == []
+    assert sorted(ids_in(kafka, topic)) == sorted(ids)
+
+
+def test_a_stalled_file_delays_one_thread_and_is_used_again_at_once(
+    kafka: KafkaServer, topic: str, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One event waits for whoever has the file, those after it do not; the first that finds it free ends the stall."""
+    monkeypatch.setattr(spool, "_WAIT_SECONDS_MAX", 0.2)
+    monkeypatch.setattr(spool, "RETRY_SECONDS", 3600.0)
+    with CostTracker(kafka.bootstrap_servers, "t", "spool", directory, topic=topic) as tracker:
+        ids = [tracker.track_s3("u", "get", 1)]
+        own = tracker._spool._own
+        with own.lock, ThreadPoolExecutor(1) as pool:
+
+            def track(events: int) -> float:
+                began = time.monotonic()
+                ids.extend(tracker.track_s3("u", "get", 1) for _ in range(events))
+                return time.monotonic() - began
+
+            assert pool.submit(track, 1).result() >= 0.2
+            # A thousand that waited would take 200 s.
+            assert pool.submit(track, 1000).result() < FLUSH_SECONDS
+        assert tracker.stats()["unspooled"] == 1001
+
+        def is_spooled() -> bool:
+            # The serving thread may have the file just now, as at any time.
+            before = tracker.stats()["unspooled"]
+            track(1)
+            return tracker.stats()["unspooled"] == before
+
+        wait_until(is_spooled, FLUSH_SECONDS, "an event is spooled again")
+        monkeypatch.setattr(spool, "_WAIT_SECONDS_MAX", FLUSH_SECONDS)
+        unspooled = tracker.stats()["unspooled"]
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(track, [100] * 4))
+        assert tracker.flush(FLUSH_SECONDS) == 0
+        stats = tracker.stats()
+        assert (stats["acked"], stats["unspooled"]) == (len(ids), unspooled)
     assert sorted(ids_in(kafka, topic)) == sorted(ids)
 
 

@@ -223,8 +223,7 @@ class SpoolFile:
     def close(self) -> None:
         """Let the file go: whoever finds it may adopt it. Idempotent."""
         with _opening:
-            with suppress(sqlite3.Error):
-                self._connection.close()
+            self._disconnect()
             disclaim(self.path)
 
     def remove(self) -> None:
@@ -283,9 +282,15 @@ class SpoolFile:
                 return False
             self._check(tables, topic)
         except BaseException:
-            self._connection.close()
+            self._disconnect()
             raise
         return True
+
+    def _disconnect(self) -> None:
+        # A statement that has failed stays with its cursor, and SQLite keeps its locks as long as there is one.
+        for opened in (self._cursor, self._connection):
+            with suppress(sqlite3.Error):
+                opened.close()
 
     def _create_tables(self, topic: str) -> None:
         """In the file itself, not in its log alone: a file without tables has never had an event, log or no log."""

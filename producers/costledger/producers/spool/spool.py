@@ -18,7 +18,7 @@ from costledger.producers.sender import SenderClosed
 from costledger.producers.spool.adoption import Adoption
 from costledger.producers.spool.book import Book
 from costledger.producers.spool.directory import others
-from costledger.producers.spool.errors import SpoolBusy, SpoolCorrupt, SpoolUnavailable
+from costledger.producers.spool.errors import SpoolCorrupt, SpoolUnavailable
 from costledger.producers.spool.file import Row, SpoolFile
 from costledger.producers.spool.options import SpoolOptions
 from costledger.producers.spool.source import Acknowledged, Source
@@ -26,7 +26,7 @@ from costledger.schemas.fail_points import reach
 
 #: `put` waits no longer than this for a thread that has the file.
 _WAIT_SECONDS_MAX: Final = 0.5
-#: After an event could not be spooled, others are not tried for so long.
+#: After an event could not be spooled, others are not tried, or do not wait for a thread that has the file, for so long.
 RETRY_SECONDS: Final = 1.0
 #: Rows of one file that are sent in one go.
 _FEED_ROWS_MAX: Final = 500
@@ -83,6 +83,7 @@ class Spool:
         self._direct_max = options.held_max
         self._unserved = 0
         self._retry_at = 0.0
+        self._stalled_until = 0.0
         self._looked_at = 0.0
         self._closed = False
 
@@ -98,10 +99,11 @@ class Spool:
                 return self._unspooled()
         lock = own.lock
         reach("spool.before_put")
+        if not lock.acquire(False) and not self._wait_for(own):
+            return self._unspooled()
         try:
-            if not lock.acquire(False) and not lock.acquire(timeout=_WAIT_SECONDS_MAX):
-                raise SpoolBusy(f"the spool {own.file.path} was busy for {_WAIT_SECONDS_MAX:g} s")
             try:
+                self._stalled_until = 0.0
                 if own is not self._own:
                     raise SpoolUnavailable(f"the spool {own.file.path} has just been closed")
                 row, direct = own.write(key, value, self._direct_max)
@@ -133,10 +135,10 @@ class Spool:
         if own is None:
             return False
         reach("spool.before_rescue")
+        # A callback, perhaps in a thread that tracks: it waits no longer than that.
+        if not own.lock.acquire(False) and not self._wait_for(own):
+            return False
         try:
-            # A callback, perhaps in a thread that tracks: it waits no longer than that.
-            if not own.lock.acquire(timeout=_WAIT_SECONDS_MAX):
-                raise SpoolBusy(f"the spool {own.file.path} was busy for {_WAIT_SECONDS_MAX:g} s")
             try:
                 if own is not self._own:
                     return False
@@ -231,6 +233,20 @@ class Spool:
                 self._sources = (*self._sources, own)
                 self._own = own
             return self._own
+
+    def _wait_for(self, own: Source) -> bool:
+        """Wait for the thread that has the file, unless another has just done so in vain; whether the lock is held now.
+
+        Who gets it next says that the file can be written to again: a moment's stall costs the events of that moment.
+        """
+        if time.monotonic() < self._stalled_until:
+            return False
+        if own.lock.acquire(timeout=_WAIT_SECONDS_MAX):
+            return True
+        self._stalled_until = time.monotonic() + RETRY_SECONDS
+        busy = f"the spool {own.file.path} was busy for {_WAIT_SECONDS_MAX:g} s"
+        self._reporter.announce("unspooled", f"cost events wait in memory alone: {busy}")
+        return False
 
     def _pause(self, error: SpoolUnavailable) -> None:
         self._retry_at = time.monotonic() + RETRY_SECONDS
