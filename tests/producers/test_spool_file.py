@@ -31,6 +31,16 @@ def adopt(path: Path, topic: str = "t") -> SpoolFile:
     return SpoolFile.adopt(path, topic, BYTES_MAX, "normal")
 
 
+def fill(file: SpoolFile, row: int) -> int:
+    """Write rows from this one on until there is no room; the row that found none."""
+    while True:
+        try:
+            file.insert(row, b"k", b"v" * 200)
+        except SpoolFull:
+            return row
+        row += 1
+
+
 def in_another_process(script: str, path: Path) -> subprocess.CompletedProcess[str]:
     """Run a program that opens files in a process of its own."""
     preamble = (
@@ -172,20 +182,11 @@ def test_an_event_written_within_a_delete_is_durable_at_once(tmp_path: Path) -> 
 def test_a_file_has_a_bound_and_room_comes_back(tmp_path: Path) -> None:
     """Log and all, it takes no more than its bytes; after deletes it takes as many rows again."""
     file = create(tmp_path)
-
-    def fill(row: int) -> int:
-        while True:
-            try:
-                file.insert(row, b"k", b"v" * 200)
-            except SpoolFull:
-                return row
-            row += 1
-
-    end = fill(1)
+    end = fill(file, 1)
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= BYTES_MAX
     assert end > BYTES_MAX / 2 / 300
     file.delete([(1, end)])
-    again = fill(end)
+    again = fill(file, end)
     assert again - end > 0.9 * end
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= BYTES_MAX
     file.remove()
@@ -194,11 +195,7 @@ def test_a_file_has_a_bound_and_room_comes_back(tmp_path: Path) -> None:
 def test_a_full_file_is_free_as_soon_as_it_is_closed(tmp_path: Path) -> None:
     """A write that failed holds nothing back: another process, and this one, can have the file, and no log is left."""
     file = create(tmp_path, bytes_max=2**16)
-    end = 1
-    with pytest.raises(SpoolFull):
-        while True:
-            file.insert(end, b"k", b"v" * 200)
-            end += 1
+    end = fill(file, 1)
     file.close()
     assert list(tmp_path.iterdir()) == [file.path]
     print_extent = "file = SpoolFile.adopt(Path(sys.argv[1]), 't', 2**20, 'normal'); print(file.extent()); file.close()"
