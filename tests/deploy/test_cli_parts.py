@@ -16,9 +16,10 @@ from tests.deploy.conftest import DIRECT, clean_environment
 
 from costledger.deploy.data_directory import claimed, services_dir, write_env_file
 from costledger.deploy.local_system import LocalSystem
-from costledger.deploy.observe import ObserveServer
+from costledger.deploy.observe import ObserveServer, observe_memory
 from costledger.deploy.stack.ports import listen_on
 from costledger.schemas.errors import SettingsError
+from costledger.schemas.memory import c_bytes
 
 LOGGING = """
 import logging
@@ -53,6 +54,26 @@ class Answers:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
+
+
+def test_the_memory_in_use_is_told() -> None:
+    """Of this process, as the exposition has it at every scrape."""
+    registry = CollectorRegistry()
+    observe_memory(registry)
+    server = ObserveServer("127.0.0.1", 0, registry, lambda: (True, "ok"))
+
+    def told() -> dict[str, float]:
+        _, _, body = server.answer("/metrics", "")
+        lines = [line.split() for line in body.decode().splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, value in lines}
+
+    before = told()
+    held = [bytes(100) for _ in range(100_000)]
+    after = told()
+    server.stop()
+    assert after["costledger_python_memory_blocks"] - before["costledger_python_memory_blocks"] > 0.9 * len(held)
+    if c_bytes() is not None:
+        assert after["costledger_c_memory_bytes"] > 0
 
 
 @pytest.fixture

@@ -17,7 +17,9 @@ from typing import Final, Self
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from costledger.schemas import metrics
 from costledger.schemas.errors import SettingsError
+from costledger.schemas.memory import c_bytes, python_blocks
 
 _logger = logging.getLogger(__name__)
 _REQUEST_TIMEOUT_SECONDS: Final = 10.0
@@ -25,6 +27,13 @@ _TEXT: Final = "text/plain; charset=utf-8"
 
 Health = Callable[[], tuple[bool, str]]
 Answer = tuple[HTTPStatus, str, bytes]
+
+
+def observe_memory(registry: CollectorRegistry) -> None:
+    """Gauges of the memory in use of this process, as far as its C library tells."""
+    metrics.create(metrics.PYTHON_MEMORY, registry).set_function(python_blocks)
+    if c_bytes() is not None:
+        metrics.create(metrics.C_MEMORY, registry).set_function(c_bytes)
 
 
 class ObserveServer:

@@ -96,6 +96,7 @@ def _prepare(supervisor_pid: int | None) -> tuple[Settings, CollectorRegistry]:
     from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
     from costledger.deploy.logs import configure_logging
+    from costledger.deploy.observe import observe_memory
     from costledger.schemas.registry import use_registry
     from costledger.schemas.settings import load_settings
 
@@ -105,6 +106,7 @@ def _prepare(supervisor_pid: int | None) -> tuple[Settings, CollectorRegistry]:
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
+    observe_memory(registry)
     return settings, registry
 
 

@@ -26,6 +26,14 @@ class Metric:
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _ROWS: Final = (1.0, 10.0, 100.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0, 20_000.0, 50_000.0)
 
+# Every process
+PYTHON_MEMORY: Final = Metric(
+    "costledger_python_memory_blocks", "gauge", "memory blocks in use of Python's allocator; a leak shows here first"
+)
+C_MEMORY: Final = Metric(
+    "costledger_c_memory_bytes", "gauge", "bytes in use of the C library's allocator; resident memory is more"
+)
+
 # Stream app
 STREAM_EVENTS: Final = Metric("costledger_stream_events", "counter", "events applied to the totals", ("partition",))
 STREAM_REPLAYED: Final = Metric(

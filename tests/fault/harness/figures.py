@@ -26,17 +26,20 @@ class Observed:
 
     def figures(self) -> dict[str, float]:
         """Every counter and gauge, over all labels; waits for a worker that is starting."""
-        body = wait_until(self._scrape, _START_SECONDS_MAX, "the worker serves its metrics")
+        return wait_until(self.figures_now, _START_SECONDS_MAX, "the worker serves its metrics")
+
+    def figures_now(self, timeout_seconds: float = _ANSWER_SECONDS_MAX) -> dict[str, float]:
+        """The same; none where the worker does not answer."""
         figures: dict[str, float] = defaultdict(float)
-        for line in body.splitlines():
+        for line in self._scrape(timeout_seconds).splitlines():
             if line and not line.startswith("#"):
                 name, _, value = line.rpartition(" ")
                 figures[name.partition("{")[0]] += float(value)
         return figures
 
-    def _scrape(self) -> str:
+    def _scrape(self, timeout_seconds: float) -> str:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=_ANSWER_SECONDS_MAX) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=timeout_seconds) as answer:
                 return str(answer.read().decode())
         except OSError:
             return ""  # it does not listen yet

@@ -29,7 +29,7 @@ class Load:
     one of the instants `around` (Unix seconds), if that is past. `clock_shifts_seconds`: the clock of the process is wrong
     by so much, one after the other, each for an equal part of the events; what it then dates more than ten minutes ahead
     must be put aside. At a `rate` (events a second) of 0 it only sends what others left.
-    The rate rises by `rate_rise` (events/s) every second.
+    The rate rises by `rate_rise` (events/s) every second. With a `metrics_port` the process tells there of its memory.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Load:
     clock_shifts_seconds: tuple[int, ...] = (0,)
     delivery_timeout_seconds: float = 120.0
     flush_seconds: float = FLUSH_SECONDS_MAX
+    metrics_port: int = 0
 
     def due(self, seconds: float) -> int:
         """How many events are to be attempted in the first so many seconds."""

@@ -13,14 +13,17 @@ import sys
 import threading
 import time
 from collections import deque
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
 from confluent_kafka import Producer
+from prometheus_client import CollectorRegistry
 from tests.fault.harness.load import Load
 from tests.fault.harness.oracle import CONFLICT, EVENT, POISON, REFUSED, REPEAT, OracleFile
 
+from costledger.deploy.observe import ObserveServer, observe_memory
 from costledger.producers import CostTracker
 from costledger.producers.channel import producer_config
 from costledger.schemas.ids import new_event_id
@@ -200,8 +203,16 @@ def main() -> int:
     generating = Generating(load, Path(sys.argv[2]), load_settings())
     signal.signal(signal.SIGTERM, lambda *_: generating.stopping.set())
     generating.path.with_suffix(".begun").touch()
-    generating.run()
+    with observed(load.metrics_port) if load.metrics_port else nullcontext():
+        generating.run()
     return 0
+
+
+def observed(port: int) -> ObserveServer:
+    """Tells of this process what a worker tells of itself."""
+    registry = CollectorRegistry()
+    observe_memory(registry)
+    return ObserveServer("127.0.0.1", port, registry, lambda: (True, "at work"))
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tests.fault.harness.findings import Findings
 from tests.fault.soak.drawing import Bar, Panel, Series, draw
 from tests.fault.soak.sampling import CONSUMERS, FOLLOWERS, Look
 from tests.fault.soak.slopes import Trend, fit_trend, levels
-from tests.fault.soak.soak import WATCHED, Course, Plan, increments
+from tests.fault.soak.soak import SERVICE, WATCHED, Course, Plan, increments
 
 #: Of the mean, by least squares.
 SLOPE_PERCENT_PER_HOUR_MAX: Final = 1.0
@@ -23,28 +23,41 @@ WARM_UP_SECONDS: Final = 240.0
 #: So many events fill what the stream remembers of each of twelve partitions (20,000), and all hours of all users.
 WARM_UP_EVENTS: Final = 300_000
 MIB: Final = 2**20
+ROLES: Final = (*WATCHED, SERVICE)
+RESIDENT: Final = "resident_bytes"
+#: By these a leak is judged. Resident memory goes by steps: see costledger.schemas.memory.
+IN_USE: Final = ("python_blocks", "c_bytes")
 
 
-def memory_series(looks: Sequence[Look]) -> dict[str, list[tuple[float, float]]]:
-    """By life of a process (`stream/1`): (seconds, bytes)."""
+class Bound(NamedTuple):
+    """Bytes; `level_max` is of the lowest samples of each minute."""
+
+    rehearsed_max: float
+    level_max: float
+
+
+def memory_series(looks: Sequence[Look], measure: str = RESIDENT) -> dict[str, list[tuple[float, float]]]:
+    """By life of a process (`stream/1`): (seconds, what is measured), where that is known."""
     series: dict[str, list[tuple[float, float]]] = {}
     for look in looks:
-        for life, rss in look.rss_bytes.items():
-            series.setdefault(life, []).append((look.at_seconds, float(rss)))
+        for life, memory in look.memory.items():
+            value = getattr(memory, measure)
+            if value is not None:
+                series.setdefault(life, []).append((look.at_seconds, float(value)))
     return series
 
 
-def memory_trends(looks: Sequence[Look], until_seconds: float, since_seconds: float = 0.0) -> dict[str, Trend]:
+def memory_trends(
+    looks: Sequence[Look], until_seconds: float, since_seconds: float = 0.0, measure: str = RESIDENT
+) -> dict[str, Trend]:
     """Of each watched worker and of the service: the trend of the levels of its longest life, its warm-up left out.
 
     The warm-up ends when the worker is old enough and enough events have passed; at the middle of its life at the latest.
     """
     trends: dict[str, Trend] = {}
     filled = next((look.at_seconds for look in looks if (look.done.get("stream") or 0) >= WARM_UP_EVENTS), math.inf)
-    for role in (*WATCHED, "service"):
-        lives = [points for life, points in memory_series(looks).items() if life.split("/")[0] == role]
-        longest = max(lives, key=len, default=[])
-        points = [point for point in longest if point[0] <= until_seconds]
+    for role in ROLES:
+        points = [point for point in _longest_life(looks, role, measure) if point[0] <= until_seconds]
         if not points:
             continue
         first, last = points[0][0], points[-1][0]
@@ -55,9 +68,27 @@ def memory_trends(looks: Sequence[Look], until_seconds: float, since_seconds: fl
     return trends
 
 
+def resident_bounds(looks: Sequence[Look], since_seconds: float, until_seconds: float) -> dict[str, Bound]:
+    """By role: the most resident memory of its longest life before the harms, and its highest level during them."""
+    bounds: dict[str, Bound] = {}
+    for role in ROLES:
+        points = _longest_life(looks, role, RESIDENT)
+        before = [value for at, value in points if at < since_seconds]
+        since = levels([point for point in points if since_seconds <= point[0] <= until_seconds])
+        if before and since:
+            bounds[role] = Bound(max(before), max(value for _, value in since))
+    return bounds
+
+
+def _longest_life(looks: Sequence[Look], role: str, measure: str) -> list[tuple[float, float]]:
+    lives = [points for life, points in memory_series(looks, measure).items() if life.split("/")[0] == role]
+    return max(lives, key=len, default=[])
+
+
 def document(plan: Plan, course: Course, looks: Sequence[Look], findings: Findings, seed: int) -> dict[str, Any]:
     """Everything, as JSON has it."""
-    trends = memory_trends(looks, course.ended_at_seconds, course.began_at_seconds)
+    between = (course.ended_at_seconds, course.began_at_seconds)
+    trends = {measure: memory_trends(looks, *between, measure) for measure in (RESIDENT, *IN_USE)}
     slowest = {
         name: max(times, default=None)
         for name in FOLLOWERS
@@ -84,10 +115,17 @@ def document(plan: Plan, course: Course, looks: Sequence[Look], findings: Findin
         "restarts": [
             {"at_seconds": round(at, 1), "worker": name, "exit_code": code} for at, name, code in course.restarts
         ],
-        "memory": {role: trend.as_dict() for role, trend in trends.items()},
+        "memory": {
+            role: {measure: trends[measure][role].as_dict() for measure in trends if role in trends[measure]}
+            for role in ROLES
+        },
+        "resident_memory": {
+            role: bound._asdict()
+            for role, bound in resident_bounds(looks, course.began_at_seconds, course.ended_at_seconds).items()
+        },
         "figures": findings.figures,
         "looks": [
-            [round(look.at_seconds, 1), look.written, look.done, look.lag, look.lag_seconds, look.rss_bytes]
+            [round(look.at_seconds, 1), look.written, look.done, look.lag, look.lag_seconds, look.memory]
             for look in looks
         ],
     }
@@ -129,12 +167,17 @@ def table(told: dict[str, Any]) -> str:
         times = fault["caught_up_seconds"]
         shown = "".join(f"{'never' if times[name] is None else f'{times[name]:.1f} s':>20}" for name in FOLLOWERS)
         lines.append(f"{fault['name']:<36}{fault['at_seconds']:>6.0f} s{shown}")
-    lines += ["", f"{'memory of':<12}{'mean':>12}{'slope':>16}{'standard error':>18}{'fitted':>10}"]
-    for role, trend in told["memory"].items():
-        lines.append(
-            f"{role:<12}{trend['mean'] / MIB:>8.1f} MiB{trend['percent_per_hour']:>12.2f} %/h"
-            f"{trend['error_percent_per_hour']:>14.2f} %/h{trend['samples']:>8}"
-        )
+    lines += ["", f"{'memory of':<26}{'mean':>18}{'slope':>16}{'standard error':>18}{'fitted':>10}"]
+    for role, trends in told["memory"].items():
+        for measure, trend in trends.items():
+            mean = f"{trend['mean']:,.0f}" if measure == "python_blocks" else f"{trend['mean'] / MIB:.1f} MiB"
+            lines.append(
+                f"{role:<12}{measure:<14}{mean:>18}{trend['percent_per_hour']:>12.2f} %/h"
+                f"{trend['error_percent_per_hour']:>14.2f} %/h{trend['samples']:>8}"
+            )
+    for role, bound in told["resident_memory"].items():
+        rehearsed, level = (f"{bound[name] / MIB:.0f} MiB" for name in ("rehearsed_max", "level_max"))
+        lines.append(f"{role:<12}resident: at most {rehearsed} in the rehearsal, later level at most {level}")
     for restart in told["restarts"]:
         lines.append(
             f"{restart['worker']} ended with {restart['exit_code']} at {restart['at_seconds']} s: started again"

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import psycopg
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -28,6 +28,14 @@ FOLLOWERS: Final = (*CONSUMERS, "notifier")
 Offsets = Mapping[int, int]
 
 
+class Memory(NamedTuple):
+    """Of a process: resident bytes, and what is in use of its allocators (None where it did not answer)."""
+
+    resident_bytes: int
+    python_blocks: int | None = None
+    c_bytes: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """One look; None where a server was away.
@@ -41,7 +49,7 @@ class Look:
     done: dict[str, int | None]
     lag: dict[str, int | None]
     lag_seconds: dict[str, float | None]
-    rss_bytes: dict[str, int]
+    memory: dict[str, Memory]
 
 
 class _Ends:
@@ -96,9 +104,9 @@ class _Topic:
 class Sampler:
     """Looks from a thread of its own, between `start` and `stop`; past all proxies."""
 
-    def __init__(self, cluster: Cluster, rss_bytes: Callable[[], dict[str, int]]) -> None:
+    def __init__(self, cluster: Cluster, memory: Callable[[], dict[str, Memory]]) -> None:
         self._cluster = cluster
-        self._rss_bytes = rss_bytes
+        self._memory = memory
         settings, servers = cluster.settings(), cluster.services.kafka.bootstrap_servers
         topics = settings.topics
         self._topic = topics.events
@@ -166,7 +174,7 @@ class Sampler:
             done={name: None if offsets is None else sum(offsets.values()) for name, offsets in done.items()},
             lag=lag,
             lag_seconds=lag_seconds,
-            rss_bytes=self._rss_bytes(),
+            memory=self._memory(),
         )
 
     def _stored(self) -> Offsets | None:

@@ -14,13 +14,18 @@ from typing import Final
 
 import psutil
 from tests.fault.harness.cluster import HEALED_SECONDS_MAX, Cluster
+from tests.fault.harness.figures import Observed
 from tests.fault.harness.load import Generator
 from tests.fault.soak.harms import OVER_SESSION_SECONDS, Harm, KafkaKilled, PostgresStopped
-from tests.fault.soak.sampling import CONSUMERS, FOLLOWERS, Look, Sampler
+from tests.fault.soak.sampling import ANSWER_SECONDS_MAX, CONSUMERS, FOLLOWERS, Look, Memory, Sampler
 from tests.fixtures.wait import wait_until
+
+from costledger.schemas.metrics import C_MEMORY, PYTHON_MEMORY
 
 #: Their memory is watched from beginning to end; each has a twin, which is killed in its place.
 WATCHED: Final = ("stream", "sink", "notifier")
+#: The first generator of the load: a program that uses the SDK.
+SERVICE: Final = "service"
 TWINS: Final = tuple(f"{name}-2" for name in WATCHED)
 #: A consumer has no lag when it has passed all that was on the topic so long ago: it commits and is looked at once
 #: or twice a second, and the load goes on.
@@ -93,10 +98,11 @@ class Soak:
         self.cluster = cluster
         self.plan = plan
         self.course = Course()
-        self.sampler = Sampler(cluster, self._rss_bytes)
+        self.sampler = Sampler(cluster, self._memory)
         self._tell = tell
         self._generators: list[Generator] = []
         self._lives: dict[str, list[int]] = {}
+        self._observed = {name: Observed() for name in (*WATCHED, SERVICE)}
 
     @property
     def looks(self) -> list[Look]:
@@ -107,7 +113,9 @@ class Soak:
         """Everything up to the end of the load; the check of the promises is the caller's."""
         self.cluster.configure(chain_seal_after_seconds="5")
         # The scheduler seals the hash chain meanwhile, and stands where nobody does it harm but by the servers.
-        self.cluster.start(*WATCHED, *TWINS, "scheduler")
+        for name in WATCHED:
+            self.cluster.start(name, **self._observed[name].setting(name))
+        self.cluster.start(*TWINS, "scheduler")
         self.sampler.start()
         self.settle_in()
         self.calibrate()
@@ -231,7 +239,9 @@ class Soak:
 
     def _load(self, name: str, rate: float, rise: float) -> None:
         for number in range(GENERATORS):
-            options = {"rate": rate / GENERATORS, "rate_rise": rise / GENERATORS}
+            options: dict[str, float] = {"rate": rate / GENERATORS, "rate_rise": rise / GENERATORS}
+            if (name, number) == ("load", 0):
+                options["metrics_port"] = self._observed[SERVICE].port
             # Late events of one day alone: the stream has all its hours soon, and what grows later is a leak.
             made = self.cluster.load(
                 f"{name}-{number}",
@@ -268,23 +278,31 @@ class Soak:
             if code is not None and name not in down:
                 self.course.restarts.append((self.sampler.seconds(), name, code))
                 self._tell(f"{self.sampler.seconds():6.0f} s  {name} ended with {code}: started again")
-                self.cluster.start(name)
+                self.cluster.start(name, **(self._observed[name].setting(name) if name in WATCHED else {}))
 
-    def _rss_bytes(self) -> dict[str, int]:
+    def _memory(self) -> dict[str, Memory]:
         """By process: `stream/2` is the second life of `stream`, `service` the first generator."""
-        found: dict[str, int] = {}
+        found: dict[str, Memory] = {}
         for name, worker in list(self.cluster.workers.items()):
             lives = self._lives.setdefault(name, [])
             if worker.process.pid not in lives:
                 lives.append(worker.process.pid)
-            rss = worker.rss_bytes()
-            if rss:
-                found[f"{name}/{lives.index(worker.process.pid) + 1}"] = rss
+            resident_bytes = worker.rss_bytes()
+            if resident_bytes:
+                found[f"{name}/{lives.index(worker.process.pid) + 1}"] = self._memory_of(name, resident_bytes)
         for generator in self._generators[:1]:
             with contextlib.suppress(psutil.Error):  # it may end at any moment
-                if generator.load.name.startswith("load"):
-                    found["service/1"] = psutil.Process(generator.process.pid).memory_info().rss
+                if generator.load.metrics_port:
+                    resident_bytes = psutil.Process(generator.process.pid).memory_info().rss
+                    found[f"{SERVICE}/1"] = self._memory_of(SERVICE, resident_bytes)
         return found
+
+    def _memory_of(self, name: str, resident_bytes: int) -> Memory:
+        observed = self._observed.get(name)
+        figures = {} if observed is None else observed.figures_now(ANSWER_SECONDS_MAX)
+        if PYTHON_MEMORY.name not in figures:
+            return Memory(resident_bytes)
+        return Memory(resident_bytes, int(figures[PYTHON_MEMORY.name]), int(figures[C_MEMORY.name]))
 
 
 def increments(looks: list[Look], value: Callable[[Look], int | None]) -> list[tuple[float, float]]:

@@ -11,7 +11,7 @@ from tests.fault.harness.cluster import HEALED_SECONDS_MAX, Cluster
 from tests.fault.harness.findings import Findings
 from tests.fault.soak import reporting
 from tests.fault.soak.harms import drawn_harms
-from tests.fault.soak.soak import WATCHED, Plan, Soak
+from tests.fault.soak.soak import Plan, Soak
 from tests.fixtures.environment import soak_minutes
 
 from costledger.schemas.budgets import Budget
@@ -27,6 +27,8 @@ ERROR_MAX = 10.0
 CARRIED_SHARE_MIN = 0.95
 #: A harm whose healing takes longer than a turn puts the next one off.
 HARMS_SHARE_MIN = 0.8
+#: Of the most in the rehearsal: what stays of later bursts.
+RESIDENT_SHARE_MAX = 1.05
 USD = 10**12
 
 
@@ -71,12 +73,21 @@ def test_half_the_maximum_is_carried_through_a_harm_every_half_minute(
         assert soak.course.is_maximum, "the calibration's load was carried to its end: that is no maximum"
         assert soak.course.carried_rate >= CARRIED_SHARE_MIN * soak.course.rate
         assert len(soak.course.faults) >= HARMS_SHARE_MIN * (plan.fault_seconds // plan.fault_every_seconds)
-        assert {*WATCHED, "service"} <= told["memory"].keys()
-        unsure = {role: trend for role, trend in told["memory"].items() if trend["error_percent_per_hour"] > ERROR_MAX}
-        assert not unsure, f"too noisy to be judged: {unsure}"
-        growing = {
-            role: trend
-            for role, trend in told["memory"].items()
-            if trend["percent_per_hour"] - 2 * trend["error_percent_per_hour"] >= reporting.SLOPE_PERCENT_PER_HOUR_MAX
-        }
-        assert not growing, f"memory grows: {growing}"
+        for measure in reporting.IN_USE:
+            trends = {role: trends[measure] for role, trends in told["memory"].items()}
+            unsure = {role: trend for role, trend in trends.items() if trend["error_percent_per_hour"] > ERROR_MAX}
+            assert not unsure, f"too noisy to be judged, {measure}: {unsure}"
+            growing = {role: trend for role, trend in trends.items() if _grows(trend)}
+            assert not growing, f"memory grows, {measure}: {growing}"
+        bounds = told["resident_memory"]
+        above = {role: bounds[role] for role in reporting.ROLES if _is_above(bounds[role])}
+        assert not above, f"more resident memory stays than any burst took in the rehearsal: {above}"
+
+
+def _grows(trend: dict[str, float]) -> bool:
+    least = trend["percent_per_hour"] - 2 * trend["error_percent_per_hour"]
+    return least >= reporting.SLOPE_PERCENT_PER_HOUR_MAX
+
+
+def _is_above(bound: dict[str, float]) -> bool:
+    return bound["level_max"] > RESIDENT_SHARE_MAX * bound["rehearsed_max"]

@@ -16,14 +16,14 @@ from tests.fault.harness.load import Load
 from tests.fault.harness.run_report import RunReport
 from tests.fault.soak.drawing import Bar, Panel, Series, draw
 from tests.fault.soak.harms import LINKS, all_harms, drawn_harms
-from tests.fault.soak.reporting import memory_trends
-from tests.fault.soak.sampling import Look
+from tests.fault.soak.reporting import memory_trends, resident_bounds
+from tests.fault.soak.sampling import Look, Memory
 from tests.fault.soak.slopes import fit_trend, levels
 
 
-def look(at_seconds: float, **rss_bytes: int) -> Look:
-    """A look at memory alone; `stream_1` is the first life of `stream`."""
-    lives = {name.replace("_", "/"): rss for name, rss in rss_bytes.items()}
+def look(at_seconds: float, **resident_bytes: int) -> Look:
+    """A look at memory alone, half of which is in use; `stream_1` is the first life of `stream`."""
+    lives = {name.replace("_", "/"): Memory(one, one // 2, None) for name, one in resident_bytes.items()}
     return Look(at_seconds, None, {}, {}, {}, lives)
 
 
@@ -70,6 +70,17 @@ def test_the_memory_of_a_role_is_that_of_its_longest_life_without_its_warm_up() 
     assert list(trends) == ["stream"]
     assert trends["stream"].mean == 120
     assert trends["stream"].percent_per_hour == 0
+    in_use = memory_trends(looks, until_seconds=999, measure="python_blocks")
+    assert in_use["stream"].mean == 60
+    assert memory_trends(looks, until_seconds=999, measure="c_bytes") == {}
+
+
+def test_resident_memory_is_bounded_by_what_bursts_took_before(seed: int) -> None:
+    """The most before, also for a moment, against what stays of each later minute; a later burst is no level."""
+    bursts = set(random.Random(seed).sample(range(600, 1200, 60), 5))
+    looks = [look(at, sink_1=300 if at == 50 else 100) for at in range(600)]
+    looks += [look(at, sink_1=400 if at in bursts else 100 + at // 60) for at in range(600, 1200)]
+    assert resident_bounds(looks, 600, 1199) == {"sink": (300, 119)}
 
 
 def test_memory_is_fitted_once_enough_events_have_passed_or_from_the_middle() -> None:
