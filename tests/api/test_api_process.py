@@ -151,6 +151,7 @@ def test_ctrl_c_ends_it_too(start: Callable[..., Process]) -> None:
     wait_until(api.ready, 60, "the API is ready")
     metrics = api.client.get("/metrics").text
     assert "process_resident_memory_bytes" in metrics
+    assert "costledger_python_memory_blocks" in metrics
     assert "costledger_api_requests_total" in metrics
     api.process.send_signal(signal.SIGINT)
     assert api.process.wait(DRAIN_SECONDS_MAX) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import subprocess
@@ -67,6 +68,7 @@ def test_the_memory_in_use_is_told() -> None:
         lines = [line.split() for line in body.decode().splitlines() if not line.startswith("#")]
         return {name: float(value) for name, value in lines}
 
+    gc.collect()
     before = told()
     held = [bytes(100) for _ in range(100_000)]
     after = told()

@@ -107,6 +107,39 @@ def test_a_stalled_file_delays_one_thread_and_is_used_again_at_once(
     assert sorted(ids_in(kafka, topic)) == sorted(ids)
 
 
+def test_a_disk_on_which_every_write_is_slow_delays_one_thread_at_a_time(
+    kafka: KafkaServer, topic: str, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has waited in vain for a write is not told by its end that there is no need to wait: the next one goes at once."""
+    monkeypatch.setattr(spool, "_WAIT_SECONDS_MAX", 0.05)
+    monkeypatch.setattr(spool, "RETRY_SECONDS", 3600.0)
+    with CostTracker(kafka.bootstrap_servers, "t", "spool", directory, topic=topic) as tracker:
+        ids = [tracker.track_s3("u", "get", 1)]
+        inner = tracker._spool
+        own, begun, may_end = inner._own, threading.Event(), threading.Event()
+        insert = own.file.insert
+
+        def slow(*given: object) -> None:
+            begun.set()
+            assert may_end.wait(FLUSH_SECONDS)
+            insert(*given)
+
+        monkeypatch.setattr(own.file, "insert", slow)
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(tracker.track_s3, "u", "get", 1)
+            assert begun.wait(FLUSH_SECONDS)
+            ids.append(tracker.track_s3("u", "get", 1))
+            stalled_until = inner._stalled_until
+            may_end.set()
+            ids.append(first.result())
+        assert inner._stalled_until == stalled_until > 0
+        ids.append(tracker.track_s3("u", "get", 1))
+        assert inner._stalled_until == 0
+        assert tracker.flush(FLUSH_SECONDS) == 0
+        assert (tracker.stats()["acked"], tracker.stats()["unspooled"]) == (4, 1)
+    assert sorted(ids_in(kafka, topic)) == sorted(ids)
+
+
 def test_a_listener_hears_of_spooled_events_too(kafka: KafkaServer, topic: str, directory: Path) -> None:
     """Those that were resumed from another process's file as well as this one's."""
     left = leave_events(directory, topic, 5)

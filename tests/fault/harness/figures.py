@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import urllib.request
 from collections import defaultdict
+from http.client import HTTPException
 from typing import Final
 
 from tests.fixtures.wait import wait_until
@@ -41,5 +42,5 @@ class Observed:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=timeout_seconds) as answer:
                 return str(answer.read().decode())
-        except OSError:
-            return ""  # it does not listen yet
+        except (OSError, HTTPException):
+            return ""  # it does not listen yet, or has just ended

@@ -76,8 +76,7 @@ class Generating:
             delivery_timeout_seconds=load.delivery_timeout_seconds,
             flush_timeout_seconds=load.flush_seconds,
         )
-        if load.durability == "memory":
-            self.tracker.subscribe(lambda event_id, _partition, _offset: self.acked.write(event_id))
+        self.tracker.subscribe(lambda event_id, _partition, _offset: self.note_acked(str(event_id)))
         self.topic = settings.topics.events
         self.poisoner = Producer({**producer_config(settings), "linger.ms": 5}) if load.poison_share else None
 
@@ -88,6 +87,11 @@ class Generating:
         self.attempted = OracleFile(self.path.with_suffix(".attempted"))
         self.acked = OracleFile(self.path.with_suffix(".acked"))
         self.recent: deque[dict[str, Any]] = deque(maxlen=REPEATABLE_MAX)
+        #: Conflicts that wait until Kafka has the event whose id they have: what waits in a spool may be overtaken, and the
+        #: first of two payloads is the event.
+        self.waiting: deque[dict[str, Any]] = deque()
+        #: Whether Kafka has them: the events of `recent` and those that conflicts wait for.
+        self.stored: dict[str, bool] = {}
 
     def end(self) -> None:
         """Every `track()` has returned: note so, with the tracker's counts."""
@@ -115,8 +119,37 @@ class Generating:
         shifts = self.load.clock_shifts_seconds
         return shifts[min(sent * len(shifts) // (self.load.events or sent + 1), len(shifts) - 1)]
 
+    def note_acked(self, event_id: str) -> None:
+        """Kafka has an event; called from any thread."""
+        if event_id in self.stored:
+            self.stored[event_id] = True
+        if self.load.durability == "memory":
+            self.acked.write(event_id)
+
+    def remember(self, record: dict[str, Any]) -> None:
+        """Repeats and conflicts are made of the latest events."""
+        if len(self.recent) == REPEATABLE_MAX and self.recent[0]["event_id"] not in self.awaited():
+            del self.stored[self.recent[0]["event_id"]]
+        self.recent.append(record)
+        self.stored[record["event_id"]] = False
+
+    def next_conflict(self) -> dict[str, Any]:
+        """The one that has waited for the longest time."""
+        conflict = self.waiting.popleft()
+        event_id = conflict["event_id"]
+        if event_id not in self.awaited() and all(record["event_id"] != event_id for record in self.recent):
+            del self.stored[event_id]
+        return conflict
+
+    def awaited(self) -> set[str]:
+        """The ids of events that conflicts wait for."""
+        return {other["event_id"] for other in self.waiting}
+
     def attempt(self) -> None:
         """One attempt of some kind."""
+        if self.waiting and self.stored[self.waiting[0]["event_id"]]:
+            self.send(CONFLICT, self.next_conflict())
+            return
         drawn = self.chance.random()
         load = self.load
         if self.poisoner is not None and drawn < load.poison_share:
@@ -131,13 +164,13 @@ class Generating:
             earlier = self.chance.choice(self.recent)
             amount = (earlier["amount"] or 0) + 10**6
             other = {**earlier, "quantity": earlier["quantity"] + 10**9, "amount": amount, "metadata": {"try": "again"}}
-            self.send(CONFLICT, other)
-            return
+            if len(self.waiting) < REPEATABLE_MAX:
+                self.waiting.append(other)
         record = self.new_record()
         if record["occurred_at"] > self.clock.right_ns() // 1000 + AHEAD_SECONDS_MAX * 10**6:
             self.send(REFUSED, record)
             return
-        self.recent.append(record)
+        self.remember(record)
         self.send(EVENT, record)
 
     def send(self, kind: str, record: dict[str, Any]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import mkdtemp
+from threading import Event
 
 import pytest
 from confluent_kafka import KafkaError
@@ -173,3 +175,41 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixtu
 def test_the_spool_loses_nothing(seed: int) -> None:
     """What was spooled arrives, under its own id, whoever dies and whenever; and once, where nobody died."""
     simulate(SpoolMachine, seed, quick=Bounds(40, 40), full=Bounds(300, 60))
+
+
+def test_an_event_that_failed_is_written_once_a_stalled_file_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One rescue waits in vain for whoever has the file, the next one does not wait; the first one after that is written."""
+    monkeypatch.setattr(spool, "_WAIT_SECONDS_MAX", 0.05)
+    outside = SpoolMachine.outside = Surroundings(tmp_path)
+    spool.time = outside.time_module()
+    process = Process(outside)
+    process.track(1)
+    inner, held, may_go = process.spool, Event(), Event()
+    own = inner._own
+    assert own is not None
+
+    def hold() -> None:
+        with own.lock:
+            held.set()
+            assert may_go.wait(TIMEOUT_SECONDS)
+
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(hold)
+        assert held.wait(TIMEOUT_SECONDS)
+        for event in (2, 3, 4):
+            process.track(event)
+        assert [each.event for each in process.client.waiting if each.is_in_memory] == [2, 3, 4]
+        process.client.answer({1}, KafkaError._MSG_TIMED_OUT, is_stored=False)
+        may_go.set()
+        holding.result()
+    process.client.answer({1}, KafkaError._MSG_TIMED_OUT, is_stored=False)
+    assert outside.excused == {2}
+    assert inner._stalled_until == 0
+    process.track(5)
+    process.serve(6)
+    assert dict(outside.broker) == {1: 1, 3: 1, 4: 1, 5: 1}
+    stats = process.counters.stats()
+    assert (stats["unspooled"], stats["dropped"], stats["acked"]) == (3, 1, 4)
+    process.close()

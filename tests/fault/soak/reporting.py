@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from tests.fault.harness.findings import Findings
 from tests.fault.soak.drawing import Bar, Panel, Series, draw
 from tests.fault.soak.sampling import CONSUMERS, FOLLOWERS, Look
-from tests.fault.soak.slopes import Trend, fit_trend, levels
+from tests.fault.soak.slopes import LEVEL_SECONDS, Trend, fit_trend, levels
 from tests.fault.soak.soak import SERVICE, WATCHED, Course, Plan, increments
 
 #: Of the mean, by least squares.
@@ -27,13 +27,23 @@ ROLES: Final = (*WATCHED, SERVICE)
 RESIDENT: Final = "resident_bytes"
 #: By these a leak is judged. Resident memory goes by steps: see costledger.schemas.memory.
 IN_USE: Final = ("python_blocks", "c_bytes")
+#: Of a slope: with more nothing could be said of a leak.
+ERROR_PERCENT_PER_HOUR_MAX: Final = 10.0
+#: Of the minutes of harm: a process that does not tell is not judged by the rest.
+SAMPLED_SHARE_MIN: Final = 0.9
+#: Of the most before the harms: what stays of later bursts.
+RESIDENT_SHARE_MAX: Final = 1.05
 
 
 class Bound(NamedTuple):
-    """Bytes; `level_max` is of the lowest samples of each minute."""
+    """Bytes of resident memory; levels are the lowest samples of each minute.
 
-    rehearsed_max: float
-    level_max: float
+    `before_max` is the most before the harms, also for a moment; the others are the highest levels of the two halves of them.
+    """
+
+    before_max: float
+    first_level: float
+    last_level: float
 
 
 def memory_series(looks: Sequence[Look], measure: str = RESIDENT) -> dict[str, list[tuple[float, float]]]:
@@ -69,15 +79,40 @@ def memory_trends(
 
 
 def resident_bounds(looks: Sequence[Look], since_seconds: float, until_seconds: float) -> dict[str, Bound]:
-    """By role: the most resident memory of its longest life before the harms, and its highest level during them."""
+    """By role: of all its lives before the harms, and of its longest one since."""
+    middle = (since_seconds + until_seconds) / 2
+    series = memory_series(looks)
     bounds: dict[str, Bound] = {}
     for role in ROLES:
-        points = _longest_life(looks, role, RESIDENT)
-        before = [value for at, value in points if at < since_seconds]
-        since = levels([point for point in points if since_seconds <= point[0] <= until_seconds])
-        if before and since:
-            bounds[role] = Bound(max(before), max(value for _, value in since))
+        lives = [points for life, points in series.items() if life.split("/")[0] == role]
+        before = [value for points in lives for at, value in points if at < since_seconds]
+        points = [point for point in _longest_life(looks, role, RESIDENT) if since_seconds <= point[0] <= until_seconds]
+        halves = [levels([point for point in points if (point[0] >= middle) == last]) for last in (False, True)]
+        if before and all(halves):
+            bounds[role] = Bound(max(before), *(max(value for _, value in half) for half in halves))
     return bounds
+
+
+def memory_findings(told: dict[str, Any]) -> list[str]:
+    """What is wrong with the memory of a document: measured too rarely or too noisily to be judged, growing, or not bounded."""
+    findings = []
+    samples_min = SAMPLED_SHARE_MIN * told["fault_seconds"] / LEVEL_SECONDS
+    for role in ROLES:
+        for measure in IN_USE:
+            trend = told["memory"].get(role, {}).get(measure)
+            name = f"memory of {role}, {measure}"
+            if trend is None or trend["samples"] < samples_min:
+                findings.append(f"{name}: {trend and trend['samples']} minutes are known; {samples_min:g} must be")
+            elif trend["error_percent_per_hour"] > ERROR_PERCENT_PER_HOUR_MAX:
+                findings.append(f"{name}: too noisy to be judged: {trend}")
+            elif trend["percent_per_hour"] - 2 * trend["error_percent_per_hour"] >= SLOPE_PERCENT_PER_HOUR_MAX:
+                findings.append(f"{name}: grows: {trend}")
+        bound = told["resident_memory"].get(role)
+        if bound is None:
+            findings.append(f"resident memory of {role} is not known from before the harms to their end")
+        elif max(bound["first_level"], bound["last_level"]) > RESIDENT_SHARE_MAX * bound["before_max"]:
+            findings.append(f"resident memory of {role}: more stays than any burst took before the harms: {bound}")
+    return findings
 
 
 def _longest_life(looks: Sequence[Look], role: str, measure: str) -> list[tuple[float, float]]:
@@ -142,7 +177,7 @@ def picture(course: Course, looks: Sequence[Look]) -> str:
     lives = memory_series(looks)
     memory = [
         Series(role, [(at, rss / MIB) for life in lives if life.split("/")[0] == role for at, rss in lives[life]])
-        for role in (*WATCHED, "stream-2", "sink-2", "service")
+        for role in (*ROLES, "stream-2", "sink-2")
     ]
     panels = [
         Panel("Throughput", "events/s", throughput),
@@ -176,8 +211,8 @@ def table(told: dict[str, Any]) -> str:
                 f"{trend['error_percent_per_hour']:>14.2f} %/h{trend['samples']:>8}"
             )
     for role, bound in told["resident_memory"].items():
-        rehearsed, level = (f"{bound[name] / MIB:.0f} MiB" for name in ("rehearsed_max", "level_max"))
-        lines.append(f"{role:<12}resident: at most {rehearsed} in the rehearsal, later level at most {level}")
+        before, first, last = (f"{bound[name] / MIB:.0f} MiB" for name in Bound._fields)
+        lines.append(f"{role:<12}resident: at most {before} before the harms, then levels up to {first}, up to {last}")
     for restart in told["restarts"]:
         lines.append(
             f"{restart['worker']} ended with {restart['exit_code']} at {restart['at_seconds']} s: started again"

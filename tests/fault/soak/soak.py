@@ -300,9 +300,8 @@ class Soak:
     def _memory_of(self, name: str, resident_bytes: int) -> Memory:
         observed = self._observed.get(name)
         figures = {} if observed is None else observed.figures_now(ANSWER_SECONDS_MAX)
-        if PYTHON_MEMORY.name not in figures:
-            return Memory(resident_bytes)
-        return Memory(resident_bytes, int(figures[PYTHON_MEMORY.name]), int(figures[C_MEMORY.name]))
+        blocks, c_bytes = (int(figures[one.name]) if one.name in figures else None for one in (PYTHON_MEMORY, C_MEMORY))
+        return Memory(resident_bytes, blocks, c_bytes)
 
 
 def increments(looks: list[Look], value: Callable[[Look], int | None]) -> list[tuple[float, float]]:

@@ -8,6 +8,7 @@ import random
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -16,7 +17,7 @@ from tests.fault.harness.load import Load
 from tests.fault.harness.run_report import RunReport
 from tests.fault.soak.drawing import Bar, Panel, Series, draw
 from tests.fault.soak.harms import LINKS, all_harms, drawn_harms
-from tests.fault.soak.reporting import memory_trends, resident_bounds
+from tests.fault.soak.reporting import IN_USE, ROLES, memory_findings, memory_trends, resident_bounds
 from tests.fault.soak.sampling import Look, Memory
 from tests.fault.soak.slopes import fit_trend, levels
 
@@ -76,11 +77,50 @@ def test_the_memory_of_a_role_is_that_of_its_longest_life_without_its_warm_up() 
 
 
 def test_resident_memory_is_bounded_by_what_bursts_took_before(seed: int) -> None:
-    """The most before, also for a moment, against what stays of each later minute; a later burst is no level."""
+    """The most before, also of an earlier life and for a moment; then what stays of each minute, whatever bursts took."""
     bursts = set(random.Random(seed).sample(range(600, 1200, 60), 5))
-    looks = [look(at, sink_1=300 if at == 50 else 100) for at in range(600)]
-    looks += [look(at, sink_1=400 if at in bursts else 100 + at // 60) for at in range(600, 1200)]
-    assert resident_bounds(looks, 600, 1199) == {"sink": (300, 119)}
+    looks = [look(at, sink_1=300 if at == 50 else 100) for at in range(100)]
+    looks += [look(at, sink_2=100) for at in range(100, 600)]
+    looks += [look(at, sink_2=400 if at in bursts else 100 + at // 60) for at in range(600, 1200)]
+    assert resident_bounds(looks, 600, 1199) == {"sink": (300, 114, 119)}
+    assert resident_bounds(looks, 600, 850) == {"sink": (300, 112, 114)}
+
+
+def told(**changes: float) -> dict[str, Any]:
+    """A document of twenty minutes in which nothing is wrong with any memory, but for what is changed of the sink's."""
+    trend = {"samples": 20, "percent_per_hour": 1.5, "error_percent_per_hour": 0.5}
+    bound = {"before_max": 200.0, "first_level": 100.0, "last_level": 120.0}
+    memory = {role: {measure: dict(trend) for measure in IN_USE} for role in ROLES}
+    resident = {role: dict(bound) for role in ROLES}
+    for name, value in changes.items():
+        (resident["sink"] if name in bound else memory["sink"]["c_bytes"])[name] = value
+    return {"fault_seconds": 1_200.0, "memory": memory, "resident_memory": resident}
+
+
+@pytest.mark.parametrize(
+    ("changes", "finding"),
+    [
+        ({}, None),
+        ({"percent_per_hour": -7.0}, None),
+        ({"percent_per_hour": 2.0}, "grows"),
+        ({"percent_per_hour": 30.0, "error_percent_per_hour": 10.1}, "too noisy"),
+        ({"samples": 17}, "17 minutes are known; 18"),
+        ({"last_level": 210.0}, None),
+        ({"last_level": 211.0}, "more stays"),
+        ({"first_level": 211.0}, "more stays"),
+    ],
+)
+def test_memory_that_grows_or_is_not_known_is_found(changes: dict[str, float], finding: str | None) -> None:
+    """By each measure and each bound of its own."""
+    found = memory_findings(told(**changes))
+    assert found == [] if finding is None else (len(found) == 1 and "sink" in found[0] and finding in found[0])
+
+
+def test_a_process_that_never_told_of_its_memory_is_found() -> None:
+    """Neither what is in use nor what is resident."""
+    document = told()
+    del document["memory"]["sink"], document["resident_memory"]["sink"]
+    assert [line.count("sink") for line in memory_findings(document)] == [1, 1, 1]
 
 
 def test_memory_is_fitted_once_enough_events_have_passed_or_from_the_middle() -> None:

@@ -103,10 +103,11 @@ class Spool:
             return self._unspooled()
         try:
             try:
-                self._stalled_until = 0.0
+                stalled_until = self._stalled_until
                 if own is not self._own:
                     raise SpoolUnavailable(f"the spool {own.file.path} has just been closed")
                 row, direct = own.write(key, value, self._direct_max)
+                self._was_written(stalled_until)
                 # Before anybody can read the row and have it acknowledged.
                 self._counters.spool(unpriced)
             finally:
@@ -140,10 +141,12 @@ class Spool:
             return False
         try:
             try:
+                stalled_until = self._stalled_until
                 if own is not self._own:
                     return False
                 # In flight at most 0 rows: it is read from disk later, since the client has just failed with it.
                 own.write(key, value, 0)
+                self._was_written(stalled_until)
                 self._counters.rescue()
             finally:
                 own.lock.release()
@@ -237,7 +240,7 @@ class Spool:
     def _wait_for(self, own: Source) -> bool:
         """Wait for the thread that has the file, unless another has just done so in vain; whether the lock is held now.
 
-        Who gets it next says that the file can be written to again: a moment's stall costs the events of that moment.
+        The next write says whether the stall is over: a moment's stall costs the events of that moment.
         """
         if time.monotonic() < self._stalled_until:
             return False
@@ -247,6 +250,11 @@ class Spool:
         busy = f"the spool {own.file.path} was busy for {_WAIT_SECONDS_MAX:g} s"
         self._reporter.announce("unspooled", f"cost events wait in memory alone: {busy}")
         return False
+
+    def _was_written(self, stalled_until: float) -> None:
+        # Unless somebody has waited in vain for this very write: then the disk is slow, and others should not wait.
+        if self._stalled_until == stalled_until:
+            self._stalled_until = 0.0
 
     def _pause(self, error: SpoolUnavailable) -> None:
         self._retry_at = time.monotonic() + RETRY_SECONDS
