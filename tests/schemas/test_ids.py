@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import uuid
 
 from hypothesis import given
@@ -10,7 +11,13 @@ from tests.schemas.samples import NOW_US, event_record
 
 from costledger.schemas import check_event
 from costledger.schemas.events import OCCURRED_AT_END_US, OCCURRED_AT_MIN_US
-from costledger.schemas.ids import derived_alert_id, derived_event_id, event_id_milliseconds, new_event_id
+from costledger.schemas.ids import (
+    derived_alert_id,
+    derived_event_id,
+    event_id_milliseconds,
+    new_event_id,
+    new_event_id_text,
+)
 
 times = st.integers(OCCURRED_AT_MIN_US, OCCURRED_AT_END_US - 1)
 
@@ -24,6 +31,16 @@ def test_layout_is_that_of_uuidv7(occurred_at: int, parts: list[str | bytes]) ->
         assert event_id.variant == uuid.RFC_4122
         assert event_id_milliseconds(event_id) == occurred_at // 1000
         check_event(event_record(event_id=str(event_id), occurred_at=occurred_at))
+
+
+@given(times)
+def test_a_fresh_id_comes_with_its_text(occurred_at: int) -> None:
+    """And is the `UUID` that the standard library would make of it: equal, hashed, ordered, and copied alike."""
+    event_id, text = new_event_id_text(occurred_at)
+    usual = uuid.UUID(text)
+    assert (event_id, str(event_id), hash(event_id), event_id.is_safe) == (usual, text, hash(usual), usual.is_safe)
+    assert event_id >= usual >= event_id
+    assert copy.deepcopy(event_id) == usual
 
 
 def test_fresh_ids_of_one_instant_differ() -> None:

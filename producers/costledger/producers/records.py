@@ -20,7 +20,7 @@ from costledger.producers.prices.rates import Priced, Rate, rate_of
 from costledger.producers.prices.tokens import AUDIO_OUTPUT_TOKENS, COUNTS, OUTPUT_TOKENS, REASONING_TOKENS, TokenUsage
 from costledger.schemas.errors import InvalidEvent
 from costledger.schemas.events import Category, EventRecord, check_event
-from costledger.schemas.ids import derived_event_id, event_id_milliseconds, new_event_id
+from costledger.schemas.ids import derived_event_id, event_id_milliseconds, new_event_id, new_event_id_text
 from costledger.schemas.money import NANOUNITS_PER_UNIT, exact_decimal, round_to_nanounits, to_picodollars
 from costledger.schemas.times import to_microseconds
 
@@ -102,7 +102,11 @@ def build_record(draft: Draft, book: PriceBook, source: str) -> tuple[UUID, Even
     The bounds of the fields are checked where the record is encoded.
     """
     occurred_at_us = _occurred_at_us(draft)
-    event_id = _uuid(draft.event_id, "event_id") if draft.event_id is not None else new_event_id(occurred_at_us)
+    if draft.event_id is None:
+        event_id, id_text = new_event_id_text(occurred_at_us)
+    else:
+        event_id = _uuid(draft.event_id, "event_id")
+        id_text = str(event_id)
     if not isinstance(draft.service, str):
         raise InvalidEvent("service", draft.service, "text")
     if not isinstance(draft.operation, str):
@@ -116,7 +120,7 @@ def build_record(draft: Draft, book: PriceBook, source: str) -> tuple[UUID, Even
     priced = _priced(draft, nanounits, occurred_at_us, metadata, book)
     reverses = draft.reverses_event_id
     return event_id, event_record(
-        event_id,
+        id_text,
         draft.user_id,
         draft.service,
         draft.operation,
@@ -150,7 +154,7 @@ def build_chat_records(draft: ChatDraft, book: PriceBook, source: str) -> list[t
     for charge in charges:
         event_id = _chat_event_id(draft, charge.operation, occurred_at_us)
         record = event_record(
-            event_id,
+            str(event_id),
             draft.user_id,
             draft.provider,
             charge.operation,
@@ -169,7 +173,7 @@ def build_chat_records(draft: ChatDraft, book: PriceBook, source: str) -> list[t
 
 
 def event_record(
-    event_id: UUID,
+    event_id: str,
     user_id: str,
     service: str,
     operation: str,
@@ -182,7 +186,7 @@ def event_record(
 ) -> EventRecord:
     """The record of an event from its parts, unchecked."""
     return {
-        "event_id": str(event_id),
+        "event_id": event_id,
         "user_id": user_id,
         "service": service,
         "operation": operation,

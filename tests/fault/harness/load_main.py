@@ -76,7 +76,9 @@ class Generating:
             delivery_timeout_seconds=load.delivery_timeout_seconds,
             flush_timeout_seconds=load.flush_seconds,
         )
-        self.tracker.subscribe(lambda event_id, _partition, _offset: self.note_acked(str(event_id)))
+        if load.durability == "memory" or load.conflict_share:
+            # Not without need: a tracker with a listener serves its callbacks in another thread than one without.
+            self.tracker.subscribe(lambda event_id, _partition, _offset: self.note_acked(str(event_id)))
         self.topic = settings.topics.events
         self.poisoner = Producer({**producer_config(settings), "linger.ms": 5}) if load.poison_share else None
 

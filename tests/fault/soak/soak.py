@@ -249,7 +249,7 @@ class Soak:
                 users=240,
                 late_share=0.3,
                 late_days_max=1,
-                conflict_share=0.001,
+                conflict_share=0.002 if number else 0.0,
                 poison_share=0.001,
             )
             self._generators.append(made)

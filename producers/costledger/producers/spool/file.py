@@ -41,7 +41,7 @@ _FORMAT: Final = 1
 #: least CPU, and writes two fifths of the bytes of 4096.
 _PAGE_BYTES: Final = 1024
 #: What the log may take of the file's bound.
-_WAL_BYTES_MAX: Final = 16 * 2**20
+_WAL_BYTES_MAX: Final = 32 * 2**20
 _WAL_SHARE: Final = 4
 #: Frames that one event adds to the log, about: its page, and now and then the pages above it.
 _FRAMES_PER_EVENT: Final = 2
