@@ -46,7 +46,7 @@ def event_bytes(number: int, user: str) -> bytes:
 def handler() -> CostHandler:
     """A handler that has partition 0; its Redis is never asked."""
     made = CostHandler(TOPICS, Rules(), connect("redis://127.0.0.1:1/0"), 100, "app", Instruments(CollectorRegistry()))
-    made.restore(0, [])
+    made.restore(0, [], lambda: True)
     return made
 
 

@@ -61,7 +61,7 @@ def run(redis_url: str) -> Callable[[State, Callable[[PartitionView], Awaitable[
         async def main() -> None:
             connection = connect(redis_url)
             try:
-                await work(PartitionView(connection, EPOCH_KEY, 100, Source(state), OFFSET))
+                await work(PartitionView(connection, EPOCH_KEY, 100, Source(state), OFFSET, lambda: True))
             finally:
                 await connection.aclose()
 
@@ -199,7 +199,7 @@ def test_connections_that_were_just_reset_are_a_passing_failure(redis_url: str) 
     async def main() -> None:
         connection = connect(through)
         views = [
-            PartitionView(connection, f"costledger:view:app:{one}:epoch", 100, Source(state), OFFSET)
+            PartitionView(connection, f"costledger:view:app:{one}:epoch", 100, Source(state), OFFSET, lambda: True)
             for one in range(6)
         ]
         try:
@@ -228,7 +228,7 @@ def test_an_owner_that_was_thought_dead_changes_nothing(run, client, redis_url) 
     async def work(first: PartitionView) -> None:
         await first.write()
         second = connect(redis_url)
-        await PartitionView(second, EPOCH_KEY, 100, Source(new), OFFSET).write()
+        await PartitionView(second, EPOCH_KEY, 100, Source(new), OFFSET, lambda: True).write()
         await second.aclose()
         first.changed(views_of(old, "ann"))
         await first.check()
@@ -236,6 +236,37 @@ def test_an_owner_that_was_thought_dead_changes_nothing(run, client, redis_url) 
 
     run(old, work)
     assert totals(client) == {"ann": 2}
+
+
+def test_a_worker_that_slept_before_it_took_its_epoch_changes_nothing(redis_url: str, client: redis.Redis) -> None:
+    """It takes the latest of all, and does not write with it; the owner goes on writing, and whoever owns it next."""
+    stale, owned = {"ann": {("openai", "tokens"): 1}}, {"ann": {("openai", "tokens"): 2}}
+    is_ours = False
+
+    async def main() -> None:
+        connections = [connect(redis_url) for _ in range(2)]
+        sleeper = PartitionView(connections[0], EPOCH_KEY, 100, Source(stale), OFFSET, lambda: is_ours)
+        owner = PartitionView(connections[1], EPOCH_KEY, 100, Source(owned), OFFSET, lambda: True)
+        await owner.write()
+        for _ in range(2):
+            sleeper.changed(views_of(stale, "ann"))
+            await sleeper.check()
+        assert totals(client) == {"ann": 2}
+        owned["ann"] = {("openai", "tokens"): 3}
+        owner.changed(views_of(owned, "ann"))
+        await owner.check()
+        assert totals(client) == {"ann": 3}
+        nonlocal is_ours
+        is_ours = True
+        stale["ann"] = {("openai", "tokens"): 4}
+        await sleeper.check()
+        assert totals(client) == {"ann": 4}
+        await owner.check()
+        assert totals(client) == {"ann": 4}
+        for connection in connections:
+            await connection.aclose()
+
+    asyncio.run(main())
 
 
 def test_a_user_of_many_operations_is_written_in_pieces(run, client, monkeypatch) -> None:

@@ -64,7 +64,7 @@ class CostHandler:
         self._unacknowledged: dict[int, PartitionFlush] = {}
         self._view_is_down = False
 
-    def restore(self, partition: int, records: Iterable[StateRecord]) -> None:
+    def restore(self, partition: int, records: Iterable[StateRecord], is_ours: Callable[[], bool]) -> None:
         """Take over a partition with the state that was recovered."""
         totals = PartitionTotals(self._rules)
         durable_offset = -1
@@ -80,7 +80,9 @@ class CostHandler:
         self._dead_letters[partition] = []
         self._unacknowledged[partition] = PartitionFlush(-1)
         epoch_key = f"costledger:view:{self._app_id}:{partition}:epoch"
-        self._views[partition] = PartitionView(self._redis, epoch_key, self._redis_ttl_seconds, totals, durable_offset)
+        self._views[partition] = PartitionView(
+            self._redis, epoch_key, self._redis_ttl_seconds, totals, durable_offset, is_ours
+        )
         self._count_users()
 
     def process(self, batch: Batch) -> None:

@@ -5,14 +5,15 @@ the state whenever Redis has lost any of it. When Redis cannot be reached, what 
 written later; nothing else waits for it.
 
 Each partition's owner writes under an *epoch*, which Redis gives out and which only grows: a worker that
-was thought dead and writes late has an older epoch and changes nothing.
+was thought dead and writes late has an older epoch and changes nothing. Whoever has taken an epoch asks before the
+first write whether the partition is still its own: a worker that slept before it took one has the latest of all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -83,7 +84,15 @@ class PartitionView:
     only where the number before it is there, so that a write right after a loss does not hide it.
     """
 
-    def __init__(self, redis: Redis, epoch_key: str, ttl_seconds: int, source: ViewSource, durable_offset: int) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        epoch_key: str,
+        ttl_seconds: int,
+        source: ViewSource,
+        durable_offset: int,
+        is_ours: Callable[[], bool],
+    ) -> None:
         #: Up to which offset the state is durable. No period says more of itself: its totals may be ahead, and after a
         #: death of the worker fall back for a moment, but never behind what it has said.
         self.durable_offset = durable_offset
@@ -92,6 +101,7 @@ class PartitionView:
         self._round_key = f"{epoch_key}:round"
         self._ttl_seconds = ttl_seconds
         self._source = source
+        self._is_ours = is_ours
         self._epoch: str | None = None
         self._round = 0
         self._waiting: dict[str, Periods] = {}
@@ -147,8 +157,12 @@ class PartitionView:
         self._epoch = None
 
     async def _begin(self) -> None:
-        """Take over the partition: a new epoch, then everything."""
+        """Take over the partition: a new epoch, then everything; nothing where it may be another's by now."""
         epoch = str(await self._take_epoch(keys=[self._epoch_key]))
+        # Who takes it over later has a later epoch; who has taken it over before is not shut out by one that is not used.
+        if not self._is_ours():
+            log.warning("Another worker may own the partition of %s: nothing is written", self._epoch_key)
+            return
         hashes = msgpack.packb([["round", "0", "epoch", epoch]])
         await self._write(keys=[self._round_key], args=[epoch, str(self._ttl_seconds), hashes])
         self._epoch, self._round, self._backlog = epoch, 0, self._source.views()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from costledger.schemas.fail_points import FAIL_AT, FAIL_POINTS, FLAG
+from costledger.schemas.fail_points import FAIL_AT, FAIL_POINTS, FLAG, Action
 
 
-def fail_at(place: str, visit: int = 1) -> dict[str, str]:
-    """The settings of a worker that kills itself when it is at this place for the `visit`-th time."""
+def fail_at(place: str, visit: int = 1, action: Action = "kill") -> dict[str, str]:
+    """The settings of a worker that kills itself, or stops, when it is at this place for the `visit`-th time."""
     assert place in FAIL_POINTS, place
-    return {_setting(FLAG): "1", _setting(FAIL_AT): f"{place}:{visit}"}
+    return {_setting(FLAG): "1", _setting(FAIL_AT): f"{place}:{visit}:{action}"}
 
 
 def without_fail_point(settings: dict[str, str]) -> dict[str, str]:

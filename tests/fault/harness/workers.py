@@ -53,6 +53,10 @@ class Worker:
         """SIGSTOP."""
         self.process.send_signal(signal.SIGSTOP)
 
+    def is_suspended(self) -> bool:
+        """Whether it stands still, by whoever's SIGSTOP."""
+        return bool(self._watched.status() == psutil.STATUS_STOPPED)
+
     def resume(self) -> None:
         """SIGCONT."""
         self.process.send_signal(signal.SIGCONT)

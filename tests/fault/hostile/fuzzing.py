@@ -174,7 +174,7 @@ def stream_accepts(inputs: list[bytes]) -> list[bool]:
     names = TopicNames()
     redis = connect("redis://127.0.0.1:1/0")  # never asked
     handler = CostHandler(names, Rules(), redis, 100, "app", Instruments(CollectorRegistry()))
-    handler.restore(0, [])
+    handler.restore(0, [], lambda: True)
     records = [
         SimpleNamespace(offset=offset, key=b"ann", value=value, timestamp=NOW_US // 1000, headers=())
         for offset, value in enumerate(inputs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 from tests.fault.harness.cluster import Cluster
+from tests.fault.harness.fail_points import fail_at
 from tests.fault.harness.harm import await_consumed, await_under_way, lasting
 from tests.fixtures.wait import wait_until
 
@@ -63,6 +64,21 @@ def test_a_stream_worker_that_slept_past_its_session_changes_nothing(cluster: Cl
     await_under_way(cluster)
     sleeper = cluster.worker("stream")
     sleeper.suspend()
+    cluster.start("stream-2")
+    await_taken_over(cluster, "stream-2")
+    lasting(2)
+    sleeper.resume()
+    load.stop()
+    cluster.check()
+
+
+def test_a_stream_worker_that_slept_before_it_wrote_to_redis_changes_nothing(cluster: Cluster) -> None:
+    """With totals, and without an epoch to write them under: it must not take a later one than who owns its partitions."""
+    cluster.start("sink", "notifier")
+    load = cluster.load(rate=400)
+    await_consumed(cluster, 100)
+    sleeper = cluster.start("stream", **fail_at("stream.before_view", action="stop"))
+    wait_until(sleeper.is_suspended, 60, "the worker has stopped itself before its first write to Redis")
     cluster.start("stream-2")
     await_taken_over(cluster, "stream-2")
     lasting(2)

@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from costledger.streams.transport import (
@@ -46,7 +46,7 @@ class CountingHandler:
         self.delivered: dict[tuple[str, int], int] = {}
         self.unlimited = 0
 
-    def restore(self, partition: int, records: Iterable[StateRecord]) -> None:
+    def restore(self, partition: int, records: Iterable[StateRecord], _is_ours: Callable[[], bool]) -> None:
         if partition in self.totals:
             raise AssertionError(f"partition {partition} is restored while it is held")
         totals: dict[bytes, list[int]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class LastValue:
         self.restored: dict[bytes, tuple[int, bytes]] = {}
         self.calls = {"flushed": 0, "tick": 0, "process": 0}
 
-    def restore(self, partition: int, records: Iterable[StateRecord]) -> None:
+    def restore(self, partition: int, records: Iterable[StateRecord], _is_ours: Callable[[], bool]) -> None:
         self.state[partition], self.changed[partition], self.last[partition] = {}, {}, -1
         for key, offset, value in records:
             self.state[partition][key] = value

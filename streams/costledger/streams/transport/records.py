@@ -6,7 +6,7 @@ mark are *next to read*. `Flush.source_offset` alone is the offset of a record (
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -82,8 +82,12 @@ class Handler(Protocol):
     `flushed` or `tick` awaits. Any other exception out of any method stops the worker with exit code 1.
     """
 
-    def restore(self, partition: int, records: Iterable[StateRecord]) -> None:
-        """Take over a partition: called once after its recovery, before its first batch."""
+    def restore(self, partition: int, records: Iterable[StateRecord], is_ours: Callable[[], bool]) -> None:
+        """Take over a partition: called once after its recovery, before its first batch.
+
+        `is_ours` says whether no other worker can own the partition by now. To be asked after others were shut out of a store
+        and before anything is written there: a worker that slept in between would shut out the owner.
+        """
 
     def process(self, batch: Batch) -> None:
         """Apply a batch; or raise `Unavailable`, having applied nothing of it: it comes again a moment later."""

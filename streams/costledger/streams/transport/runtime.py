@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import Any
 
 from faust.types import TP
@@ -88,6 +89,10 @@ class Runtime:
     def holds(self, partition: int) -> bool:
         """True when the handler's memory of the partition is right."""
         return partition in self.fences
+
+    def owns(self, partition: int) -> bool:
+        """True while certainly no other worker owns the partition."""
+        return self.writable and self.holds(partition) and bool(self.app.consumer.may_write())
 
     def is_open(self, tp: TP) -> bool:
         """True when records of this source partition may be processed now."""
@@ -224,7 +229,7 @@ class Runtime:
         repairs = {}
         for partition in sorted(self.partitions - set(self.fences)):
             recovered = self.app.tables[self.config.table_name].take(partition)
-            self.handler.restore(partition, recovered.state())
+            self.handler.restore(partition, recovered.state(), partial(self.owns, partition))
             start = starts[TP(self.config.main_topic, partition)]
             self.fences[partition] = Fences(start, recovered.offsets())
             self.parts[partition] = recovered.in_parts()
