@@ -10,6 +10,7 @@ from typing import Any
 
 from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.protocol.group import SyncGroupRequest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers.aiokafka import DEFAULT_GENERATION_ID, AIOKafkaConsumerThread
 from faust.types import TP
@@ -40,14 +41,15 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._heard_at = -math.inf
+        # When what the group last acknowledged was sent: it may have forgotten this member a session's length later.
+        self._heard_at = self._joined_at = -math.inf
         self._session_seconds = float(self.app.conf.broker_session_timeout)
 
     async def on_start(self) -> None:
-        """Start the client and note each heartbeat that the group acknowledges."""
+        """Start the client; note each heartbeat that the group acknowledges, and when this member asked for its partitions."""
         await super().on_start()
         coordinator = self._ensure_consumer()._coordinator
-        send_heartbeat = coordinator._do_heartbeat
+        send_heartbeat, send_request = coordinator._do_heartbeat, coordinator._send_req
 
         async def heartbeat() -> bool:
             sent_at = time.monotonic()
@@ -56,11 +58,18 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
                 self._heard_at = sent_at
             return acknowledged
 
-        coordinator._do_heartbeat = heartbeat
+        async def request(made: Any) -> Any:
+            sent_at = time.monotonic()
+            response = await send_request(made)
+            if isinstance(made, SyncGroupRequest):
+                self._joined_at = sent_at
+            return response
+
+        coordinator._do_heartbeat, coordinator._send_req = heartbeat, request
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """The group has just answered."""
-        self._heard_at = time.monotonic()
+        """The group has answered, perhaps a while ago: the process may have been suspended since."""
+        self._heard_at = self._joined_at
         await super().on_partitions_assigned(assigned, generation_id)
 
     def _create_worker_consumer(self, transport: Any) -> Any:
