@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import confluent_kafka
 import pytest
@@ -17,6 +18,7 @@ from costledger.schemas.budgets import Budget
 from costledger.schemas.codec import decode_budget, encode_alert
 from costledger.schemas.settings import Settings
 from costledger.schemas.topics import TopicNames
+from costledger.sinks import notifier
 from costledger.sinks.budgets import delete_budget, save_budget
 from costledger.sinks.candidates import alone
 from costledger.sinks.database import connect
@@ -97,6 +99,38 @@ def test_an_alert_is_stored_once(ledger: Ledger, alerts: Topic, start_notifier: 
             ALERT.raised_at,
         )
     ]
+
+
+def test_a_commit_that_was_lost_is_made_good(
+    ledger: Ledger,
+    alerts: Topic,
+    settings: Settings,
+    start_notifier: Callable[[], Running],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where no other alert comes in its partition: nobody shall see a lag where there is none."""
+    lost: list[list[confluent_kafka.TopicPartition]] = []
+
+    class Forgetful(confluent_kafka.Consumer):
+        """A client whose first commit never reaches Kafka, and of which nothing is heard."""
+
+        def commit(self, *given: Any, offsets: list[confluent_kafka.TopicPartition], **more: Any) -> Any:
+            if not lost:
+                lost.append(offsets)
+                return None
+            return super().commit(*given, offsets=offsets, **more)
+
+    monkeypatch.setattr(notifier, "Consumer", Forgetful)
+    alerts.send_raw([(b"u", encode_alert(ALERT))])
+    start_notifier()
+    wait_until(lambda: lost, 30, "the alert is stored, and its commit lost")
+    config = {"bootstrap.servers": settings.bootstrap_servers, "group.id": settings.notifier_group, "log_level": 0}
+    asking = confluent_kafka.Consumer(config)
+    [wanted] = lost[0]
+    place = confluent_kafka.TopicPartition(alerts.name, wanted.partition)
+    wait_until(lambda: asking.committed([place], timeout=5)[0].offset == wanted.offset, 30, "the offset is committed")
+    asking.close()
+    assert ledger.one("SELECT count(*) FROM ledger.alerts") == 1
 
 
 def test_what_is_no_alert_is_put_aside(ledger: Ledger, alerts: Topic, start_notifier: Callable[[], Running]) -> None:

@@ -22,6 +22,7 @@ from costledger.sinks.alerts import refuse_alerts, store_alerts
 from costledger.sinks.background import in_background
 from costledger.sinks.batch import unread
 from costledger.sinks.budgets import relay_budgets
+from costledger.sinks.commits import Commits
 from costledger.sinks.consuming import member_config
 from costledger.sinks.database import Connection, connect
 from costledger.sinks.delivery import Deliverer
@@ -51,6 +52,7 @@ class Notifier:
         self._topic = names.alerts
         self._metrics = NotifierMetrics(registry or CollectorRegistry())
         self._patient = PatientConnection(self._connect)
+        self._commits = Commits()
         deliverer = Deliverer(settings, "costledger-notifier-budgets")
         self._relay = Relay(
             "budget relay",
@@ -86,15 +88,17 @@ class Notifier:
 
     def run(self) -> int:
         """Store alerts and relay budgets until stopped. Returns 0 after an orderly end, 1 after anything else."""
-        consumer = Consumer(
-            member_config(self._settings, "costledger-notifier", self._settings.notifier_group), logger=logger
-        )
+        config = member_config(self._settings, "costledger-notifier", self._settings.notifier_group)
+        consumer = Consumer({**config, "on_commit": self._commits.answered}, logger=logger)
         try:
             consumer.subscribe([self._topic])
             self._relay.start()
             while not self._stopping.is_set():
                 self._turned_at = time.monotonic()
                 self._store(consumer, consumer.consume(_CONSUME_MESSAGES_MAX, _CONSUME_SECONDS))
+                if self._commits.due(time.monotonic()):
+                    ours = {one.partition for one in consumer.assignment()}
+                    self._commit(consumer, self._commits.left(ours))
         except Abandoned as error:
             logger.warning("the notifier stops without its last alerts, which will be read again: %s", error)
         except Exception as error:
@@ -194,10 +198,13 @@ class Notifier:
 
     def _commit(self, consumer: Consumer, following: dict[int, int]) -> None:
         offsets = [TopicPartition(self._topic, partition, offset) for partition, offset in following.items()]
+        if not offsets:
+            return
+        self._commits.tried(following, time.monotonic())
         try:
             consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
-            logger.warning("Kafka did not take the offsets, the alerts will be read again: %s", error)
+            logger.warning("Kafka did not take the offsets, they are committed again: %s", error)
         for one in offsets:
             low_high = consumer.get_watermark_offsets(one, cached=True)
             if low_high is not None:
