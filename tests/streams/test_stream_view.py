@@ -241,11 +241,16 @@ def test_an_owner_that_was_thought_dead_changes_nothing(run, client, redis_url) 
 def test_a_worker_that_slept_before_it_took_its_epoch_changes_nothing(redis_url: str, client: redis.Redis) -> None:
     """It takes the latest of all, and does not write with it; the owner goes on writing, and whoever owns it next."""
     stale, owned = {"ann": {("openai", "tokens"): 1}}, {"ann": {("openai", "tokens"): 2}}
-    is_ours = False
+    asked: list[bool] = []
+
+    def is_ours() -> bool:
+        """True before the first two epochs are taken, and no more when they have been; then always."""
+        asked.append(len(asked) not in (1, 3))
+        return asked[-1]
 
     async def main() -> None:
         connections = [connect(redis_url) for _ in range(2)]
-        sleeper = PartitionView(connections[0], EPOCH_KEY, 100, Source(stale), OFFSET, lambda: is_ours)
+        sleeper = PartitionView(connections[0], EPOCH_KEY, 100, Source(stale), OFFSET, is_ours)
         owner = PartitionView(connections[1], EPOCH_KEY, 100, Source(owned), OFFSET, lambda: True)
         await owner.write()
         for _ in range(2):
@@ -256,8 +261,7 @@ def test_a_worker_that_slept_before_it_took_its_epoch_changes_nothing(redis_url:
         owner.changed(views_of(owned, "ann"))
         await owner.check()
         assert totals(client) == {"ann": 3}
-        nonlocal is_ours
-        is_ours = True
+        assert asked == [True, False] * 2
         stale["ann"] = {("openai", "tokens"): 4}
         await sleeper.check()
         assert totals(client) == {"ann": 4}

@@ -96,9 +96,8 @@ class Notifier:
             while not self._stopping.is_set():
                 self._turned_at = time.monotonic()
                 self._store(consumer, consumer.consume(_CONSUME_MESSAGES_MAX, _CONSUME_SECONDS))
-                if self._commits.due(time.monotonic()):
-                    ours = {one.partition for one in consumer.assignment()}
-                    self._commit(consumer, self._commits.left(ours))
+                ours = {one.partition for one in consumer.assignment()}
+                self._commit(consumer, self._commits.due(ours, time.monotonic()))
         except Abandoned as error:
             logger.warning("the notifier stops without its last alerts, which will be read again: %s", error)
         except Exception as error:

@@ -157,7 +157,9 @@ class PartitionView:
         self._epoch = None
 
     async def _begin(self) -> None:
-        """Take over the partition: a new epoch, then everything; nothing where it may be another's by now."""
+        """Take over the partition: a new epoch, then everything; nothing where it is not open, or may be another's by now."""
+        if not self._is_ours():
+            return
         epoch = str(await self._take_epoch(keys=[self._epoch_key]))
         # Who takes it over later has a later epoch; who has taken it over before is not shut out by one that is not used.
         if not self._is_ours():
