@@ -342,8 +342,8 @@ def test_an_unfinished_correction_is_completed(tmp_path: Path) -> None:
 @given(
     quantity=st.decimals(0, 10**6, places=9),
     tokens=st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)),
-    before=st.decimals(0, 10, places=18),
-    after=st.decimals(0, 10, places=18),
+    before=st.decimals(0, 8, places=18),
+    after=st.decimals(0, 8, places=18),
     rounded_up=st.booleans(),
     counted_in=st.booleans(),
 )
