@@ -10,6 +10,7 @@ import pytest
 from tests.fault.harness.cluster import Cluster
 from tests.fault.harness.fail_points import fail_at
 from tests.fault.harness.harm import await_consumed, await_under_way, lasting
+from tests.fault.harness.workers import Worker
 from tests.fixtures.wait import wait_until
 
 pytestmark = [pytest.mark.fault, pytest.mark.long]
@@ -31,6 +32,14 @@ def await_taken_over(cluster: Cluster, name: str) -> None:
     everything = str(list(range(cluster.partitions)))
     wait_until(lambda: cluster.worker(name).logged(f"Assigned partitions {everything}"), 60, f"{name} has taken over")
     wait_until(lambda: cluster.worker(name).logged("Open: "), 60, f"{name} reads")
+
+
+def replace_and_wake(cluster: Cluster, sleeper: Worker) -> None:
+    """Another stream worker takes everything over and works for a while; then the sleeper goes on."""
+    cluster.start("stream-2")
+    await_taken_over(cluster, "stream-2")
+    lasting(2)
+    sleeper.resume()
 
 
 def test_a_sink_that_slept_past_its_session_is_fenced(cluster: Cluster) -> None:
@@ -64,10 +73,7 @@ def test_a_stream_worker_that_slept_past_its_session_changes_nothing(cluster: Cl
     await_under_way(cluster)
     sleeper = cluster.worker("stream")
     sleeper.suspend()
-    cluster.start("stream-2")
-    await_taken_over(cluster, "stream-2")
-    lasting(2)
-    sleeper.resume()
+    replace_and_wake(cluster, sleeper)
     load.stop()
     cluster.check()
 
@@ -79,10 +85,7 @@ def test_a_stream_worker_that_slept_before_it_wrote_to_redis_changes_nothing(clu
     await_consumed(cluster, 100)
     sleeper = cluster.start("stream", **fail_at("stream.before_view", action="stop"))
     wait_until(sleeper.is_suspended, 60, "the worker has stopped itself before its first write to Redis")
-    cluster.start("stream-2")
-    await_taken_over(cluster, "stream-2")
-    lasting(2)
-    sleeper.resume()
+    replace_and_wake(cluster, sleeper)
     load.stop()
     cluster.check()
 

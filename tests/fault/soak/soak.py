@@ -113,9 +113,8 @@ class Soak:
         """Everything up to the end of the load; the check of the promises is the caller's."""
         self.cluster.configure(chain_seal_after_seconds="5")
         # The scheduler seals the hash chain meanwhile, and stands where nobody does it harm but by the servers.
-        for name in WATCHED:
-            self.cluster.start(name, **self._observed[name].setting(name))
-        self.cluster.start(*TWINS, "scheduler")
+        for name in (*WATCHED, *TWINS, "scheduler"):
+            self._start(name)
         self.sampler.start()
         self.settle_in()
         self.calibrate()
@@ -278,7 +277,11 @@ class Soak:
             if code is not None and name not in down:
                 self.course.restarts.append((self.sampler.seconds(), name, code))
                 self._tell(f"{self.sampler.seconds():6.0f} s  {name} ended with {code}: started again")
-                self.cluster.start(name, **(self._observed[name].setting(name) if name in WATCHED else {}))
+                self._start(name)
+
+    def _start(self, name: str) -> None:
+        observed = self._observed.get(name)
+        self.cluster.start(name, **({} if observed is None else observed.setting(name)))
 
     def _memory(self) -> dict[str, Memory]:
         """By process: `stream/2` is the second life of `stream`, `service` the first generator."""

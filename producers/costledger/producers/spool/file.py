@@ -40,7 +40,8 @@ _FORMAT: Final = 1
 #: Small pages: each event writes at least one whole page to the log. Measured with events of 170 bytes: 1024 costs the
 #: least CPU, and writes two fifths of the bytes of 4096.
 _PAGE_BYTES: Final = 1024
-#: What the log may take of the file's bound.
+#: What the log may take of the file's bound. Half of it is moved into the file at a time: with less, pages that are
+#: written again and again are moved more often.
 _WAL_BYTES_MAX: Final = 32 * 2**20
 _WAL_SHARE: Final = 4
 #: Frames that one event adds to the log, about: its page, and now and then the pages above it.

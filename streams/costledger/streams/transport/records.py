@@ -85,9 +85,9 @@ class Handler(Protocol):
     def restore(self, partition: int, records: Iterable[StateRecord], is_ours: Callable[[], bool]) -> None:
         """Take over a partition: called once after its recovery, before its first batch.
 
-        `is_ours` says whether no other worker can own the partition by now; not before it is open, nor once it is released, nor
-        while Kafka does not answer. To be asked after others were shut out of a store
-        and before anything is written there: a worker that slept in between would shut out the owner.
+        `is_ours` says whether no other worker can own the partition by now: not before it is open, nor once it is released, nor
+        while Kafka does not answer. To be asked after others were shut out of a store and before anything is written there: a
+        worker that slept in between would shut out the owner.
         """
 
     def process(self, batch: Batch) -> None:
