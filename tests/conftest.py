@@ -14,4 +14,5 @@ pytest_plugins = [
     "tests.fixtures.fix_postgres",
     "tests.fixtures.fix_redis",
     "tests.fixtures.fix_api",
+    "tests.fixtures.fix_garbage",
 ]

@@ -16,6 +16,7 @@ from tests.sinks.conftest import PARTITIONS, Ledger, Running, Topic, make_event,
 from costledger.schemas.codec import encode_event
 from costledger.schemas.settings import Settings
 from costledger.schemas.topics import TopicNames
+from costledger.sinks import sink as sink_module
 
 StartSink = Callable[..., Running]
 
@@ -317,3 +318,19 @@ def test_a_topic_that_was_made_anew_stops_the_sink(
     assert sink.wait(30) == 1
     assert "was made anew or lost data" in sink.worker.health()[1]
     assert ledger.one("SELECT count(*) FROM ledger.entries") == 0
+
+
+def test_what_only_the_collector_frees_is_freed(
+    settings: Settings,
+    start_sink: StartSink,
+    leave_garbage: Callable[[], Callable[[], bool]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A sink has the collector hardly ever come by itself, and calls it."""
+    monkeypatch.setattr(sink_module, "COLLECT_SECONDS", 1.0)
+    sink = start_sink(settings)
+    wait_until(lambda: sink.worker.health()[0], 40, "the sink is at work")
+    is_there = leave_garbage()
+    assert is_there()
+    wait_until(lambda: not is_there(), 20, "the garbage is gone")
+    assert sink.stop() == 0

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 from prometheus_client import CollectorRegistry
 
 from costledger.api import dashboard, handlers
@@ -63,6 +64,10 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     handlers.register(app)
     for router in ROUTERS:
         app.include_router(router)
+    # They are built when they are first asked for: now, so that no request waits and a mistake is told at the start. Two
+    # servers in threads of one process could not do it at once: CPython 3.11 counts the depth of its parser per process.
+    for _ in iter_route_contexts(app.routes):
+        pass
     metrics = ApiMetrics(registry)
     # The last one added is the outermost.
     app.add_middleware(Receiving, bytes_max=settings.api_request_bytes_max)

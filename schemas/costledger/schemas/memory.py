@@ -7,11 +7,15 @@ a worker climbs by a step with each of them.
 Python's own allocator gives a mebibyte back when nothing in it is in use any more. Whatever a burst makes that stays,
 such as a new connection, keeps one of those of the burst, so that resident memory still goes up and down by steps,
 between what is in use and the most that a burst has taken. Whether there is a leak is seen by what is in use.
+
+And there is what nobody can reach any more, but refers to itself: an exception whose frames hold it, a connection that was
+closed. Only Python's collector frees that, and sink and stream have it come seldom (`collect_seldom`).
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 from collections.abc import Callable
 from typing import Final
@@ -58,6 +62,12 @@ def _counter() -> Callable[[], _Mallinfo2] | None:
     return found
 
 
+#: New objects before the young ones are walked, such walks before the older ones are, and of those before all are.
+_THRESHOLDS: Final = (100_000, 50, 1_000)
+#: A process that has said `collect_seldom` calls `collect` about as often. Measured in a stream worker of 12 partitions and
+#: a sink under load: 0.06 to 0.2 s each, most of it for what `collect_seldom` now leaves out.
+COLLECT_SECONDS: Final = 60.0
+
 _TRIM: Final = _trimmer()
 _COUNT: Final = _counter()
 
@@ -69,6 +79,25 @@ def give_back() -> None:
     """
     if _TRIM is not None:
         _TRIM(0)
+
+
+def collect_seldom() -> None:
+    """Have the process's collector hardly ever come by itself, and then pass over what is there now.
+
+    For a process of which most is state that lives for weeks, or batches of tens of thousands of objects that die together: at
+    every 700 new objects, as Python has it, they would be walked again and again. What must be freed `collect` frees.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_THRESHOLDS)
+
+
+def collect() -> None:
+    """Free what nobody can reach and only the collector finds. The whole process waits meanwhile.
+
+    A stop of PostgreSQL left 800 to 3,000 such objects in a sink.
+    """
+    gc.collect()
 
 
 def python_blocks() -> int:

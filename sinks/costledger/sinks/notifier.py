@@ -163,7 +163,12 @@ class Notifier:
             first.setdefault(message.partition() or 0, message.offset() or 0)
         for partition, offset in first.items():
             self._unreadable.pop(partition, None)
-            consumer.seek(TopicPartition(self._topic, partition, offset))
+            try:
+                consumer.seek(TopicPartition(self._topic, partition, offset))
+            except KafkaException:
+                # Whoever has it now reads them; of one's own they must come again, before anything behind them is stored.
+                if partition in {mine.partition for mine in consumer.assignment()}:
+                    raise
         self._stopping.wait(_REGISTRY_WAIT_SECONDS)
 
     def _find_unreadable(self, partition: int, first: int) -> None:

@@ -7,7 +7,6 @@ offsets are a mirror for lag monitors and are never read.
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 import time
@@ -19,7 +18,7 @@ from confluent_kafka import Consumer, TopicPartition
 from prometheus_client import CollectorRegistry
 
 from costledger.schemas.fail_points import reach
-from costledger.schemas.memory import give_back
+from costledger.schemas.memory import COLLECT_SECONDS, collect, collect_seldom, give_back
 from costledger.schemas.settings import Settings
 from costledger.sinks.background import in_background
 from costledger.sinks.batch import BadShare, Batch, Gatherer
@@ -49,7 +48,6 @@ TURN_SECONDS_MAX: Final = 30.0
 _SHORT_WAIT_SECONDS: Final = 0.02
 _WAIT_SECONDS_MAX: Final = 0.5
 _OBSERVE_SECONDS: Final = 1.0
-_GC_THRESHOLDS: Final = (100_000, 50, 100)
 
 
 class Sink:
@@ -83,6 +81,7 @@ class Sink:
         self._stopping = threading.Event()
         self._turned_at: float | None = None
         self._observed_at = 0.0
+        self._collected_at = 0.0
         self._failure: str | None = None
 
     def stop(self) -> None:
@@ -108,9 +107,7 @@ class Sink:
 
         Sets the garbage collector of the process to collect less often.
         """
-        # A batch is tens of thousands of live objects that die together: collecting at every 700 new ones only walks
-        # them again and again.
-        gc.set_threshold(*_GC_THRESHOLDS)
+        collect_seldom()
         try:
             self._intake.open(self._on_assign, self._on_revoke, self._on_lost)
             self._relay.start()
@@ -259,6 +256,9 @@ class Sink:
 
     def _observe(self) -> None:
         """Once a second: metrics, memory, and partitions whose position is in doubt."""
+        if self._observed_at - self._collected_at > COLLECT_SECONDS:
+            self._collected_at = self._observed_at
+            collect()
         give_back()
         self._metrics.paused(self._writer.trouble is not None)
         for partition, end in self._intake.high_watermarks().items():

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
-
 from prometheus_client import CollectorRegistry
 
+from costledger.schemas.memory import collect_seldom
 from costledger.schemas.money import to_picodollars
 from costledger.schemas.settings import Settings
 from costledger.streams.domain.rules import DAY_MICROSECONDS, Rules
@@ -17,7 +16,6 @@ from costledger.streams.view import connect
 
 TABLE_NAME = "totals"
 _SECONDS_PER_DAY = 86_400
-_GC_THRESHOLDS = (100_000, 50, 1000)
 
 
 def changelog_topic(settings: Settings) -> str:
@@ -64,9 +62,8 @@ class StreamWorker:
 
         Sets the garbage collector of the process to collect less often.
         """
-        # Millions of totals live for weeks and hold no cycles: walking them again and again would be most of
-        # the work of a recovery.
-        gc.set_threshold(*_GC_THRESHOLDS)
+        # Millions of totals live for weeks: walking them again and again would be most of the work of a recovery.
+        collect_seldom()
         return self._stage.run()
 
     def stop(self) -> None:

@@ -7,6 +7,7 @@ import math
 import os
 import platform
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -29,10 +30,15 @@ RESIDENT: Final = "resident_bytes"
 IN_USE: Final = ("python_blocks", "c_bytes")
 #: Of a slope: with more nothing could be said of a leak.
 ERROR_PERCENT_PER_HOUR_MAX: Final = 10.0
-#: Of the minutes of harm: a process that does not tell is not judged by the rest.
-SAMPLED_SHARE_MIN: Final = 0.9
+#: Of the minutes of harm: a process that does not tell is not judged by the rest. In a few a stream worker has its dead
+#: twin's users from beginning to end.
+SAMPLED_SHARE_MIN: Final = 0.75
 #: Of the most before the harms: what stays of later bursts.
 RESIDENT_SHARE_MAX: Final = 1.05
+
+
+#: Of the users of all partitions: a stream worker with more has those of its twin, who is dead, besides its own half.
+OWN_USERS_SHARE_MAX: Final = 0.75
 
 
 class Bound(NamedTuple):
@@ -57,14 +63,26 @@ def memory_series(looks: Sequence[Look], measure: str = RESIDENT) -> dict[str, l
     return series
 
 
+def with_own_users(looks: Sequence[Look]) -> list[Look]:
+    """The looks, each without the processes that have another's users for as long as that one is dead."""
+    most = max((memory.users or 0 for look in looks for memory in look.memory.values()), default=0)
+    allowed = OWN_USERS_SHARE_MAX * most
+    return [
+        replace(look, memory={life: one for life, one in look.memory.items() if not one.users or one.users <= allowed})
+        for look in looks
+    ]
+
+
 def memory_trends(
     looks: Sequence[Look], until_seconds: float, since_seconds: float = 0.0, measure: str = RESIDENT
 ) -> dict[str, Trend]:
     """Of each watched worker and of the service: the trend of the levels of its longest life, its warm-up left out.
 
+    Of the stream while its twin is alive: what it takes over meanwhile, and gives back, is the twin's.
     The warm-up ends when the worker is old enough and enough events have passed; at the middle of its life at the latest.
     """
     trends: dict[str, Trend] = {}
+    looks = with_own_users(looks)
     filled = next((look.at_seconds for look in looks if (look.done.get("stream") or 0) >= WARM_UP_EVENTS), math.inf)
     for role in ROLES:
         points = [point for point in _longest_life(looks, role, measure) if point[0] <= until_seconds]

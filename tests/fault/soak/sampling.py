@@ -29,11 +29,15 @@ Offsets = Mapping[int, int]
 
 
 class Memory(NamedTuple):
-    """Of a process: resident bytes, and what is in use of its allocators (None where it did not answer)."""
+    """Of a process: resident bytes, and what is in use of its allocators (None where it did not answer).
+
+    `users` of a stream worker: those whose state it has, its twin's among them while that is dead.
+    """
 
     resident_bytes: int
     python_blocks: int | None = None
     c_bytes: int | None = None
+    users: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

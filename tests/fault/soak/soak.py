@@ -20,7 +20,7 @@ from tests.fault.soak.harms import OVER_SESSION_SECONDS, Harm, KafkaKilled, Post
 from tests.fault.soak.sampling import ANSWER_SECONDS_MAX, CONSUMERS, FOLLOWERS, Look, Memory, Sampler
 from tests.fixtures.wait import wait_until
 
-from costledger.schemas.metrics import C_MEMORY, PYTHON_MEMORY
+from costledger.schemas.metrics import C_MEMORY, PYTHON_MEMORY, STREAM_USERS
 
 #: Their memory is watched from beginning to end; each has a twin, which is killed in its place.
 WATCHED: Final = ("stream", "sink", "notifier")
@@ -303,8 +303,8 @@ class Soak:
     def _memory_of(self, name: str, resident_bytes: int) -> Memory:
         observed = self._observed.get(name)
         figures = {} if observed is None else observed.figures_now(ANSWER_SECONDS_MAX)
-        blocks, c_bytes = (int(figures[one.name]) if one.name in figures else None for one in (PYTHON_MEMORY, C_MEMORY))
-        return Memory(resident_bytes, blocks, c_bytes)
+        told = (PYTHON_MEMORY, C_MEMORY, STREAM_USERS)
+        return Memory(resident_bytes, *(int(figures[one.name]) if one.name in figures else None for one in told))
 
 
 def increments(looks: list[Look], value: Callable[[Look], int | None]) -> list[tuple[float, float]]:

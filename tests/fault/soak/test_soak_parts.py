@@ -76,6 +76,28 @@ def test_the_memory_of_a_role_is_that_of_its_longest_life_without_its_warm_up() 
     assert memory_trends(looks, until_seconds=999, measure="c_bytes") == {}
 
 
+def test_what_a_worker_holds_of_a_dead_twin_is_none_of_its_own() -> None:
+    """However long that lasts; a leak beside it is found."""
+    held = [200 if 300 <= at < 540 else 120 for at in range(1201)]
+    flat = [replace(look(at, stream_1=held[at] * 100), done={"stream": 10**6}) for at in range(1201)]
+    flat = [
+        replace(one, memory={life: memory._replace(users=held[at]) for life, memory in one.memory.items()})
+        for at, one in enumerate(flat)
+    ]
+    trend = memory_trends(flat, 1200)["stream"]
+    assert (trend.mean, trend.percent_per_hour, trend.samples) == (12_000, 0, 13)
+    leaking = [
+        replace(
+            one,
+            memory={
+                life: memory._replace(resident_bytes=memory.resident_bytes + at) for life, memory in one.memory.items()
+            },
+        )
+        for at, one in enumerate(flat)
+    ]
+    assert memory_trends(leaking, 1200)["stream"].percent_per_hour == pytest.approx(100 * 3600 / 12_720, rel=0.05)
+
+
 def test_resident_memory_is_bounded_by_what_bursts_took_before(seed: int) -> None:
     """The most before, also of an earlier life and for a moment; then what stays of each minute, whatever bursts took."""
     bursts = set(random.Random(seed).sample(range(600, 1200, 60), 5))
@@ -104,7 +126,7 @@ def told(**changes: float) -> dict[str, Any]:
         ({"percent_per_hour": -7.0}, None),
         ({"percent_per_hour": 2.0}, "grows"),
         ({"percent_per_hour": 30.0, "error_percent_per_hour": 10.1}, "too noisy"),
-        ({"samples": 17}, "17 minutes are known; 18"),
+        ({"samples": 14}, "14 minutes are known; 15"),
         ({"last_level": 210.0}, None),
         ({"last_level": 211.0}, "more stays"),
         ({"first_level": 211.0}, "more stays"),

@@ -41,7 +41,9 @@ class Flusher:
             if not runtime.writable:
                 return
             if not runtime.app.consumer.may_write():
-                log.warning("No heartbeat was acknowledged for a session's length: nothing is written.")
+                log.warning(
+                    "The group has not answered for a session's length, and may not know this member: nothing is written."
+                )
                 return
             tasks = [self._flush_partition(partition) for partition in sorted(runtime.fences)]
             failures = [

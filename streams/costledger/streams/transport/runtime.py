@@ -26,8 +26,8 @@ from costledger.streams.transport.table import RecoveredPartition, changelog_top
 
 log = logging.getLogger("costledger.streams.transport")
 
-RELEASE_RETRY_SECONDS = 0.1
-"""Between attempts of the last commit; the drain timeout bounds their number."""
+RETRY_SECONDS = 0.1
+"""Between attempts of the last commit, and looks at the membership; the drain timeout bounds their number."""
 
 
 class Runtime:
@@ -193,9 +193,7 @@ class Runtime:
             reach("stream.after_restore")
             epoch = self.epoch
             self._unrepaired = set(repairs)
-            for partition, groups in repairs.items():
-                log.warning("Partition %d: writing %d overtaken or superfluous keys.", partition, len(groups))
-                await self.app.producer.write_groups(self.changelog, partition, groups)
+            await self._repair(repairs, epoch)
             if epoch == self.epoch:
                 self._unrepaired.clear()
             await consumer.seek_wait({tp: self.progress.position(tp) for tp in tps})
@@ -209,6 +207,17 @@ class Runtime:
             self.touch()
             reach("stream.opened")
             log.info("Open: %s", {f"{tp.topic}[{tp.partition}]": self.progress.position(tp) for tp in sorted(tps)})
+
+    async def _repair(self, repairs: dict[int, list[list[Any]]], epoch: int) -> None:
+        """Write repairs while the partitions are certainly this worker's; TimeoutError when that stays in doubt."""
+        for partition, groups in repairs.items():
+            async with asyncio.timeout(self.config.drain_timeout_seconds):
+                while epoch == self.epoch and not self.app.consumer.may_write():  # noqa: ASYNC110  (time alone tells)
+                    await asyncio.sleep(RETRY_SECONDS)
+            if epoch != self.epoch:
+                return
+            log.warning("Partition %d: writing %d overtaken or superfluous keys.", partition, len(groups))
+            await self.app.producer.write_groups(self.changelog, partition, groups)
 
     def _adopt(self, committed: Any, earliest: Any, ends: Any) -> dict[int, list[list[Any]]]:
         """Restore what is not in memory and take the positions over; return the repairs to write."""
@@ -255,6 +264,8 @@ class Runtime:
             self.reason = "released"
         async with self._release_lock:
             if not self.writable:
+                # An opening that is under way ends without effect: what it opens is being taken away.
+                self.progress.clear()
                 return self._settled and self.failure is None
             reach("stream.before_release")
             settled = self._settled = await self._settle()
@@ -274,7 +285,7 @@ class Runtime:
                     await self.flusher.flush()
                     if self.progress.settled():
                         return True
-                    await asyncio.sleep(RELEASE_RETRY_SECONDS)
+                    await asyncio.sleep(RETRY_SECONDS)
         except TimeoutError:
             self.fail(f"the last flush took longer than {self.config.drain_timeout_seconds} s")
         except Exception as exc:  # noqa: BLE001  (Faust would only log it)

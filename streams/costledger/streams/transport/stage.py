@@ -12,7 +12,7 @@ from typing import Any
 
 import uvloop
 
-from costledger.schemas.memory import give_back
+from costledger.schemas.memory import COLLECT_SECONDS, collect, give_back
 from costledger.streams.transport.app import build_app
 from costledger.streams.transport.config import StageConfig
 from costledger.streams.transport.records import Handler, Health, PartitionStats
@@ -84,6 +84,7 @@ class Stage:
                 ("the handler failed in flushed", lambda: self._views(runtime)),
                 ("looking for topics failed", lambda: self._every(TOPICS_INTERVAL_SECONDS, runtime.look_for_topics)),
                 ("giving memory back failed", lambda: self._every(GIVE_BACK_INTERVAL_SECONDS, _give_back)),
+                ("collecting failed", lambda: self._every(COLLECT_SECONDS, _collect)),
                 ("the status failed", lambda: self._every(STATUS_INTERVAL_SECONDS, lambda: self._watch(runtime))),
             )
         ]
@@ -194,3 +195,8 @@ class Stage:
 
 async def _give_back() -> None:
     await asyncio.to_thread(give_back)
+
+
+async def _collect() -> None:
+    # In the loop's own thread: what is freed may be of the loop.
+    collect()
