@@ -21,6 +21,7 @@ from tests.producers.spooling import FLUSH_SECONDS, NOBODY, ids_in, watched
 from costledger.producers import CostTracker, EventDropped
 from costledger.producers.spool import spool
 from costledger.producers.spool.book import Book
+from costledger.producers.spool.directory import is_there
 from costledger.producers.spool.errors import SpoolCorrupt, SpoolFull
 from costledger.producers.spool.file import SpoolFile
 from costledger.producers.spool.source import Source
@@ -212,3 +213,14 @@ def test_a_limit_on_file_sizes_loses_nothing(kafka: KafkaServer, topic: str, tmp
     assert done.returncode == 0, done.stderr
     assert "cost events wait in memory alone" in done.stderr
     assert sorted(ids_in(kafka, topic)) == sorted(UUID(line) for line in done.stdout.split())
+
+
+def test_a_file_that_cannot_be_asked_about_is_not_taken_for_gone(tmp_path: Path) -> None:
+    """Nor does the question raise: it is put by a thread of the host's."""
+    file, loop = tmp_path / "file", tmp_path / "loop"
+    file.touch()
+    loop.symlink_to(loop)
+    assert is_there(file)
+    assert is_there(loop)
+    assert not is_there(tmp_path / "gone")
+    assert not is_there(file / "below-a-file")

@@ -91,6 +91,13 @@ class Topic:
         """Produce events, keyed by user, and wait for the acknowledgement."""
         self.send_raw((event.user_id.encode(), encode_event(event.to_record())) for event in events)
 
+    def send_to(self, partition: int, messages: Iterable[tuple[bytes | None, bytes | None]]) -> None:
+        """Produce bytes to a partition."""
+        for key, value in messages:
+            self._producer.produce(self.name, key=key, value=value, partition=partition)
+            self.produced += 1
+        assert self._producer.flush(30) == 0
+
     def send_raw(self, messages: Iterable[tuple[bytes | None, bytes | None]]) -> None:
         """Produce bytes as they are."""
         for key, value in messages:

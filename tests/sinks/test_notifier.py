@@ -8,7 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 import confluent_kafka
+import psycopg
 import pytest
+from prometheus_client import CollectorRegistry
 from tests.fixtures.fix_kafka import KafkaServer
 from tests.fixtures.wait import wait_until
 from tests.sinks.conftest import PARTITIONS, Ledger, Running, Topic
@@ -16,6 +18,7 @@ from tests.sinks.conftest import PARTITIONS, Ledger, Running, Topic
 from costledger.schemas.alerts import AlertKind, AlertState, CostAlert, Severity
 from costledger.schemas.budgets import Budget
 from costledger.schemas.codec import decode_budget, encode_alert
+from costledger.schemas.metrics import NOTIFIER_LAG
 from costledger.schemas.settings import Settings
 from costledger.schemas.topics import TopicNames
 from costledger.sinks import notifier
@@ -51,12 +54,12 @@ def alerts(kafka: KafkaServer, names: TopicNames) -> Topic:
 
 
 @pytest.fixture
-def start_notifier(settings: Settings) -> Iterator[Callable[[], Running]]:
+def start_notifier(settings: Settings) -> Iterator[Callable[..., Running]]:
     """Start notifiers; stopped at the end."""
     started: list[Running] = []
 
-    def start() -> Running:
-        started.append(Running(Notifier(settings)))
+    def start(registry: CollectorRegistry | None = None, **changes: Any) -> Running:
+        started.append(Running(Notifier(settings.model_copy(update=changes), registry)))
         return started[-1]
 
     yield start
@@ -131,6 +134,34 @@ def test_a_commit_that_was_lost_is_made_good(
     wait_until(lambda: asking.committed([place], timeout=5)[0].offset == wanted.offset, 30, "the offset is committed")
     asking.close()
     assert ledger.one("SELECT count(*) FROM ledger.alerts") == 1
+
+
+def lag_of(registry: CollectorRegistry) -> dict[str, float]:
+    """By partition what the notifier tells of its lag."""
+    return {
+        sample.labels["partition"]: sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == NOTIFIER_LAG.name
+    }
+
+
+def test_lag_is_told_while_alerts_wait_and_of_its_own_partitions_alone(
+    ledger: Ledger, alerts: Topic, start_notifier: Callable[..., Running]
+) -> None:
+    """As long as PostgreSQL takes nothing the lag is there to be seen; that of a partition which went to another one is not."""
+    registry = CollectorRegistry()
+    several = [replace(ALERT, user_id=f"user-{number}") for number in range(80)]
+    with psycopg.connect(ledger.url) as other:
+        other.execute("LOCK TABLE ledger.alerts IN EXCLUSIVE MODE")
+        start_notifier(registry, database_timeout_seconds=1)
+        alerts.send_raw((one.user_id.encode(), encode_alert(one)) for one in several)
+        wait_until(lambda: sum(lag_of(registry).values()) > 0, 30, "a lag is told")
+        other.rollback()
+    everywhere = {str(partition): 0 for partition in range(PARTITIONS)}
+    wait_until(lambda: lag_of(registry) == everywhere, 30, "none is left")
+    start_notifier()
+    wait_until(lambda: len(lag_of(registry)) == PARTITIONS // 2, 30, "the other one's partitions are told of no more")
 
 
 def test_what_is_no_alert_is_put_aside(ledger: Ledger, alerts: Topic, start_notifier: Callable[[], Running]) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import random
 import signal
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable
-from typing import get_args
+from contextlib import closing
+from typing import Any, get_args
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -16,9 +19,13 @@ from tests.fixtures.fix_postgres import OwnPostgres
 from tests.fixtures.wait import wait_until
 from tests.sinks.conftest import PARTITIONS, Ledger, Running, Topic, make_event, make_settings, random_events
 
+from costledger.schemas.codec import encode_event
+from costledger.schemas.errors import Unavailable
+from costledger.schemas.event_reading import ReadEvent, read_event
 from costledger.schemas.fail_points import FAIL_AT, FLAG
 from costledger.schemas.settings import Settings
 from costledger.schemas.topics import TopicNames
+from costledger.sinks import batch, intake, rows
 from costledger.sinks.migrations import migrate
 from costledger.sinks.writer import Step
 
@@ -164,6 +171,22 @@ def test_sigterm_drains(
     assert ledger.counters()["duplicates"] == 0
 
 
+def asking(settings: Settings) -> Consumer:
+    """A client that asks about the sinks' group, and never joins it."""
+    return Consumer({"bootstrap.servers": settings.bootstrap_servers, "group.id": settings.sink_group})
+
+
+def mirrored(consumer: Consumer, topic: Topic) -> dict[int, int]:
+    """By partition the sinks' offset that Kafka has."""
+    places = [TopicPartition(topic.name, one) for one in range(PARTITIONS)]
+    return {one.partition: max(0, one.offset) for one in consumer.committed(places, timeout=10)}
+
+
+def positions(ledger: Ledger) -> dict[int, int]:
+    """The same of the ledger."""
+    return dict(ledger.all("SELECT partition, next_offset FROM ledger.sink_offsets"))
+
+
 def test_what_was_gathered_is_written_before_the_end(
     settings: Settings, ledger: Ledger, topic: Topic, start_sink: StartSink, seed: int
 ) -> None:
@@ -178,11 +201,90 @@ def test_what_was_gathered_is_written_before_the_end(
     assert sink.stop() == 0
     assert ledger.consumed() == 200
     ledger.assert_holds(events)
-    consumer = Consumer({"bootstrap.servers": settings.bootstrap_servers, "group.id": settings.sink_group})
-    places = [TopicPartition(topic.name, one) for one in range(PARTITIONS)]
-    mirrored = {one.partition: max(0, one.offset) for one in consumer.committed(places, timeout=10)}
-    consumer.close()
-    assert mirrored == dict(ledger.all("SELECT partition, next_offset FROM ledger.sink_offsets"))
+    with closing(asking(settings)) as consumer:
+        assert mirrored(consumer, topic) == positions(ledger)
+
+
+def test_kafka_is_told_again_what_it_does_not_have(
+    settings: Settings,
+    ledger: Ledger,
+    topic: Topic,
+    start_sink: StartSink,
+    seed: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A mirror of the offsets that is lost, and one that an earlier sink left behind, would show a lag where there is none."""
+    lost: list[TopicPartition] = []
+
+    class Losing(Consumer):
+        """A client whose first commit never reaches Kafka, and of which nothing is heard."""
+
+        def commit(self, *given: Any, offsets: list[TopicPartition], **more: Any) -> Any:
+            if not lost:
+                lost.extend(offsets)
+                return None
+            return super().commit(*given, offsets=offsets, **more)
+
+    with closing(asking(settings)) as consumer:
+        with monkeypatch.context() as during:
+            during.setattr(intake, "Consumer", Losing)
+            sink = start_sink(settings)
+            topic.send(random_events(seed, 200))
+            wait_until(lambda: ledger.consumed() == 200, 30, "all is written")
+            wait_until(lambda: mirrored(consumer, topic) == positions(ledger), 30, "Kafka has all offsets")
+            assert lost
+            assert sink.stop() == 0
+        behind = [TopicPartition(topic.name, one, 0) for one in range(PARTITIONS)]
+        consumer.commit(offsets=behind, asynchronous=False)
+        assert mirrored(consumer, topic) != positions(ledger)
+        sink = start_sink(settings)
+        wait_until(lambda: mirrored(consumer, topic) == positions(ledger), 30, "Kafka has all offsets again")
+        assert sink.stop() == 0
+
+
+def test_what_came_behind_a_message_that_has_to_wait_is_read_again(
+    settings: Settings, ledger: Ledger, topic: Topic, start_sink: StartSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another partition, too, and where the process stood still for longer than it waits: it is no gap."""
+    later, schema_is_there, together = b"later", threading.Event(), threading.Event()
+    waiting, other = 0, 1
+
+    def read_or_wait(payload: bytes, received_us: int | None) -> ReadEvent:
+        if payload != later:
+            return read_event(payload, received_us)
+        if not schema_is_there.is_set():
+            raise Unavailable("the registry is away")
+        return read_event(encoded("late"), received_us)
+
+    def encoded(user: str) -> bytes:
+        return encode_event(make_event(user).to_record())
+
+    class InOrder(Consumer):
+        """A client that hands over, once, all 31 messages at once, those of the partition that waits first."""
+
+        def consume(self, *given: Any, **more: Any) -> list[Any]:
+            messages = super().consume(*given, **more)
+            while together.is_set() and len([one for one in messages if one.error() is None]) < 31:
+                messages += super().consume(*given, **more)
+            together.clear()
+            return sorted(messages, key=lambda one: (one.partition(), one.offset()))
+
+    for module in filter(None, (batch, rows, sys.modules.get("costledger.sinks._rows"))):
+        monkeypatch.setattr(module, "read_event", read_or_wait)
+    monkeypatch.setattr(intake, "Consumer", InOrder)
+    monkeypatch.setattr(intake, "_REGISTRY_WAIT_SECONDS", 0.0)
+    sink = start_sink(settings)
+    topic.send_to(other, [(b"u", encoded("u")) for _ in range(5)])
+    wait_until(lambda: ledger.consumed() == 5, 30, "the first events are written")
+    together.set()
+    topic.send_to(other, [(b"u", encoded("u")) for _ in range(30)])
+    topic.send_to(waiting, [(b"late", later)])
+    wait_until(lambda: not together.is_set(), 30, "all came at once")
+    wait_until(lambda: ledger.consumed() == 35, 30, "what need not wait is written")
+    schema_is_there.set()
+    wait_until(lambda: ledger.consumed() == topic.produced, 30, "the other is written, too")
+    assert sink.stop() == 0
+    assert (ledger.counters()["inserted"], ledger.counters()["skipped"]) == (36, 0)
 
 
 def test_a_terminated_backend_is_no_loss(

@@ -218,9 +218,11 @@ class CostTracker(ServiceMethods):
         if self._spool is None:
             self._sender.close(self._flush_timeout_seconds)
         else:
-            self.flush()
-            self._sender.close(0.0)
-            self._spool.finish()
+            try:
+                self.flush()
+            finally:
+                self._sender.close(0.0)
+                self._spool.finish()
 
     def start_afresh(self) -> None:
         """In a forked child: begin without a producer and with counts at zero.

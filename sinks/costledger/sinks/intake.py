@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -13,6 +14,7 @@ from costledger.schemas.errors import CostledgerError, Unavailable
 from costledger.schemas.kafka_config import ClientConfig
 from costledger.schemas.settings import Settings
 from costledger.sinks.batch import Gatherer
+from costledger.sinks.commits import Commits
 from costledger.sinks.consuming import member_config
 from costledger.sinks.unreadable import UnreadableBatch, first_unreadable, unreadable_batch
 
@@ -55,7 +57,8 @@ class Intake:
         self._settings = settings
         self._topic = gatherer.topic
         self._gatherer = gatherer
-        self._consumer = Consumer(consumer_config(settings), logger=logger)
+        self._mirrored = Commits()
+        self._consumer = Consumer({**consumer_config(settings), "on_commit": self._mirrored.answered}, logger=logger)
         self._paused = False
         self._unchecked: set[int] = set()
         #: Record batches that cannot be read and are not all put aside yet, by partition.
@@ -72,9 +75,10 @@ class Intake:
         """Leave the group."""
         self._consumer.close()
 
-    def began(self, partitions: Iterable[int]) -> None:
-        """Partitions are ours from now on: whether the topic has what they expect is yet to be seen."""
-        self._unchecked.update(partitions)
+    def began(self, positions: Mapping[int, int]) -> None:
+        """Partitions are ours from these offsets on: whether the topic has them, and Kafka was told, is yet to be seen."""
+        self._unchecked.update(positions)
+        self._mirrored.tried(positions, -math.inf)
 
     def gather(self, wait_seconds: float) -> None:
         """Take messages, waiting for them so long at most."""
@@ -113,10 +117,17 @@ class Intake:
         self._gatherer.behind.clear()
         self._unchecked &= positions.keys()
         for partition in sorted(self._unchecked):
-            self._check_range(partition, positions[partition])
+            if not self._check_range(partition, positions[partition]):
+                # Nor would it answer for the others, and each would take as long. The next look asks again.
+                break
 
-    def mirror(self, positions: dict[int, int], *, asynchronous: bool = True) -> None:
+    def mirror_again(self) -> None:
+        """Tell Kafka once more what it has not confirmed."""
+        self.mirror(self._mirrored.due(self._gatherer.positions(), time.monotonic()))
+
+    def mirror(self, positions: Mapping[int, int], *, asynchronous: bool = True) -> None:
         """Tell Kafka how far the ledger is, for lag monitors; nothing depends on it."""
+        self._mirrored.tried(positions, time.monotonic())
         offsets = [TopicPartition(self._topic, partition, offset) for partition, offset in positions.items()]
         if not offsets:
             return
@@ -129,26 +140,35 @@ class Intake:
             logger.info("Kafka did not take the mirror of the offsets: %s", error)
 
     def _take(self, messages: list[Message]) -> None:
-        try:
-            self._take_all(messages)
-        except Unavailable as away:
+        away = self._take_all(messages)
+        if away is not None:
             self.trouble = str(away)
             self._rests_until = time.monotonic() + _REGISTRY_WAIT_SECONDS
             partitions = sorted(self._gatherer.astray())
-            logger.error("the sink waits for a schema, partitions %s: %s", partitions, away)  # noqa: TRY400 - passes
-            return
-        if messages:
+            logger.error("the sink waits for a schema, partitions %s: %s", partitions, away)
+        elif messages:
             self.trouble = None
 
-    def _take_all(self, messages: list[Message]) -> None:
-        place = 0
-        while (place := self._gatherer.add_run(messages, place)) < len(messages):
-            message, place = messages[place], place + 1
-            error = message.error()
-            if error is None:
-                self._gatherer.add(message)
-            else:
-                self._note(message, error)
+    def _take_all(self, messages: list[Message]) -> Unavailable | None:
+        """Take them; of a partition with a message whose schema cannot be had now only those before it. Why, or None."""
+        place, away = 0, None
+        while place < len(messages):
+            try:
+                place = self._gatherer.add_run(messages, place)
+                if place < len(messages):
+                    self._take_one(messages[place])
+                    place += 1
+            except Unavailable as error:
+                # Its partition is astray from here on: what else of it is here is passed over, and read again.
+                away = error
+        return away
+
+    def _take_one(self, message: Message) -> None:
+        error = message.error()
+        if error is None:
+            self._gatherer.add(message)
+        else:
+            self._note(message, error)
 
     def _note(self, message: Message, error: KafkaError) -> None:
         partition, offset = message.partition(), message.offset()
@@ -192,14 +212,15 @@ class Intake:
                 logger.warning("partition %d went on at another offset than %d: reading again", partition, offset)
                 self._gatherer.sought(partition)
 
-    def _check_range(self, partition: int, next_offset: int) -> None:
+    def _check_range(self, partition: int, next_offset: int) -> bool:
+        """Compare; False where Kafka does not answer."""
         try:
             low, high = self._consumer.get_watermark_offsets(
                 TopicPartition(self._topic, partition), timeout=_WATERMARK_TIMEOUT_SECONDS
             )
         except KafkaException as error:
             logger.warning("the range of partition %d cannot be had yet: %s", partition, error)
-            return
+            return False
         self._unchecked.discard(partition)
         if high < next_offset:
             raise TopicShrunk(
@@ -215,3 +236,4 @@ class Intake:
                 next_offset,
                 low,
             )
+        return True

@@ -51,8 +51,11 @@ class Notifier:
         names = settings.topics
         self._topic = names.alerts
         self._metrics = NotifierMetrics(registry or CollectorRegistry())
-        self._patient = PatientConnection(self._connect)
+        self._patient = PatientConnection(self._connect, lambda _state: self._tell_lag())
         self._commits = Commits()
+        self._consumer: Consumer | None = None
+        #: By partition the first offset that is not known to be stored.
+        self._following: dict[int, int] = {}
         deliverer = Deliverer(settings, "costledger-notifier-budgets")
         self._relay = Relay(
             "budget relay",
@@ -89,7 +92,7 @@ class Notifier:
     def run(self) -> int:
         """Store alerts and relay budgets until stopped. Returns 0 after an orderly end, 1 after anything else."""
         config = member_config(self._settings, "costledger-notifier", self._settings.notifier_group)
-        consumer = Consumer({**config, "on_commit": self._commits.answered}, logger=logger)
+        consumer = self._consumer = Consumer({**config, "on_commit": self._commits.answered}, logger=logger)
         try:
             consumer.subscribe([self._topic])
             self._relay.start()
@@ -98,6 +101,7 @@ class Notifier:
                 self._store(consumer, consumer.consume(_CONSUME_MESSAGES_MAX, _CONSUME_SECONDS))
                 ours = {one.partition for one in consumer.assignment()}
                 self._commit(consumer, self._commits.due(ours, time.monotonic()))
+                self._tell_lag()
         except Abandoned as error:
             logger.warning("the notifier stops without its last alerts, which will be read again: %s", error)
         except Exception as error:
@@ -134,6 +138,8 @@ class Notifier:
     def _store_alerts(self, consumer: Consumer, alerts: list[Message]) -> bool:
         """Store and commit; False where they have to be read again."""
         reach("notifier.after_consume")
+        for message in alerts:
+            self._following.setdefault(message.partition() or 0, message.offset() or 0)
         try:
             outcome = self._patient.do(lambda connection: store_alerts(connection, self._topic, alerts))
         except Unavailable as away:
@@ -204,15 +210,26 @@ class Notifier:
         offsets = [TopicPartition(self._topic, partition, offset) for partition, offset in following.items()]
         if not offsets:
             return
+        self._following.update(following)
         self._commits.tried(following, time.monotonic())
         try:
             consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
             logger.warning("Kafka did not take the offsets, they are committed again: %s", error)
-        for one in offsets:
-            low_high = consumer.get_watermark_offsets(one, cached=True)
-            if low_high is not None:
-                self._metrics.lag(one.partition, max(0, low_high[1] - one.offset))
+
+    def _tell_lag(self) -> None:
+        """In every turn, and while PostgreSQL is away and alerts wait."""
+        if self._consumer is None:
+            return
+        ours = {one.partition for one in self._consumer.assignment()}
+        for partition in self._following.keys() - ours:
+            del self._following[partition]
+        lag: dict[int, int] = {}
+        for partition, following in self._following.items():
+            range_known = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
+            if range_known is not None:
+                lag[partition] = max(0, range_known[1] - following)
+        self._metrics.lag(lag)
 
     def _connect(self) -> Connection:
         settings = self._settings

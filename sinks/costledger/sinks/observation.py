@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry
 
@@ -64,6 +64,7 @@ class NotifierMetrics:
         self._alerts = metrics.create(metrics.NOTIFIER_ALERTS, registry)
         self._repeated = metrics.create(metrics.NOTIFIER_REPEATED, registry)
         self._lag = metrics.create(metrics.NOTIFIER_LAG, registry)
+        self._with_lag: set[int] = set()
 
     def stored(self, outcome: StoredAlerts) -> None:
         """A batch of alerts was committed."""
@@ -71,6 +72,10 @@ class NotifierMetrics:
             self._alerts.labels(kind).inc(count)
         self._repeated.inc(outcome.repeated)
 
-    def lag(self, partition: int, alerts: int) -> None:
-        """How many alerts of a partition are not stored yet."""
-        self._lag.labels(partition).set(alerts)
+    def lag(self, alerts: Mapping[int, int]) -> None:
+        """How many alerts of each partition are not stored yet; of no other partition anything is told any more."""
+        for partition in self._with_lag - alerts.keys():
+            self._lag.remove(partition)
+        for partition, count in alerts.items():
+            self._lag.labels(partition).set(count)
+        self._with_lag = set(alerts)

@@ -179,7 +179,12 @@ class Sink:
                 self._start_write(rest)
             return
         self._metrics.written(outcome)
-        positions = {partition: span.next_offset for partition, span in batch.spans.items()}
+        # Of a partition that went to another sink meanwhile, that one tells.
+        positions = {
+            partition: span.next_offset
+            for partition, span in batch.spans.items()
+            if self._gatherer.owns(partition, span.epoch)
+        }
         self._written.update(positions)
         reach("sink.before_mirror")
         self._intake.mirror(positions)
@@ -208,9 +213,10 @@ class Sink:
             for one in partitions:
                 one.offset, epoch = claimed.result()[one.partition]
                 self._gatherer.claim(one.partition, one.offset, epoch)
-                self._written[one.partition] = one.offset
-            self._intake.began(numbers)
-            logger.info("reading %s", {one.partition: one.offset for one in partitions})
+            positions = {one.partition: one.offset for one in partitions}
+            self._written.update(positions)
+            self._intake.began(positions)
+            logger.info("reading %s", positions)
         consumer.incremental_assign(partitions)
 
     def _claim(self, partitions: list[int]) -> dict[int, tuple[int, int]]:
@@ -263,6 +269,7 @@ class Sink:
         self._metrics.paused(self._writer.trouble is not None)
         for partition, end in self._intake.high_watermarks().items():
             self._metrics.lag(partition, max(0, end - self._written.get(partition, end)))
+        self._intake.mirror_again()
         self._intake.check_ranges()
 
     def _finish_orderly(self) -> None:

@@ -28,7 +28,7 @@ SERVICES: Final = (
     ("openai", "input-tokens"),
     ("internal", "cpu"),
 )
-#: The issue's limits.
+#: What a user may take, and a recovery.
 USER_BYTES_MAX: Final = 2048
 RECOVERY_SECONDS_MAX: Final = 20.0
 RECOVERY_USERS: Final = 100_000

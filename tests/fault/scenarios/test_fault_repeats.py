@@ -76,10 +76,10 @@ def test_another_payload_under_an_id_that_is_taken_is_put_aside(cluster: Cluster
     cluster.start("stream", "sink")
     load = cluster.load(rate=1_000, conflict_share=0.2)
     for name in ("sink", "stream"):
-        load.await_more(1_000)
+        load.await_more(1_500)
         cluster.worker(name).kill()
         cluster.start(name)
-    load.await_more(1_000)
+    load.await_more(1_500)
     load.stop()
     findings = cluster.check()
     conflicts = sum(1 for attempt in load.record.attempts() if attempt.kind == "conflict")

@@ -37,8 +37,9 @@ SAMPLED_SHARE_MIN: Final = 0.75
 RESIDENT_SHARE_MAX: Final = 1.05
 
 
-#: Of the users of all partitions: a stream worker with more has those of its twin, who is dead, besides its own half.
-OWN_USERS_SHARE_MAX: Final = 0.75
+#: Of the users of all partitions, what a stream worker has of its own half: with more it has those of its twin, who is dead,
+#: with fewer it is on its way to having them back.
+OWN_USERS_SHARE: Final = (0.25, 0.75)
 
 
 class Bound(NamedTuple):
@@ -64,11 +65,16 @@ def memory_series(looks: Sequence[Look], measure: str = RESIDENT) -> dict[str, l
 
 
 def with_own_users(looks: Sequence[Look]) -> list[Look]:
-    """The looks, each without the processes that have another's users for as long as that one is dead."""
+    """The looks, each without the processes that have another's users, who is dead, or not all of their own."""
     most = max((memory.users or 0 for look in looks for memory in look.memory.values()), default=0)
-    allowed = OWN_USERS_SHARE_MAX * most
+    least, allowed = (share * most for share in OWN_USERS_SHARE)
     return [
-        replace(look, memory={life: one for life, one in look.memory.items() if not one.users or one.users <= allowed})
+        replace(
+            look,
+            memory={
+                life: one for life, one in look.memory.items() if one.users is None or least <= one.users <= allowed
+            },
+        )
         for look in looks
     ]
 

@@ -77,8 +77,9 @@ def test_the_memory_of_a_role_is_that_of_its_longest_life_without_its_warm_up() 
 
 
 def test_what_a_worker_holds_of_a_dead_twin_is_none_of_its_own() -> None:
-    """However long that lasts; a leak beside it is found."""
+    """However long that lasts, nor what it lacks until it has its own back; a leak beside it is found."""
     held = [200 if 300 <= at < 540 else 120 for at in range(1201)]
+    held[700:705] = [0, 0, 20, 40, 120]
     flat = [replace(look(at, stream_1=held[at] * 100), done={"stream": 10**6}) for at in range(1201)]
     flat = [
         replace(one, memory={life: memory._replace(users=held[at]) for life, memory in one.memory.items()})

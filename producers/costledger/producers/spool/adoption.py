@@ -11,7 +11,7 @@ from costledger.producers.counters import Counters
 from costledger.producers.errors import SPOOL_LOST, EventDropped
 from costledger.producers.reporting import Reporter
 from costledger.producers.spool.book import Book
-from costledger.producers.spool.directory import others, put_aside, sweep
+from costledger.producers.spool.directory import is_there, others, put_aside, sweep
 from costledger.producers.spool.errors import SpoolBusy, SpoolCorrupt, SpoolForeign, SpoolUnavailable
 from costledger.producers.spool.file import SpoolFile
 from costledger.producers.spool.options import SpoolOptions
@@ -83,7 +83,7 @@ class Adoption:
             self._put_aside(path, error)
         except SpoolUnavailable as error:
             # Gone: another process has just worked it off.
-            if path.exists():
+            if is_there(path):
                 self._reporter.announce("adoption", f"cannot be resumed now: {error}")
         return None
 

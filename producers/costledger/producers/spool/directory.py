@@ -38,6 +38,17 @@ def new_path(directory: Path) -> Path:
     return directory / f"{time.time_ns() // 1_000_000:x}-{os.getpid()}-{uuid4().hex}{_SUFFIX}"
 
 
+def is_there(path: Path) -> bool:
+    """False where a file is gone for certain; one that cannot be asked about, on a failing disk or behind a right, is not."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass
+    return True
+
+
 def claim(path: Path) -> bool:
     """Note that this process works with a file; False where it, or an ancestor, does so already."""
     if path in _owned:

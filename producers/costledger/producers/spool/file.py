@@ -24,6 +24,7 @@ from costledger.producers.spool.directory import (
     claim,
     delete_done,
     disclaim,
+    is_there,
     make_directory,
     mark_done,
     new_path,
@@ -219,7 +220,7 @@ class SpoolFile:
 
     def in_place(self) -> bool:
         """Whether the file is still where it was made."""
-        return self.path.exists()
+        return is_there(self.path)
 
     def close(self) -> None:
         """Let the file go: whoever finds it may adopt it. Idempotent."""

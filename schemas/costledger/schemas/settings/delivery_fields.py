@@ -67,7 +67,9 @@ class DeliveryFields(BaseSettings):
         Decimal(1), ge=0, le=10_000, description="users above so much per file are in the weekly analysis, USD"
     )
     jobs_concurrency: int = Field(8, ge=1, le=64, description="jobs that one scheduler runs at the same time")
-    jobs_keep_days: int = Field(14, ge=1, le=3660, description="days that finished and failed jobs are kept")
+    jobs_keep_days: int = Field(
+        14, ge=1, le=3660, description="days that failed jobs are kept; what succeeded is deleted at once"
+    )
     chain_seal_after_seconds: float = Field(
         300,
         ge=1,

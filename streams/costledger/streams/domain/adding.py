@@ -1,6 +1,6 @@
 """A fetch's events into the totals of their partition.
 
-Most events are plain: priced, new, of a user and an operation that have something waiting in the same quarter of an hour, and
+Most events are plain: priced, new, of a user and an operation that have something waiting in the same hour, and
 far from every limit. Where there was a C compiler these take a short way (`_adding`, a compiled twin); whatever is not
 plainly so is handed to `PartitionTotals.add`, which alone says what an event means.
 """
