@@ -390,3 +390,20 @@ def test_a_long_tier_makes_all_kinds_of_a_call_or_none() -> None:
     tracker = tracked({**answers.chat(), "service_tier": "t" * 115})
     assert (len(tracker.records), tracker.rejected) == (3, [])
     assert {record["amount"] for record in tracker.records} == {None}
+
+
+@pytest.mark.parametrize("details", ["output_tokens_details", "completion_tokens_details"])
+def test_images_in_the_output_are_not_priced_as_text(details: str) -> None:
+    """They cost several times as much, and nobody says so: unpriced, with the counts."""
+    names = ("input", "output") if details.startswith("output") else ("prompt", "completion")
+    usage = {
+        f"{names[0]}_tokens": 50,
+        f"{names[1]}_tokens": 4_200,
+        "total_tokens": 4_250,
+        details: {"image_tokens": 4_160},
+    }
+    record = tracked({"usage": usage}, model="gpt-image-1.5").only()
+    assert (record["operation"], record["amount"]) == ("unreported-usage", None)
+    assert record["metadata"]["image_output_tokens"] == "4160"
+    usage[details] = {"image_tokens": 0}
+    assert "output-tokens" in tracked({"usage": usage}, model="gpt-image-1.5").charges()

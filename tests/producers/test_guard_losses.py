@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -308,3 +309,39 @@ def test_the_month_of_a_user_is_found_in_the_zone_of_the_budget(start, client) -
     ready(guard)
     expected = period_at(PeriodKind.MONTH, time.time_ns() // 1000, zone).label
     assert guard.decide("ann", 1).period == expected
+
+
+def test_a_clock_that_was_set_back_refuses_nobody_for_long(start, client) -> None:
+    """This Redis was met in what is the future now: new users wait for a window from now on, and not until then."""
+    guard = start(recovery_seconds=0.5)
+    ready(guard)
+    (epoch,) = [
+        key for key in client.keys("costledger:guard*") if client.type(key) == "hash" and client.hexists(key, "since")
+    ]
+    client.hset(epoch, "since", str(time.time_ns() // 1000 + 3_600_000_000))
+    later = start(recovery_seconds=0.5)
+    ready(later, "new")
+    wait_until(lambda: later.reserve("new", USD).decision.code == "within_budget", 10, "a new user is served")
+
+
+def test_a_thread_that_cannot_be_started_is_started_later(start, client, monkeypatch, caplog) -> None:
+    """At a limit of threads: nothing is raised, what is reserved is told to the caller, and holds are renewed once there is room."""
+    guard = start(recovery_seconds=0.2)
+    ready(guard)
+    begin = threading.Thread.start
+
+    def full(thread: threading.Thread) -> None:
+        if thread.name == "costledger-guard":
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    with monkeypatch.context() as limited:
+        limited.setattr(threading.Thread, "start", full)
+        fresh = start(recovery_seconds=0.2)
+        made = fresh.reserve("ann", 5 * USD)
+        assert made.reservation_id is not None
+        assert "has no thread now" in caplog.text
+    fresh.reserve("ann", USD)
+    client.flushdb()
+    stranger = start(recovery_seconds=0.2)
+    wait_until(lambda: stranger.decide("ann", 1).reserved == 6 * USD, 10, "both holds were told again")

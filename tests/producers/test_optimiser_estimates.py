@@ -244,4 +244,4 @@ def test_a_longer_video_never_costs_less_and_the_parts_make_the_whole(size: int,
 def test_an_unpriced_chat_names_its_model() -> None:
     """So that a person knows which price is missing."""
     estimate = ChatWork("no-such-model", 10, 10).estimate(BOOK, AT)
-    assert "10 units of openai/input-tokens of no-such-model" in estimate.text
+    assert "10 token of openai/input-tokens of no-such-model" in estimate.text

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from fractions import Fraction
 from pathlib import Path
+from uuid import UUID, uuid4
 
 import genai_prices
 import pytest
@@ -13,8 +14,10 @@ from genai_prices.data import providers
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from costledger.producers.prices import PriceBook, check_prices, installed_snapshot, list_prices, show_price
+from costledger.producers.prices import PriceBook, check_prices, installed_snapshot, list_prices, llm, show_price
 from costledger.producers.prices.rates import decimal_text, divided_half_even
+from costledger.producers.records import ChatDraft, Draft, build_record
+from costledger.producers.services import ServiceMethods
 from costledger.schemas.errors import InvalidValue, PriceError
 from costledger.schemas.times import to_microseconds
 
@@ -424,3 +427,61 @@ def test_a_quantity_that_is_no_number_is_an_error(quantity: object) -> None:
     """Unlike a missing price, a wrong quantity is a mistake of the caller."""
     with pytest.raises(InvalidValue, match=r"^quantity is "):
         BOOK.price("aws-s3", "get", quantity, NOW)  # type: ignore[arg-type]  # the point of the test
+
+
+@pytest.mark.parametrize("provider", ["openai-compatible", "vllm-openai", "my-google", "multimodal-lab", ""])
+def test_a_provider_of_its_own_has_no_prices_of_another(provider: str) -> None:
+    """Whatever else is in its name: what it costs is not known."""
+    assert BOOK.llm.rate(provider, "gpt-4o", "input", to_microseconds(NOW)) is None
+    assert BOOK.llm.rate(provider, "claude-3-5-sonnet", "input", to_microseconds(NOW)) is None
+
+
+def test_other_names_of_a_provider_are_known() -> None:
+    """In any case of letters; each leads to a provider that the library has."""
+    now_us = to_microseconds(NOW)
+    assert BOOK.llm.rate(" OpenAI", "gpt-4o", "input", now_us) == BOOK.llm.rate("openai", "gpt-4o", "input", now_us)
+    assert BOOK.llm.rate("gemini", "gemini-2.5-flash", "input", now_us) is not None
+    assert set(llm._OTHER_NAMES.values()) <= llm._OWNERS.keys()
+    assert not llm._OTHER_NAMES.keys() & llm._OWNERS.keys()
+
+
+def test_a_price_for_another_unit_is_no_price_of_what_a_method_counts(tmp_path: Path) -> None:
+    """Millions of tokens, gigabytes for requests, GB hours for CPU hours: not multiplied, but passed over or converted."""
+    entries = (
+        entry(service="openai", operations=["input-tokens", "output-tokens"], unit="1M tokens", price="2.50")
+        + entry(service="aws-s3", operations="*", unit="GB", price="0.02")
+        + entry(service="internal", operations=["processing"], unit="GB hour", price="0.02")
+    )
+    book = PriceBook.load(overlay(tmp_path, entries, units='units = ["1M tokens"]'))
+    usual = BOOK.price_chat("openai", "gpt-4o", 1_000, 10, 0, to_microseconds(NOW))
+    assert book.price_chat("openai", "gpt-4o", 1_000, 10, 0, to_microseconds(NOW)) == usual
+    drafts = CollectingMethods()
+    drafts.track_s3("u", "get", 1)
+    drafts.track_s3("u", "transfer", 1)
+    drafts.track_processing("u", 2, 8)
+    priced = [build_record(draft, book, "tests")[1] for draft in drafts.drafts]
+    assert [record["unit_price"] for record in priced] == ["0.0000004", "0.02", None]
+    assert [record["unit"] for record in priced] == ["request", "GB", "CPU hour"]
+    assert priced[2]["amount"] == 28 * PICO // 100
+    counted = entry(service="openai", operations=["input-tokens"], unit="1M tokens", price="3.00")
+    counted += "counted_in = { token = 1_000_000 }\n"
+    own = PriceBook.load(overlay(tmp_path, counted, "counted.toml", 'units = ["1M tokens"]'))
+    (charge, *_) = own.price_chat("openai", "gpt-4o", 1_000, 10, 0, to_microseconds(NOW))
+    assert charge.priced.amount_picodollars == 3 * PICO // 1_000
+
+
+class CollectingMethods(ServiceMethods):
+    """Keeps drafts."""
+
+    def __init__(self) -> None:
+        self.drafts: list[Draft] = []
+
+    def _track(self, draft: Draft) -> UUID:
+        self.drafts.append(draft)
+        return uuid4()
+
+    def _track_chat(self, draft: ChatDraft) -> list[UUID]:
+        raise NotImplementedError
+
+    def reject(self, error: Exception) -> UUID:
+        raise error

@@ -211,3 +211,23 @@ def test_a_budget_reaches_kafka_while_entries_are_rated_again(
         notifier = start_notifier()
         wait_until(lambda: ledger.one("SELECT count(*) FROM ledger.budget_outbox") == 0, 30, "the outbox is empty")
         assert notifier.stop() == 0
+
+
+@pytest.mark.usefixtures("alerts")
+def test_a_budget_that_cannot_be_sent_holds_nobody_else_up(
+    ledger: Ledger, start_notifier: Callable[..., Running]
+) -> None:
+    """Saved by a host that knows a zone which this one does not: it waits, with its user's later ones, and is told."""
+    save_budget(ledger.connection, Budget(user_id="u", monthly_budget=10**12))
+    ledger.connection.execute("UPDATE ledger.budgets SET time_zone = 'Atlantis/Capital'")
+    save_budget(ledger.connection, Budget(user_id="u", monthly_budget=2 * 10**12))
+    save_budget(ledger.connection, Budget(user_id="v", monthly_budget=10**12))
+    running = start_notifier()
+    left = "SELECT user_id, version FROM ledger.budget_outbox ORDER BY id"
+    wait_until(lambda: ledger.all(left) == [("u", 1), ("u", 2)], 30, "the other user's budget is sent")
+    wait_until(lambda: "Atlantis/Capital" in running.worker.health()[1], 30, "it is told")
+    assert not running.worker.health()[0]
+    ledger.connection.execute("UPDATE ledger.budgets SET time_zone = 'UTC'")
+    wait_until(lambda: ledger.all(left) == [], 30, "all are sent")
+    wait_until(lambda: running.worker.health()[0], 30, "nothing is wrong any more")
+    assert running.stop() == 0

@@ -10,8 +10,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
 from typing import Any, get_args
 
+import psycopg
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 from tests.fixtures.fix_kafka import KafkaServer
@@ -386,3 +388,19 @@ def test_the_sink_stops_in_time_while_postgres_is_away(
     started = time.monotonic()
     assert sink.stop() == 0
     assert time.monotonic() - started < 10
+
+
+def test_whoever_reads_the_ledger_for_long_does_not_stop_the_sink(
+    settings: Settings, ledger: Ledger, topic: Topic, start_sink: StartSink
+) -> None:
+    """A month that has no partition yet cannot get one meanwhile: its entries go to the DEFAULT one, and all go on."""
+    sink = start_sink(settings)
+    with psycopg.connect(ledger.url) as reader:
+        reader.execute("SELECT count(*) FROM ledger.entries")
+        topic.send([make_event("u", occurred_at=datetime(2001, 3, 4, tzinfo=UTC))])
+        wait_until(lambda: ledger.consumed() == topic.produced, 30, "the entry is written")
+        # Nobody waits for the reader, at whose lock all who read would have to wait in turn.
+        assert ledger.one("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") == 0
+    assert ledger.one("SELECT count(*) FROM ledger.entries_default") == 1
+    assert sink.stop() == 0
+    ledger.assert_consistent()

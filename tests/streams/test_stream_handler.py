@@ -181,3 +181,12 @@ def test_a_refused_record_is_let_go_at_once(process) -> None:
         assert told() is None
     finally:
         gc.enable()
+
+
+def test_dead_letters_that_wait_count_by_their_size(handler: CostHandler) -> None:
+    """A backlog of large rubbish is flushed before it fills the memory; once handed over they wait no more."""
+    assert handler.pending() == 0
+    handler.process(Batch(TOPICS.events, 0, [record(n, b"k", bytes(40_960)) for n in range(10)]))
+    assert handler.pending() == 110
+    handler.flush(0)
+    assert handler.pending() == 0

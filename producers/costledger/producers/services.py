@@ -9,6 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from costledger.producers.prices.book import EMBEDDING_PREFIX
+from costledger.producers.prices.llm import TOKEN
 from costledger.producers.records import (
     CHARACTERS_KEY,
     CHARGE_USD_KEY,
@@ -33,6 +34,13 @@ VIDEO_ANALYSIS: Final = "videoAnalysis"
 TRANSCRIPTION: Final = "transcription"
 CHARGE: Final = "charge"
 PROCESSING: Final = "processing"
+
+#: What each method counts: an entry for another unit is another price.
+IMAGE: Final = "image"
+MINUTE: Final = "minute"
+CPU_HOUR: Final = "CPU hour"
+TRANSACTION: Final = "transaction"
+S3_UNITS: Final[Mapping[str, str]] = {"storage": "GB-month", "get": "request", "put": "request", "transfer": "GB"}
 
 _NO_MEASURES: Final[Mapping[str, Any]] = {}
 
@@ -138,7 +146,8 @@ class ServiceMethods(ABC):
         occurred_at: datetime | None = None,
     ) -> UUID:
         """Images analysed by Amazon Rekognition, for example `detectLabels`; for `videoAnalysis`, minutes."""
-        return self._used(user_id, AWS_REKOGNITION, operation, count, metadata, occurred_at)
+        unit = MINUTE if operation == VIDEO_ANALYSIS else IMAGE
+        return self._used(user_id, AWS_REKOGNITION, operation, count, metadata, occurred_at, unit=unit)
 
     def track_rekognition_video(
         self,
@@ -160,7 +169,7 @@ class ServiceMethods(ABC):
         occurred_at: datetime | None = None,
     ) -> UUID:
         """Minutes of speech transcribed by Amazon Transcribe."""
-        return self._used(user_id, AWS_TRANSCRIBE, TRANSCRIPTION, minutes, metadata, occurred_at)
+        return self._used(user_id, AWS_TRANSCRIBE, TRANSCRIPTION, minutes, metadata, occurred_at, unit=MINUTE)
 
     def track_comprehend(
         self,
@@ -197,7 +206,8 @@ class ServiceMethods(ABC):
         occurred_at: datetime | None = None,
     ) -> UUID:
         """Amazon S3: `storage` in GB-months, `get` and `put` in requests, `transfer` in GB."""
-        return self._used(user_id, AWS_S3, operation, units, metadata, occurred_at)
+        unit = S3_UNITS.get(operation) if isinstance(operation, str) else None
+        return self._used(user_id, AWS_S3, operation, units, metadata, occurred_at, unit=unit)
 
     def track_embedding(
         self,
@@ -211,7 +221,7 @@ class ServiceMethods(ABC):
     ) -> UUID:
         """Tokens embedded by a model; the operation is `embedding-<model>`."""
         operation = EMBEDDING_PREFIX + model if isinstance(model, str) else model
-        return self._used(user_id, provider, operation, tokens, metadata, occurred_at)
+        return self._used(user_id, provider, operation, tokens, metadata, occurred_at, unit=TOKEN)
 
     def track_chat(
         self,
@@ -286,6 +296,7 @@ class ServiceMethods(ABC):
             cpu_hours,
             metadata,
             occurred_at,
+            unit=CPU_HOUR,
             measures={MEMORY_GB_HOURS_KEY: memory_gb_hours},
         )
 
@@ -298,4 +309,13 @@ class ServiceMethods(ABC):
         occurred_at: datetime | None = None,
     ) -> UUID:
         """Stripe's fee for charging `amount_usd` to a customer's card; the charge itself is in the metadata."""
-        return self._used(user_id, STRIPE, CHARGE, 1, metadata, occurred_at, measures={CHARGE_USD_KEY: amount_usd})
+        return self._used(
+            user_id,
+            STRIPE,
+            CHARGE,
+            1,
+            metadata,
+            occurred_at,
+            unit=TRANSACTION,
+            measures={CHARGE_USD_KEY: amount_usd},
+        )

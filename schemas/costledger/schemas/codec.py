@@ -172,7 +172,8 @@ class Codec:
             except Exception as error:
                 raise UnknownSchema(f"schema id {schema_id} is not an Avro schema: {shown(error)}") from error
             if len(self._by_id) >= _SCHEMA_IDS_MAX:
-                self._by_id = {}
+                # Those of others; our own are known by the object that reads them.
+                self._by_id = {known: one for known, one in self._by_id.items() if one is self._reader}
             self._by_id[schema_id] = writer
         return writer
 

@@ -6,14 +6,14 @@ from one transaction, so neither is without the other for longer than Kafka is a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
 
 from costledger.schemas.budgets import DEFAULT_TIER, Budget
 from costledger.schemas.codec import encode_budget
-from costledger.schemas.errors import CostledgerError
+from costledger.schemas.errors import CostledgerError, InvalidValue, Unavailable
 from costledger.schemas.fail_points import reach
 from costledger.schemas.money import to_picodollars, to_usd
 from costledger.schemas.times import from_microseconds, to_microseconds
@@ -91,17 +91,35 @@ def relay_budgets(connection: Connection, deliverer: Deliverer, topic: str) -> i
         rows = _dicts(cursor)
         if not rows:
             return 0
+        outgoing, refused = _outgoing(rows, topic)
         reach("budgets.before_produce")
-        deliverer.deliver(
-            [
-                Outgoing(topic, row["user_id"].encode(), None if row["deleted"] else encode_budget(_budget(row)))
-                for row in rows
-            ]
-        )
+        deliverer.deliver(list(outgoing.values()))
         reach("budgets.after_produce")
-        connection.execute("DELETE FROM ledger.budget_outbox WHERE id = ANY (%s)", ([row["id"] for row in rows],))
+        connection.execute("DELETE FROM ledger.budget_outbox WHERE id = ANY (%s)", (list(outgoing),))
     reach("budgets.after_delete")
-    return len(rows)
+    if refused:
+        raise Unavailable("; ".join(refused))
+    return len(outgoing)
+
+
+def _outgoing(rows: Iterable[Mapping[str, Any]], topic: str) -> tuple[dict[int, Outgoing], list[str]]:
+    """The messages of the rows by their ids, and why some users have none: another host has saved what is no budget here.
+
+    Their later versions wait with it, and nobody else's.
+    """
+    outgoing: dict[int, Outgoing] = {}
+    refused: dict[str, str] = {}
+    for row in rows:
+        user_id = row["user_id"]
+        if user_id in refused:
+            continue
+        try:
+            value = None if row["deleted"] else encode_budget(_budget(row))
+        except InvalidValue as error:
+            refused[user_id] = f"the budget of {user_id!r} cannot be sent from here: {error}"
+        else:
+            outgoing[row["id"]] = Outgoing(topic, user_id.encode(), value)
+    return outgoing, list(refused.values())
 
 
 def _newest(connection: Connection, user_id: str) -> dict[str, Any] | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any, Final, LiteralString, TypeVar
 
@@ -103,6 +104,18 @@ def allow_silence(connection: Connection, statement_seconds_max: float | None) -
     else:
         known = connection.silence_seconds_max or 0.0
         connection.silence_seconds_max = max(known, statement_seconds_max + _REPLY_MARGIN_SECONDS)
+
+
+@contextmanager
+def silence_allowed(connection: Connection, statement_seconds_max: float | None) -> Iterator[None]:
+    """As `allow_silence`, inside alone: the connection is also used by others."""
+    known = connection.silence_seconds_max if isinstance(connection, BoundedConnection) else None
+    allow_silence(connection, statement_seconds_max)
+    try:
+        yield
+    finally:
+        if isinstance(connection, BoundedConnection):
+            connection.silence_seconds_max = known
 
 
 def prepare_session(connection: Connection, timeout_seconds: float, role: LiteralString | None = WRITER_ROLE) -> None:

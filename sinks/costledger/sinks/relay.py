@@ -1,6 +1,6 @@
 """A thread that does a small job about once a second, with a connection of its own.
 
-Used for the outboxes: rows that Kafka must get at least once. Failures are logged and tried again; the job
+Used for the outboxes: rows that Kafka must get at least once. Failures of any kind are logged and tried again; the job
 itself leaves a row in the outbox until Kafka has acknowledged it.
 """
 
@@ -79,11 +79,20 @@ class Relay:
                 if self._job(connection):
                     wait_seconds = 0.0
                 failures, self.trouble = 0, None
-            except (psycopg.Error, KafkaException, Unavailable) as error:
+            except Exception as error:
                 failures += 1
-                self.trouble = str(error).strip()
+                expected = isinstance(error, (psycopg.Error, KafkaException, Unavailable))
+                text = str(error).strip() if expected else f"{type(error).__name__}: {error}"
+                # A traceback a second would say nothing more.
+                new, self.trouble = text != self.trouble, text
                 wait_seconds = max(INTERVAL_SECONDS, backoff_seconds(failures))
-                logger.error("%s failed, next attempt in %.1f s: %s", self._name, wait_seconds, self.trouble)  # noqa: TRY400 - a traceback a second would say nothing more
+                logger.error(  # noqa: TRY400
+                    "%s failed, next attempt in %.1f s: %s",
+                    self._name,
+                    wait_seconds,
+                    text,
+                    exc_info=new and not expected,
+                )
             # Asked to stop in between, the event is set: see `stop`.
             if not self._stopping.is_set():
                 self._told.wait(wait_seconds)

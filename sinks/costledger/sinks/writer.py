@@ -14,6 +14,8 @@ from datetime import date, timedelta
 from operator import attrgetter
 from typing import Final, Literal
 
+import psycopg
+
 from costledger.schemas.fail_points import reach_step_of
 from costledger.sinks import positions
 from costledger.sinks.batch import SINK_ONLY_REASONS, BadShare, Batch, Rejected
@@ -166,7 +168,12 @@ class Writer:
             for milliseconds in (minute * _MINUTE_MILLISECONDS, (minute + 1) * _MINUTE_MILLISECONDS - 1)
         } - self._days_with_partition
         for month in sorted({(_EPOCH + timedelta(days=day)).replace(day=1) for day in days}):
-            left = connection.execute("SELECT ledger.ensure_partitions(%s, %s)", (month, month)).fetchall()
+            try:
+                left = connection.execute("SELECT ledger.ensure_partitions(%s, %s)", (month, month)).fetchall()
+            except psycopg.errors.LockNotAvailable:
+                # Not waited for: that might be hours, and with the first of its entries there the month stays where it is.
+                logger.error("entries of %s go to the DEFAULT partition: somebody reads it", month)  # noqa: TRY400
+                continue
             if left:
                 logger.error("entries of %s go to the DEFAULT partition, which holds some of them already", month)
         self._days_with_partition |= days

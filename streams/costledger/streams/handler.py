@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 #: What a dead letter may carry; a larger message is named by its place alone. Below what a producer may send.
 DEAD_LETTER_BYTES_MAX = 800_000
+#: So many bytes of dead letters that wait count as much as a user whose state does.
+_WEIGHT_BYTES = 4096
 
 
 Refused = tuple[ConsumerRecord, DecodeError | InvalidValue]
@@ -60,6 +62,7 @@ class CostHandler:
         self._partitions: dict[int, PartitionTotals] = {}
         self._views: dict[int, PartitionView] = {}
         self._dead_letters: dict[int, list[Output]] = {}
+        self._dead_letters_weight: dict[int, int] = {}
         #: What was flushed last and is not known to be durable.
         self._unacknowledged: dict[int, PartitionFlush] = {}
         self._view_is_down = False
@@ -77,7 +80,7 @@ class CostHandler:
 
         totals.restore(noted())
         self._partitions[partition] = totals
-        self._dead_letters[partition] = []
+        self._dead_letters[partition], self._dead_letters_weight[partition] = [], 0
         self._unacknowledged[partition] = PartitionFlush(-1)
         epoch_key = f"costledger:view:{self._app_id}:{partition}:epoch"
         self._views[partition] = PartitionView(
@@ -98,7 +101,7 @@ class CostHandler:
         outputs = self._dead_letters[partition] + [
             _alert_output(self._topics.alerts, alert) for alert in flushed.alerts
         ]
-        self._dead_letters[partition] = []
+        self._dead_letters[partition], self._dead_letters_weight[partition] = [], 0
         for alert in flushed.alerts:
             self._instruments.alerts.labels(alert.kind, alert.state).inc()
             log.info("alert %s: %s", alert.alert_id, alert.message)
@@ -119,14 +122,15 @@ class CostHandler:
         self._unacknowledged[partition] = PartitionFlush(-1)
 
     def pending(self) -> int:
-        """Users with events, or a budget, since the last flush."""
-        return sum(totals.touched for totals in self._partitions.values())
+        """Users with events, or a budget, since the last flush, and dead letters that wait: one for each begun 4 KiB."""
+        touched = sum(totals.touched for totals in self._partitions.values())
+        return touched + sum(self._dead_letters_weight.values())
 
     def revoke(self, partition: int) -> None:
         """Forget a partition: another worker has it now."""
         del self._partitions[partition]
         del self._views[partition]
-        del self._dead_letters[partition]
+        del self._dead_letters[partition], self._dead_letters_weight[partition]
         del self._unacknowledged[partition]
         self._count_users()
 
@@ -183,9 +187,10 @@ class CostHandler:
             return
         for message, error in refused:
             reason = getattr(error, "reason", "invalid_budget")
-            self._dead_letters[batch.partition].append(
-                _dead_letter(self._topics.dead_letters, batch, message, reason, str(error))
-            )
+            letter = _dead_letter(self._topics.dead_letters, batch, message, reason, str(error))
+            self._dead_letters[batch.partition].append(letter)
+            size = len(letter.key or b"") + len(letter.value or b"")
+            self._dead_letters_weight[batch.partition] += 1 + size // _WEIGHT_BYTES
             self._instruments.refused.labels(reason).inc()
         # One line a batch: a flood of bad records must not become a flood of lines.
         message, error = refused[0]

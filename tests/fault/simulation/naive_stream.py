@@ -270,7 +270,7 @@ class NaiveStream:
         while span.start_us in person.hours and span.start_us >= self._oldest(person, received):
             hour = person.hours[span.start_us]
             if rule in hour.broken:
-                return True
+                return rule not in hour.ended
             limits = {name: limit for name, limit, _ in self._rules_of(person, hour)}
             if rule not in limits or 2 * hour.total < limits[rule]:
                 return False

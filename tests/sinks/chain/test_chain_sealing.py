@@ -8,14 +8,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 from psycopg import errors
 from tests.fixtures.wait import wait_until
 from tests.sinks.chain.writing import (
+    TOPIC,
     encoded,
     kinds,
     open_ledger,
@@ -30,6 +33,7 @@ from tests.sinks.conftest import Ledger, Running, Topic, make_event, random_even
 from costledger.schemas.settings import Settings
 from costledger.sinks.chain import seal, verify
 from costledger.sinks.chain.sealing import Step
+from costledger.sinks.database import BoundedConnection
 
 
 def blocks(ledger: Ledger, partition: int = 0) -> list[tuple[int, int, int]]:
@@ -261,3 +265,30 @@ def test_what_is_gone_before_it_is_sealed_is_told(ledger: Ledger) -> None:
     assert ledger.all("SELECT DISTINCT missing FROM ledger.chain_blocks WHERE first_offset >= 40") == [(1,)]
     now = datetime.now(UTC)
     assert ledger.one("SELECT max(sealed_at) FROM ledger.chain_blocks") > now - timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("work", ["verify", "seal"])
+def test_a_statement_may_take_longer_than_others(ledger: Ledger, work: str) -> None:
+    """Counting a large ledger says nothing for minutes: that is not the silence of a server that is gone."""
+    write(ledger, 0, 0, some_events(20))
+    if work == "verify":
+        sealed(ledger)
+    silence_seconds = 0.5
+    with closing(open_ledger(ledger)) as connection, psycopg.connect(ledger.url) as other:
+        assert isinstance(connection, BoundedConnection)
+        connection.silence_seconds_max = silence_seconds
+        other.execute("LOCK TABLE ledger.entries IN ACCESS EXCLUSIVE MODE")
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(lambda: verify(connection).ok if work == "verify" else seal(connection, TOPIC) == 20)
+            slow = (
+                "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock' "
+                "AND clock_timestamp() - query_start > make_interval(secs => %s)"
+            )
+            wait_until(
+                lambda: done.done() or ledger.one(slow, connection.info.backend_pid, 3 * silence_seconds),
+                20,
+                "a statement has taken long",
+            )
+            other.rollback()
+            assert done.result(20)
+        assert connection.silence_seconds_max == silence_seconds

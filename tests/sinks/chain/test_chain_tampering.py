@@ -108,6 +108,35 @@ def test_a_recorded_time_of_another_day_is_found(honest: Ledger) -> None:
     assert only(honest, changed=1).event_id == event_id
 
 
+@pytest.mark.parametrize("time", ["infinity", "-infinity", "20000-01-01", "4000-01-01 BC"])
+def test_a_recorded_time_that_is_none_is_found(honest: Ledger, time: str) -> None:
+    """PostgreSQL knows times that no calendar here has: they hide neither their entry nor what else was changed."""
+    event_id = event_at(honest, 1, 17)
+    tamper(
+        honest,
+        f"UPDATE ledger.entries SET recorded_at = '{time}' WHERE {AT}",
+        "UPDATE ledger.entries SET amount = amount * 2 WHERE kafka_partition = 2 AND kafka_offset = 5",
+    )
+    report = verified(honest)
+    named = {(one.partition, one.offset) for one in report.findings if one.kind != "counter"}
+    assert {(1, 17), (2, 5)} <= named
+    assert event_id in {one.event_id for one in report.findings} or "removed" in kinds(report)
+
+
+@pytest.mark.parametrize(("time", "is_sealed"), [("infinity", False), ("-infinity", False), ("20000-01-01", True)])
+def test_a_time_that_is_none_does_not_keep_the_others_from_being_sealed(
+    ledger: Ledger, time: str, is_sealed: bool
+) -> None:
+    """Also where the entry that has it is not sealed yet: what has a time at all is sealed as it is, the rest is told."""
+    for partition in range(2):
+        write(ledger, partition, 0, some_events(20))
+    tamper(ledger, f"UPDATE ledger.entries SET recorded_at = '{time}' WHERE kafka_partition = 1 AND kafka_offset = 7")
+    sealed(ledger)
+    assert ledger.one("SELECT sum(rows) FROM ledger.chain_blocks WHERE partition = 0") == 20
+    assert verified(ledger, partitions=[1]).ok == is_sealed
+    assert verified(ledger, partitions=[0]).ok
+
+
 def test_a_removed_entry_is_named(honest: Ledger) -> None:
     """By its offset: its id went with it. The sink's own count tells too."""
     tamper(honest, f"DELETE FROM ledger.entries WHERE {AT}")

@@ -323,3 +323,35 @@ def test_nothing_is_due_before_the_ledger_begins(ledger: Ledger, report_settings
     clockwork.tick(utc(2026, 11, 30, 12))
     client.close()
     assert ledger.one("SELECT count(*) FROM ledger.reports") == 0
+
+
+def test_a_report_that_cannot_be_made_holds_no_other_up(clockwork: Clockwork, ledger: Ledger) -> None:
+    """Those of later days are made, and it is tried ever less often; in the end it is made."""
+    ledger.connection.execute(
+        "INSERT INTO ledger.reports (kind, period_start, period_end, report_date, time_zone, complete, content, "
+        "content_sha256, updated_at) VALUES ('daily', '2026-11-24', '2026-11-25', '2026-11-24', 'UTC', true, '{}', "
+        "sha256(''), '2026-11-25')"
+    )
+    made = "SELECT report_date::text FROM ledger.reports WHERE kind = 'daily' AND handed_over_at IS NOT NULL"
+    now = utc(2026, 11, 26, 9)
+    for minute, failures in ((0, 1), (1, 2), (2, 3), (3, 3), (4, 3), (5, 4)):
+        clockwork.tick(now + timedelta(minutes=minute))
+        assert clockwork.metric("costledger_scheduler_failures_total", work="reports") == failures
+        assert ledger.all(made) == [("2026-11-25",)]
+    ledger.connection.execute("DELETE FROM ledger.reports WHERE report_date = '2026-11-24'")
+    clockwork.tick(now + timedelta(minutes=15))
+    assert ledger.all(f"{made} ORDER BY 1") == [("2026-11-24",), ("2026-11-25",)]
+
+
+def test_another_time_zone_makes_no_report_again(
+    clockwork: Clockwork, ledger: Ledger, report_settings: Settings
+) -> None:
+    """The report of a day is sent once, in the zone that was set then."""
+    clockwork.tick(utc(2026, 11, 25, 12))
+    elsewhere = Clockwork(
+        ledger, report_settings.model_copy(update={"jobs_time_zone": "Europe/Vienna"}), clockwork.ticker._redis
+    )
+    elsewhere.tick(utc(2026, 11, 25, 12, 1))
+    elsewhere.tick(utc(2026, 11, 26, 12))
+    made = ledger.all("SELECT report_date::text, time_zone FROM ledger.reports WHERE kind = 'daily' ORDER BY 1, 2")
+    assert made == [("2026-11-24", "UTC"), ("2026-11-25", "Europe/Vienna")]

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from standardwebhooks import Webhook
 from tests.sinks.conftest import Ledger
 from tests.sinks.notifications.conftest import ALERT, Desk, alert_ids, many_alerts
@@ -235,7 +236,6 @@ def test_snoozed_waits_for_the_end_of_the_snooze(desk: Desk, receiver: Receiver)
 
 def test_a_snooze_that_is_taken_back_is_over_at_once(desk: Desk, receiver: Receiver, ledger: Ledger) -> None:
     """The sweep finds what no longer waits for anything, and suppresses what was acknowledged without any job."""
-    from prometheus_client import CollectorRegistry
 
     registry = CollectorRegistry()
     tasks = DeliveryTasks(desk.settings, registry, desk.clock)
@@ -338,6 +338,17 @@ def test_a_removed_route_gets_nothing_more(desk: Desk, receiver: Receiver) -> No
     again = desk.route("webhook", receiver.url)
     assert desk.store(replace(ALERT, threshold_percent=None)) == 1
     assert desk.deliver(again) == 1
+
+
+def test_an_alert_that_came_while_its_route_was_removed_is_suppressed(desk: Desk, receiver: Receiver) -> None:
+    """Neither transaction saw the other: nobody would ever send it, and it would be pending for ever."""
+    route = desk.route("webhook", receiver.url)
+    desk.store(ALERT)
+    assert remove_route(desk.connection, route.route_id)
+    # As when the notifier's transaction ends after that of the removal.
+    desk.ledger.connection.execute("UPDATE ledger.alert_deliveries SET state = 'pending', ended_at = NULL")
+    DeliveryTasks(desk.settings, CollectorRegistry()).sweep(desk.connection)
+    assert desk.states() == ["suppressed"]
 
 
 def test_a_user_may_have_so_many_routes(desk: Desk) -> None:

@@ -68,11 +68,11 @@ def test_a_time_that_is_skipped_or_twice_is_due_once(at: str, day: date, due: st
     period = report_period(ReportKind.DAILY, day, "Europe/Vienna")
     due_us = schedule_of.due_us(period)
     assert rfc3339(due_us) == due
-    done: set[tuple[str, int]] = set()
+    done: set[tuple[str, date]] = set()
     made = []
     for minute in range(-180, 240):
         for found in schedule_of.due(due_us + minute * 60_000_000, period.start_us, done):
-            done.add((found.kind.value, found.start_us))
+            done.add((found.kind.value, found.date))
             made.append((minute, found.date))
     assert [one for one in made if one[1] == day] == [(0, day)]
 
@@ -94,10 +94,10 @@ def test_nothing_is_due_before_its_time_nor_of_before_the_ledger() -> None:
     due = schedule().due
     assert due(microseconds(2026, 11, 19, 8, 59), began, ()) == []
     assert names(due(microseconds(2026, 11, 19, 9), began, ())) == ["daily 2026-11-18"]
-    done = {("daily", microseconds(2026, 11, 18))}
+    done = {("daily", date(2026, 11, 18))}
     assert due(microseconds(2026, 11, 19, 23), began, done) == []
     # A Monday at 10:00: the day before (due at 09:00) and the week.
-    done |= {("daily", microseconds(2026, 11, day)) for day in (19, 20, 21)}
+    done |= {("daily", date(2026, 11, day)) for day in (19, 20, 21)}
     assert names(due(microseconds(2026, 11, 23, 9, 59), began, done)) == ["daily 2026-11-22"]
     assert names(due(microseconds(2026, 11, 23, 10), began, done)) == ["daily 2026-11-22", "weekly 2026-11-23"]
 
@@ -124,21 +124,21 @@ def test_every_period_is_made_once_whenever_one_looks(zone: str, start: Any, at:
     """However often and irregularly: no day twice, none before it is over, and none is left out but by the bounds."""
     schedule_of = schedule(zone, report_daily_at=at, report_weekly_at=f"MON {at}")
     now_us = began_us = to_microseconds(start.replace(tzinfo=utc(2026, 1, 1).tzinfo))
-    done: set[tuple[str, int]] = set()
+    done: set[tuple[str, date]] = set()
     last_us = now_us
     for step in steps_minutes:
         now_us += step * 60_000_000
         for period in schedule_of.due(now_us, began_us, done):
-            assert (period.kind.value, period.start_us) not in done
+            assert (period.kind.value, period.date) not in done
             assert period.end_us <= schedule_of.due_us(period) <= now_us
             assert period.end_us > began_us
-            done.add((period.kind.value, period.start_us))
+            done.add((period.kind.value, period.date))
         assert schedule_of.due(now_us, began_us, done) == []
         newest = schedule_of.latest(ReportKind.DAILY, now_us)
-        assert newest.end_us <= began_us or ("daily", newest.start_us) in done
+        assert newest.end_us <= began_us or ("daily", newest.date) in done
         if now_us - last_us < (DAILY_CATCH_UP_MAX - 1) * 24 * HOUR_US:
             before = newest.before()
-            assert before.end_us <= began_us or ("daily", before.start_us) in done
+            assert before.end_us <= began_us or ("daily", before.date) in done
         last_us = now_us
     assert WEEKLY_CATCH_UP_MAX == 4
 

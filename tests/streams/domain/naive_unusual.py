@@ -118,7 +118,7 @@ class NaiveUser:
             if mark is None or mark.usual is None:
                 return False
             if mark.anomalous:
-                return True
+                return not mark.end_told
             if 2 * self.amounts[hour.start_us, service] < mark.usual + mark.limit:
                 return False
             hour = hour.previous()

@@ -123,6 +123,23 @@ def test_an_anomaly_that_goes_on_is_told_once_and_its_end_once(restarts: bool) -
     assert len({alert.alert_id for alert in told}) == 3
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+def test_an_anomaly_after_one_whose_end_was_told_is_another_one(restarts: bool) -> None:
+    """Also where a late event makes it look as if the first one had never ended."""
+    log = Log()
+    log.history(hours=(0, 1, 2))
+    halfway = (USD + LIMIT) // 2
+    log.spend(NOW, 4 * USD)
+    log.spend(NOW + HOUR, halfway - 1)
+    log.spend(NOW + 2 * HOUR, 1)
+    assert states(log.alerts()) == [(AlertState.ALARM, start(0)), (AlertState.OK, start(0))]
+    if restarts:
+        log.restart()
+    log.spend(NOW + HOUR, 1, received=NOW + 2 * HOUR)
+    log.spend(NOW + 2 * HOUR, 5 * USD)
+    assert states(log.alerts()) == [(AlertState.ALARM, start(2))]
+
+
 def test_an_anomaly_ends_with_an_hour_without_the_service() -> None:
     """Another service's event in a later hour tells it."""
     log = Log()

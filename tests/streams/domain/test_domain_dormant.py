@@ -218,3 +218,20 @@ def test_a_user_at_rest_takes_at_most_two_kibibytes() -> None:
         tracemalloc.stop()
     assert (len(partition.users), partition.users.active) == (users, 0)
     assert taken / users <= USER_BYTES_MAX
+
+
+def test_a_user_whose_forecast_is_beyond_64_bits_rests() -> None:
+    """27 million USD a day, of events that are each within their bound: the worker goes on, and decides the same."""
+    told = []
+    for rules in (AWAKE, AT_REST):
+        partition = PartitionTotals(rules)
+        number, alerts = 0, []
+        for day in (4, 3, 2, 1, 0):
+            for _ in range(3):
+                at = NOW - day * DAY_MICROSECONDS + number
+                partition.add_event(event(number, "ann", 9_000_000 * USD, at), number, at)
+                number += 1
+            alerts += partition.flush().alerts
+        told.append((alerts, totals_of(partition)))
+    assert told[0] == told[1]
+    assert told[0][0]

@@ -169,6 +169,23 @@ def test_an_hour_at_the_clearing_level_keeps_a_spike_going() -> None:
     assert spikes(partition) == [(AlertState.ALARM, 21), (AlertState.OK, 21), (AlertState.ALARM, 25)]
 
 
+def test_a_spike_after_one_whose_end_was_told_is_another_one() -> None:
+    """Also where a late event, or a lower limit, makes it look as if the first one had never ended."""
+    partition = PartitionTotals(RULES)
+    spend(partition, (0, 25 * USD), (1, 9 * USD), (2, 1))
+    assert spikes(partition) == [(AlertState.ALARM, 25), (AlertState.OK, 25)]
+    partition.add_event(event(3, "ann", 3 * USD, NOW + HOUR), 3, NOW + 2 * HOUR)
+    spend(partition, (2, 30 * USD - 1), first=4)
+    assert spikes(partition) == [(AlertState.ALARM, 30)]
+    partition = PartitionTotals(RULES)
+    partition.apply_budget("ann", Budget(user_id="ann", version=1, hourly_spike_limit=20 * USD), 0, NOW)
+    spend(partition, (0, 25 * USD), *((hour, 2 * USD) for hour in range(1, 6)))
+    assert spikes(partition) == [(AlertState.ALARM, 25), (AlertState.OK, 25)]
+    partition.apply_budget("ann", Budget(user_id="ann", version=2, hourly_spike_limit=3 * USD), 1, NOW + 5 * HOUR)
+    spend(partition, (6, 4 * USD), first=6)
+    assert spikes(partition) == [(AlertState.ALARM, 4)]
+
+
 def test_a_late_event_before_a_spike_does_not_end_it() -> None:
     """Only a later hour can tell that a spike is over."""
     partition = PartitionTotals(RULES)

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 UNREPORTED_USAGE: Final = "unreported-usage"
 #: The processing that the usual prices are for; any other tier has prices of its own.
 _USUAL_TIERS: Final = frozenset({None, "", "auto", "default", "standard"})
+#: Images in an answer cost many times what its text does, and no kind of tokens here has their price.
+IMAGES_IN_OUTPUT: Final = "has images in its output, whose tokens have a price of their own"
 #: Why a usage is not known whose total has other tokens in it than its input and output.
 ANOTHER_TOTAL: Final = "contradicts itself: its total is not the sum of its parts"
 #: A longer tier is cut, so that each kind of tokens and the tier make a name that an event can hold: or one kind

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from costledger.producers.adapters.llm_requests import ANOTHER_TOTAL, Request
+from costledger.producers.adapters.llm_requests import ANOTHER_TOTAL, IMAGES_IN_OUTPUT, Request
 from costledger.producers.adapters.reading import Disagreement, agreed, field, refusing, text, told, unix_time
 from costledger.producers.prices.tokens import TokenUsage
 from costledger.producers.records import ChatDraft, Draft, Metadata
@@ -176,6 +176,8 @@ def _draft_of_usage(request: Request, answer: object, usage: object) -> ChatDraf
         return request.unreported(why, {**told(status=text(answer, "status")), **known})
     if total is not None and total != input_tokens + (output_tokens or 0):
         return request.unreported(ANOTHER_TOTAL, known)
+    if image_tokens := _part(usage, _DETAILS_OF_OUTPUT, "image_tokens"):
+        return request.unreported(IMAGES_IN_OUTPUT, {**known, **told(image_output_tokens=image_tokens)})
     if is_embedding:
         return request.embedding(input_tokens)
     output_metadata = told(

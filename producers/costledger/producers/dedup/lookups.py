@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from costledger.producers.dedup.complaints import Complaints
 from costledger.producers.dedup.store import COST_MAX
-from costledger.producers.exits import forget, watch
+from costledger.producers.exits import forget, watch, watch_process
 from costledger.producers.savings import record_lookups, record_saving
 from costledger.schemas.errors import shown
 from costledger.schemas.periods import MICROSECONDS_PER_HOUR
@@ -102,6 +102,7 @@ class LookupReports:
         self._timer = None
 
     def _start_timer(self) -> bool:
+        watch_process()
         timer = threading.Timer(self._interval_seconds, self.flush)
         timer.daemon = True
         try:

@@ -59,8 +59,14 @@ class Heartbeat:
             with self._lock:
                 if self._thread is None:
                     watch_process()
-                    self._thread = threading.Thread(target=self._run, name="costledger-guard", daemon=True)
-                    self._thread.start()
+                    thread = threading.Thread(target=self._run, name="costledger-guard", daemon=True)
+                    # A signal handler that comes in between must not begin another one.
+                    self._thread = thread
+                    try:
+                        thread.start()
+                    except RuntimeError as error:  # no more threads, or the interpreter is ending
+                        self._thread = None
+                        _LOGGER.error("the budget guard has no thread now, and tries again: %s", error)  # noqa: TRY400
 
     def close(self) -> None:
         """End the thread. Idempotent."""

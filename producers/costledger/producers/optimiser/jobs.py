@@ -238,8 +238,9 @@ class Job(SpendRecorder):
             if failed and spend.is_empty:
                 guard.release(self.user_id, held)
             else:
-                # Of too many events not all ids are known: then none is named, and the amount counts for its full time.
-                named = () if spend.steps_omitted else spend.steps
+                # Of too many events not all ids are known, and of an unpriced one the month's total never has the amount:
+                # then none is named, and the amount counts for its full time.
+                named = spend.steps if spend.is_complete and not spend.steps_omitted else ()
                 event_ids = [step.event_id for step in named if step.user_id == self.user_id]
                 guard.settle(self.user_id, held, self._to_settle(spend, reservation), event_ids)
         except Exception:

@@ -15,13 +15,17 @@ from typing import Final, Protocol
 from costledger.producers.optimiser.estimates import Estimate, LineItem, chat_items, line_item
 from costledger.producers.optimiser.plans import Plan
 from costledger.producers.prices.book import EMBEDDING_PREFIX, PriceBook
+from costledger.producers.prices.llm import TOKEN
 from costledger.producers.records import Quantity, metadata_text, number_of, whole_number
 from costledger.producers.services import (
     AWS_COMPREHEND,
     AWS_REKOGNITION,
     AWS_S3,
     AWS_TRANSCRIBE,
+    IMAGE,
+    MINUTE,
     OPENAI,
+    S3_UNITS,
     TRANSCRIPTION,
     VIDEO_ANALYSIS,
 )
@@ -36,6 +40,7 @@ SECONDS_PER_MINUTE: Final = 60
 #: A "GB" of storage is 2^30 bytes.
 BYTES_PER_GB: Final = 2**30
 STORAGE_MONTHS: Final = 1
+STORAGE: Final = "storage"
 #: What is assumed where no plan is given: one Rekognition operation, all three of Comprehend.
 ASSUMED_REKOGNITION: Final = ("detectLabels",)
 ASSUMED_COMPREHEND: Final = ("detectSentiment", "detectEntities", "detectKeyPhrases")
@@ -71,7 +76,7 @@ class ImageWork:
     def estimate(self, book: PriceBook, at: datetime, plan: Plan | None = None) -> Estimate:
         """See the class."""
         operations = ASSUMED_REKOGNITION if plan is None else plan.rekognition
-        items = [line_item(book, at, AWS_REKOGNITION, operation, self.images) for operation in operations]
+        items = [line_item(book, at, AWS_REKOGNITION, operation, self.images, unit=IMAGE) for operation in operations]
         items += _embedding(book, at, plan, Fraction(self.images * EMBEDDING_TOKENS_PER_IMAGE))
         items += _storage(book, at, self.size_bytes)
         notes = () if plan is not None else (f"no plan: {', '.join(operations)} on each image",)
@@ -105,8 +110,8 @@ class VideoWork:
         items: list[LineItem] = []
         if minutes:
             if plan is None or plan.rekognition:
-                items.append(line_item(book, at, AWS_REKOGNITION, VIDEO_ANALYSIS, minutes))
-            items.append(line_item(book, at, AWS_TRANSCRIBE, TRANSCRIPTION, minutes))
+                items.append(line_item(book, at, AWS_REKOGNITION, VIDEO_ANALYSIS, minutes, unit=MINUTE))
+            items.append(line_item(book, at, AWS_TRANSCRIBE, TRANSCRIPTION, minutes, unit=MINUTE))
             characters = minutes * WORDS_PER_MINUTE * CHARACTERS_PER_WORD
             items += [
                 line_item(book, at, AWS_COMPREHEND, operation, characters, unit="character") for operation in operations
@@ -189,13 +194,14 @@ class CombinedWork:
 
 def _embedding(book: PriceBook, at: datetime, plan: Plan | None, tokens: Fraction) -> list[LineItem]:
     model = ASSUMED_EMBEDDING if plan is None else plan.embedding_model
-    return [] if model is None else [line_item(book, at, OPENAI, EMBEDDING_PREFIX + model, tokens)]
+    return [] if model is None else [line_item(book, at, OPENAI, EMBEDDING_PREFIX + model, tokens, unit=TOKEN)]
 
 
 def _storage(book: PriceBook, at: datetime, size_bytes: int) -> list[LineItem]:
     if size_bytes == 0:
         return []
-    return [line_item(book, at, AWS_S3, "storage", Fraction(size_bytes * STORAGE_MONTHS, BYTES_PER_GB))]
+    gb_months = Fraction(size_bytes * STORAGE_MONTHS, BYTES_PER_GB)
+    return [line_item(book, at, AWS_S3, STORAGE, gb_months, unit=S3_UNITS[STORAGE])]
 
 
 def _check_count(name: str, value: int, limit: int) -> None:

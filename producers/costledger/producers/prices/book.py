@@ -221,7 +221,12 @@ class PriceBook:
                 operation + suffix,
                 quantity,
                 self.price_nanounits(
-                    provider, operation + suffix, quantity * NANOUNITS_PER_UNIT, occurred_at_us, None, metadata
+                    provider,
+                    operation + suffix,
+                    quantity * NANOUNITS_PER_UNIT,
+                    occurred_at_us,
+                    _unit_of(_KIND_OF_OPERATION.get(operation, llm.INPUT)),
+                    metadata,
                 ),
             )
             for operation, quantity in quantities.items()
@@ -283,7 +288,7 @@ class PriceBook:
 
     def _prices_apart(self, provider: str, model: str, operation: str, occurred_at_us: int, suffix: str) -> bool:
         """Has a file of the book, or for the usual tier the library, a price for this very operation of the model?"""
-        entry = self._resolve(provider, operation + suffix, None, model, occurred_at_us // _DAY_US)
+        entry = self._resolve(provider, operation + suffix, llm.TOKEN, model, occurred_at_us // _DAY_US)
         if entry is not None and entry.operation == operation + suffix:
             return True
         return not suffix and self.llm.prices_apart(provider, model, _KIND_OF_OPERATION[operation], occurred_at_us)

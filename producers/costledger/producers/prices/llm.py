@@ -18,7 +18,6 @@ from functools import lru_cache
 from typing import Final
 
 from genai_prices.data import providers as bundled_providers
-from genai_prices.data_snapshot import find_provider_by_id
 from genai_prices.types import ModelInfo, ModelPrice, Provider, StartDateConstraint, TieredPrices, TimeOfDateConstraint
 
 from costledger.producers.prices.rates import Rate, rate_of
@@ -56,6 +55,29 @@ _FIELDS: Final = {
     AUDIO_OUTPUT: ("output_audio_mtok",),
     REASONING: ("output_reasoning_mtok",),
     REQUEST: ("requests_kcount",),
+}
+
+_OWNERS: Final = {provider.id: provider for provider in bundled_providers}
+#: What the library's providers are also called. Any other name is another provider, whose prices are not known.
+_OTHER_NAMES: Final = {
+    "amazon": "aws",
+    "amazon-bedrock": "aws",
+    "aws-bedrock": "aws",
+    "aws.bedrock": "aws",
+    "bedrock": "aws",
+    "azure-openai": "azure",
+    "azure_openai": "azure",
+    "fireworks-ai": "fireworks",
+    "gemini": "google",
+    "google-gemini": "google",
+    "google-vertex": "google",
+    "mistralai": "mistral",
+    "moonshot": "moonshotai",
+    "together-ai": "together",
+    "vertex-ai": "google",
+    "vertex_ai": "google",
+    "voyage": "voyageai",
+    "xai": "x-ai",
 }
 
 #: A rate, and the version of the price that it came from.
@@ -144,7 +166,9 @@ class LlmPrices:
 
 def _find_model(provider: str, model: str) -> tuple[Provider, ModelInfo] | None:
     # Not the library's own cached look-up: that one remembers every unknown name for ever.
-    owner = find_provider_by_id(bundled_providers, provider)
+    # Nor its look-up of providers, which takes any name with "openai" in it for OpenAI.
+    name = provider.lower().strip()
+    owner = _OWNERS.get(_OTHER_NAMES.get(name, name))
     if owner is None:
         return None
     info = owner.find_model(model, all_providers=bundled_providers)

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final, Literal
 
-from costledger.schemas.times import from_microseconds
+from costledger.schemas.times import from_microseconds, to_microseconds
 from costledger.sinks.chain.hashing import (
     BLOCK_ROWS_MAX,
     FORMAT,
@@ -27,7 +27,7 @@ from costledger.sinks.chain.hashing import (
 )
 from costledger.sinks.chain.pending import Position, Tail, count, find_pending, read_positions
 from costledger.sinks.chain.rows import SORT_MEMORY, Span, read_rows
-from costledger.sinks.database import Connection
+from costledger.sinks.database import Connection, silence_allowed
 from costledger.sinks.locks import AdvisoryLock
 from costledger.sinks.queries import query
 
@@ -38,6 +38,9 @@ TURN_ROUNDS_MAX: Final = 8
 #: The first turn over a ledger that is there already may have to read all of it.
 _STATEMENT_SECONDS_MAX: Final = 600
 _OFFSET_END: Final = 2**63 - 1
+#: As in the queries: 0001-01-02 and 9999-12-30.
+_EARLIEST_US: Final = to_microseconds(datetime(1, 1, 2, tzinfo=UTC))
+_LATEST_US: Final = to_microseconds(datetime(9999, 12, 30, tzinfo=UTC))
 
 #: The moments of a round; a test can stop the process at each of them.
 Step = Literal["before_blocks", "before_commit", "after_commit"]
@@ -77,7 +80,7 @@ def seal(
     sealing, waits for it within the connection's lock timeout, or without `wait` returns 0. After `rounds_max` rounds the
     rest is left to the next call. Raises `psycopg.Error`.
     """
-    with _alone(connection, wait) as allowed:
+    with silence_allowed(connection, _STATEMENT_SECONDS_MAX), _alone(connection, wait) as allowed:
         if not allowed:
             return 0
         sealer = _Sealer(connection, topic, on_step, progress, rounds_max, block_rows_max)
@@ -238,8 +241,8 @@ class _Sealer:
             rows=len(rows),
             rows_total=tail.rows_total + len(rows),
             missing=tail.missing,
-            recorded_from=from_microseconds(min(recorded)) if recorded else None,
-            recorded_until=from_microseconds(max(recorded)) if recorded else None,
+            recorded_from=_instant(min(recorded)) if recorded else None,
+            recorded_until=_instant(max(recorded)) if recorded else None,
             sealed_at=now,
             previous_hash=tail.hash,
         )
@@ -273,6 +276,11 @@ class _Sealer:
         assert row is not None  # noqa: S101 - a SELECT without FROM has one row
         now: datetime = row[0]
         return now
+
+
+def _instant(recorded_us: int) -> datetime:
+    """When an entry was recorded; somebody who may change one may have put it outside the times that there are."""
+    return from_microseconds(max(_EARLIEST_US, min(recorded_us, _LATEST_US)))
 
 
 def _former(position: Position) -> Span:

@@ -23,7 +23,7 @@ from costledger.sinks.chain.heads import Heads
 from costledger.sinks.chain.links import ChainKey, Links, of_block
 from costledger.sinks.chain.report import ChainReport, Finding, VerifyReport
 from costledger.sinks.chain.rows import SORT_MEMORY, Span, as_text, read_rows
-from costledger.sinks.database import Connection
+from costledger.sinks.database import Connection, silence_allowed
 from costledger.sinks.queries import query
 
 #: Of one batch: entries (150 bytes each here) and blocks.
@@ -64,7 +64,8 @@ def verify(
 @contextmanager
 def _snapshot(connection: Connection) -> Iterator[datetime]:
     """Inside, one transaction that reads one state of the ledger, for as long as it takes; gives the database's time."""
-    with connection.transaction():
+    # Counting and sorting all entries say nothing before they are done.
+    with silence_allowed(connection, None), connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
             connection.execute("SELECT set_config(%s, '0', true)", (limit,))

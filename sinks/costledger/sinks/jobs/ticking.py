@@ -7,13 +7,14 @@ repeatable; that a period has one report is the primary key of `ledger.reports`,
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from datetime import timedelta
-from typing import Final
+from collections.abc import Callable, Hashable, Sequence
+from datetime import date, datetime, timedelta
+from typing import Final, TypeVar
 
 import redis
 
 from costledger.schemas.money import usd_text
+from costledger.schemas.periods import Period
 from costledger.schemas.settings import Settings
 from costledger.schemas.times import from_microseconds, rfc3339, to_microseconds
 from costledger.sinks.chain.sealing import TURN_ROUNDS_MAX, seal
@@ -23,7 +24,7 @@ from costledger.sinks.queries import query
 from costledger.sinks.reports import sweep
 from costledger.sinks.reports.handover import hand_over, wake_lost
 from costledger.sinks.reports.making import make_due_report
-from costledger.sinks.reports.periods import Schedule
+from costledger.sinks.reports.periods import ReportPeriod, Schedule
 from costledger.sinks.reports.store import cache_owed
 from costledger.sinks.reports.watermark import Watermarks
 
@@ -31,6 +32,11 @@ logger = logging.getLogger(__name__)
 
 #: Everything that may still be due began after this long ago.
 _LOOK_BACK: Final = timedelta(weeks=8)
+_MINUTE_US: Final = 60_000_000
+#: Between two attempts at a period that fails and fails.
+_AGAIN_MINUTES_MAX: Final = 64
+
+_Due = TypeVar("_Due", bound=Hashable)
 
 
 class Ticker:
@@ -52,6 +58,8 @@ class Ticker:
         self._schedule = Schedule.of(settings)
         #: How each part failed the last time, of those that did.
         self._failures: dict[str, str] = {}
+        #: By part the periods that failed: how often, and when they are tried again (Unix microseconds).
+        self._failed: dict[str, dict[Hashable, tuple[int, int]]] = {}
 
     def tick(self) -> None:
         """Do what is due. A part that fails is logged and counted, holds no other part up, and is tried the next time.
@@ -89,50 +97,85 @@ class Ticker:
         else:
             self._failures.pop(name, None)
 
-    def _done(self, connection: Connection) -> tuple[int | None, set[tuple[str, int]]]:
-        """Since when anything is due (None: nothing is yet), and the kinds and starts of what is done."""
+    def _each(self, connection: Connection, part: str, due: Sequence[_Due], do: Callable[[_Due], None]) -> None:
+        """Do what is due, also what comes after one that failed; the first failure is raised at the end.
+
+        One that fails again and again, perhaps after minutes each time, is tried ever less often.
+        """
+        now_us = self._clock()
+        failed = self._failed.setdefault(part, {})
+        for gone in failed.keys() - set(due):
+            del failed[gone]
+        failure: Exception | None = None
+        for one in due:
+            count, not_before_us = failed.get(one, (0, 0))
+            if now_us < not_before_us:
+                continue
+            try:
+                do(one)
+            except Exception as error:
+                if connection.closed:
+                    raise
+                # Half a minute less: ticks are not a minute apart to the microsecond.
+                minutes = min(2**count, _AGAIN_MINUTES_MAX) - 1.5
+                failed[one] = count + 1, now_us + int(minutes * _MINUTE_US)
+                failure = failure or error
+            else:
+                failed.pop(one, None)
+        if failure is not None:
+            raise failure
+
+    def _done(self, connection: Connection) -> tuple[int | None, list[tuple[str, datetime, date | None]]]:
+        """Since when anything is due (None: nothing is yet), and kind, start and date of what is done."""
         ((began,),) = connection.execute(query("jobs_began")).fetchall() or [(None,)]
         since = from_microseconds(self._clock()) - _LOOK_BACK
-        rows = connection.execute(query("periods_done"), {"since": since})
-        return None if began is None else to_microseconds(began), {
-            (kind, to_microseconds(start)) for kind, start in rows
-        }
+        rows = connection.execute(query("periods_done"), {"since": since}).fetchall()
+        return None if began is None else to_microseconds(began), rows
 
     def _report(self, connection: Connection, watermarks: Watermarks) -> None:
         began_us, done = self._done(connection)
         if began_us is None:
             return
         now_us = self._clock()
-        for period in self._schedule.due(now_us, began_us, done):
+
+        def make(period: ReportPeriod) -> None:
             stored = make_due_report(connection, self._settings, period, now_us, watermarks)
             if stored is None:
-                continue
+                return
             queued = hand_over(connection, self._settings, stored)
             self._metrics.made(period.kind.value)
             logger.info("the %s report of %s is made, for %d recipients", period.kind.value, period.label, queued)
+
+        made = {(kind, day) for kind, _, day in done if day is not None}
+        self._each(connection, "reports", self._schedule.due(now_us, began_us, made), make)
 
     def _sweep(self, connection: Connection, watermarks: Watermarks) -> None:
         began_us, done = self._done(connection)
         if began_us is None:
             return
         now_us = self._clock()
-        swept = {start_us for kind, start_us in done if kind == sweep.KIND}
-        for hour in sweep.due_hours(now_us, began_us, swept):
+
+        def look(hour: Period) -> None:
             watermark = watermarks.read(connection, hour.end_us)
             if not watermark.complete and now_us < hour.end_us + sweep.WAIT_US:
-                continue
+                return
             found = sweep.read_sweep(connection, self._settings, hour, watermark)
-            if not sweep.store_sweep(connection, found):
-                continue
-            self._metrics.missed(len(found.missed))
-            for spike in found.missed[: sweep.MISSED_MAX]:
-                logger.error(
-                    "no alert told of a spike: %s has spent %s USD, of at most %s, in the hour from %s",
-                    spike.user_id,
-                    usd_text(spike.amount),
-                    usd_text(spike.limit),
-                    rfc3339(spike.period_start_us),
-                )
+            if sweep.store_sweep(connection, found):
+                self._tell_missed(found)
+
+        swept = {to_microseconds(start) for kind, start, _ in done if kind == sweep.KIND}
+        self._each(connection, "sweep", list(sweep.due_hours(now_us, began_us, swept)), look)
+
+    def _tell_missed(self, found: sweep.Sweep) -> None:
+        self._metrics.missed(len(found.missed))
+        for spike in found.missed[: sweep.MISSED_MAX]:
+            logger.error(
+                "no alert told of a spike: %s has spent %s USD, of at most %s, in the hour from %s",
+                spike.user_id,
+                usd_text(spike.amount),
+                usd_text(spike.limit),
+                rfc3339(spike.period_start_us),
+            )
 
     def _wake(self, connection: Connection) -> None:
         lost = wake_lost(connection)

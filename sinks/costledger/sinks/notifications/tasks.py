@@ -66,8 +66,9 @@ class DeliveryTasks:
         now = self._clock(connection)
         parameters: dict[str, Any] = {"now": now, "route_id": None, "limit": SWEEP_ROUTES_MAX}
         with connection.transaction():
-            for (channel,) in connection.execute(query("suppress_acknowledged"), parameters).fetchall():
-                self._metrics.suppressed(channel)
+            for name in ("suppress_acknowledged", "suppress_removed"):
+                for (channel,) in connection.execute(query(name), parameters).fetchall():
+                    self._metrics.suppressed(channel)
             connection.execute(query("put_off_snoozed"), parameters)
             routes = [one for (one,) in connection.execute(query("routes_with_due"), parameters).fetchall()]
             wake_routes(connection, routes)

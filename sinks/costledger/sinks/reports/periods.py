@@ -108,18 +108,16 @@ class Schedule:
         """The newest period of a kind whose report is due."""
         return next(period for period in self._newest_first(kind, now_us) if self.due_us(period) <= now_us)
 
-    def due(self, now_us: int, since_us: int, done: Collection[tuple[str, int]]) -> list[ReportPeriod]:
+    def due(self, now_us: int, since_us: int, done: Collection[tuple[str, date]]) -> list[ReportPeriod]:
         """The periods whose reports are due and not done, the oldest first.
 
-        `since_us` is when the ledger began: what had ended by then is not asked for. `done` holds (kind, start_us).
-        Bounded: the last 7 days and 4 weeks.
+        `since_us` is when the ledger began: what had ended by then is not asked for. `done` holds (kind, date): in another
+        zone since then, the report of a day is not made twice. Bounded: the last 7 days and 4 weeks.
         """
         found = []
         for kind, count in ((ReportKind.DAILY, DAILY_CATCH_UP_MAX), (ReportKind.WEEKLY, WEEKLY_CATCH_UP_MAX)):
             within = [period for period in self._newest_first(kind, now_us) if self.due_us(period) <= now_us][:count]
-            found += [
-                period for period in within if period.end_us > since_us and (kind.value, period.start_us) not in done
-            ]
+            found += [period for period in within if period.end_us > since_us and (kind.value, period.date) not in done]
         return sorted(found, key=self.due_us)
 
     def _newest_first(self, kind: ReportKind, now_us: int) -> Iterator[ReportPeriod]:

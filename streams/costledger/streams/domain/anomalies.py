@@ -124,7 +124,8 @@ class AnomalyWatch:
             if found is None:
                 return False
             if found.is_anomalous:
-                return True
+                # Once its end is told it is over, whatever comes late: what follows is another one.
+                return not found.is_end_told
             if 2 * hour.spent_on(service) < found.usual + found.limit:
                 return False
             hour_key = self._calendar.hour_before(hour_key)

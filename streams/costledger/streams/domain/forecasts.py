@@ -15,7 +15,7 @@ from costledger.schemas.periods import Period, PeriodKind
 from costledger.streams.domain.buckets import labels_before
 from costledger.streams.domain.calendar import Calendar
 from costledger.streams.domain.rules import DAY_MICROSECONDS, Rules
-from costledger.streams.domain.totals import MonthTotals
+from costledger.streams.domain.totals import MonthTotals, number
 
 _DAYS_MAX: Final = 14
 _WEEK: Final = 7
@@ -47,21 +47,25 @@ class ForecastWatch:
         """The history has changed: the outlook is made again when it is needed."""
         self._today = None
 
-    def found(self) -> tuple[str, tuple[int, int, int] | None] | None:
-        """The day that is today and what is expected from it on; None where that is not known."""
+    def found(self) -> tuple[str, tuple[int | str, int, int] | None] | None:
+        """The day that is today and what is expected from it on, as it can be stored; None where that is not known."""
         if self._today is None:
             return None
         outlook = self._outlook
-        return self._today, None if outlook is None else (outlook.daily, outlook.days_left, outlook.latest_us)
+        return self._today, None if outlook is None else (number(outlook.daily), outlook.days_left, outlook.latest_us)
 
-    def take_findings(self, found: tuple[str, tuple[int, int, int] | None] | None) -> None:
+    def take_findings(self, found: tuple[str, tuple[int | str, int, int] | None] | None) -> None:
         """What `found` gave, for the same calendar."""
         if found is None:
             self.forget()
             return
         self._today, expected = found
         month = self._calendar.period(PeriodKind.MONTH, self._today[:7])
-        self._outlook = None if expected is None else Outlook(self._today, month, *expected)
+        if expected is None:
+            self._outlook = None
+        else:
+            daily, days_left, latest_us = expected
+            self._outlook = Outlook(self._today, month, int(daily), days_left, latest_us)
 
     def changed(self, day_label: str) -> None:
         """A day was added to: if it is not today, the outlook is another."""

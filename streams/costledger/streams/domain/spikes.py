@@ -92,7 +92,8 @@ class SpikeWatch:
         hour = self._calendar.hour(hour_key)
         while hour is not None:
             if hour.flags & flag:
-                return True
+                # Once its end is told it is over, whatever comes late or under another limit: what follows is another one.
+                return not hour.flags & (flag << END_TOLD_SHIFT)
             least = dict(self._least(hour, limits)).get(flag)
             if least is None or hour.total < decisions.clearing_level(least, self._rules):
                 return False

@@ -280,7 +280,7 @@ class MonthTotals:
 
     def stored(self) -> bytes:
         """The stored form."""
-        told = {_percent_text(percent): _number(amount) for percent, amount in self.told.items()}
+        told = {_percent_text(percent): number(amount) for percent, amount in self.told.items()}
         thresholds = _threshold_rows(self.thresholds)
         return _packed([_amount_rows(self.amounts), told, self.version, thresholds, _number(self.forecast)])
 
@@ -308,7 +308,7 @@ def _packed(value: Any) -> bytes:
 
 
 def _amount_rows(amounts: Amounts) -> list[tuple[str, str, int | str]]:
-    return [(service, operation, _number(amount)) for (service, operation), amount in amounts.items()]  # type: ignore[misc]  # amounts are never None
+    return [(service, operation, number(amount)) for (service, operation), amount in amounts.items()]
 
 
 def _amounts(rows: Iterable[tuple[str, str, int | str]]) -> Amounts:
@@ -322,7 +322,7 @@ def _operation(service: str, name: str) -> Operation:
 
 @lru_cache(maxsize=_SHARED_MAX)
 def _threshold_rows(thresholds: tuple[tuple[Decimal, int], ...]) -> list[tuple[str, int | str | None]]:
-    return [(_percent_text(percent), _number(amount)) for percent, amount in thresholds]
+    return [(_percent_text(percent), number(amount)) for percent, amount in thresholds]
 
 
 @lru_cache(maxsize=_SHARED_MAX)
@@ -336,7 +336,10 @@ def _percent_text(percent: Decimal) -> str:
     return f"{percent.normalize():f}"
 
 
+def number(value: int) -> int | str:
+    """An integer as MessagePack can have it: text beyond 64 bits."""
+    return value if _INT64_MIN <= value <= _INT64_MAX else str(value)
+
+
 def _number(value: int | None) -> int | str | None:
-    if value is None or _INT64_MIN <= value <= _INT64_MAX:
-        return value
-    return str(value)
+    return None if value is None else number(value)

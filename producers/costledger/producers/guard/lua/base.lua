@@ -7,7 +7,8 @@ put('base_month', label)
 put('base', ARGV[11])
 put('base_until', number(now + tonumber(ARGV[12])))
 if state.lost == '0' then
-  local met = tonumber(ARGV[13])
+  -- A clock that was set back since must not make it a time that is yet to come.
+  local met = math.min(tonumber(ARGV[13]), now)
   if type(info) == 'string' and string.find(info, 'redis_mode:cluster') then
     -- The key that says so may be on another node than the user, which may have been started later.
     met = math.max(met, now - tonumber(string.match(info, 'uptime_in_seconds:(%d+)')) * 1000000)

@@ -1,4 +1,5 @@
--- Since when this Redis has been the one it is: a key that is lost with everything else, and begun again.
+-- Since when this Redis has been the one it is: a key that is lost with everything else, and begun again; so it is where the
+-- clock was set back behind it.
 -- KEYS: the key. ARGV: the time in Unix microseconds, '' for the server's.
 -- Returns that time, the time now (both Unix microseconds), and the eviction policy where memory is limited.
 local time = redis.call('TIME')
@@ -9,7 +10,7 @@ local memory = redis.pcall('INFO', 'memory')
 local policy = type(memory) == 'string' and not string.find(memory, 'maxmemory:0\r')
   and string.match(memory, 'maxmemory_policy:(%S+)') or ''
 local held = redis.call('HMGET', KEYS[1], 'run_id', 'since')
-if held[1] ~= run_id then
+if held[1] ~= run_id or tonumber(held[2]) > now then
   held[2] = string.format('%.0f', now)
   redis.call('HSET', KEYS[1], 'run_id', run_id, 'since', held[2])
 end

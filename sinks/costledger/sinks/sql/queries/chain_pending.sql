@@ -1,5 +1,5 @@
 -- How many entries are in some ranges of one topic: number, oldest, first and last offset.
-SELECT e.kafka_partition, count(*), min(e.recorded_at), min(e.kafka_offset), max(e.kafka_offset)
+SELECT e.kafka_partition, count(*), least(greatest(min(e.recorded_at), '0001-01-02'), '9999-12-30'), min(e.kafka_offset), max(e.kafka_offset)
 FROM ledger.entries AS e
 JOIN unnest(%(partitions)s::integer[], %(first_offsets)s::bigint[], %(next_offsets)s::bigint[],
             %(recorded_from)s::timestamptz[], %(recorded_before)s::timestamptz[])

@@ -5,6 +5,7 @@ WHERE job.status = 'aborted'
   -- Two of one queueing lock cannot wait together: this one has to wait until the other has begun.
   AND NOT EXISTS (
       SELECT FROM procrastinate_jobs AS waiting
-      WHERE waiting.status = 'todo' AND waiting.queueing_lock = job.queueing_lock
+      WHERE waiting.queueing_lock = job.queueing_lock
+        AND (waiting.status = 'todo' OR (waiting.status = 'aborted' AND waiting.id < job.id))
   )
 RETURNING job.id

@@ -11,7 +11,8 @@ FROM (
       -- Two of one queueing lock cannot wait together: this one has to wait until the other has begun.
       AND NOT EXISTS (
           SELECT FROM procrastinate_jobs AS waiting
-          WHERE waiting.status = 'todo' AND waiting.queueing_lock = job.queueing_lock
+          WHERE waiting.queueing_lock = job.queueing_lock
+            AND (waiting.status = 'todo' OR (waiting.status = 'doing' AND waiting.id < job.id))
       )
     FOR UPDATE OF job SKIP LOCKED
 ) AS stalled
