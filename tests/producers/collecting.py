@@ -18,19 +18,20 @@ BOOK = PriceBook.load()
 class CollectingTracker(ServiceMethods):
     """Builds, prices and checks every event as the real one does; `ledger` is what a ledger would keep of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, book: PriceBook = BOOK) -> None:
+        self._book = book
         self.records: list[EventRecord] = []
         self.rejected: list[Exception] = []
 
     def _track(self, draft: Draft) -> UUID:
         try:
-            return self._keep(*build_record(draft, BOOK, "tests"))
+            return self._keep(*build_record(draft, self._book, "tests"))
         except CostledgerError as error:
             return self.reject(error)
 
     def _track_chat(self, draft: ChatDraft) -> list[UUID]:
         try:
-            return [self._keep(event_id, record) for event_id, record in build_chat_records(draft, BOOK, "tests")]
+            return [self._keep(event_id, record) for event_id, record in build_chat_records(draft, self._book, "tests")]
         except CostledgerError as error:
             return [self.reject(error)]
 

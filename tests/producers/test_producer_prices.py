@@ -6,18 +6,16 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from fractions import Fraction
 from pathlib import Path
-from uuid import UUID, uuid4
 
 import genai_prices
 import pytest
 from genai_prices.data import providers
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from tests.producers.collecting import CollectingTracker
 
 from costledger.producers.prices import PriceBook, check_prices, installed_snapshot, list_prices, llm, show_price
 from costledger.producers.prices.rates import decimal_text, divided_half_even
-from costledger.producers.records import ChatDraft, Draft, build_record
-from costledger.producers.services import ServiceMethods
 from costledger.schemas.errors import InvalidValue, PriceError
 from costledger.schemas.times import to_microseconds
 
@@ -455,11 +453,11 @@ def test_a_price_for_another_unit_is_no_price_of_what_a_method_counts(tmp_path: 
     book = PriceBook.load(overlay(tmp_path, entries, units='units = ["1M tokens"]'))
     usual = BOOK.price_chat("openai", "gpt-4o", 1_000, 10, 0, to_microseconds(NOW))
     assert book.price_chat("openai", "gpt-4o", 1_000, 10, 0, to_microseconds(NOW)) == usual
-    drafts = CollectingMethods()
-    drafts.track_s3("u", "get", 1)
-    drafts.track_s3("u", "transfer", 1)
-    drafts.track_processing("u", 2, 8)
-    priced = [build_record(draft, book, "tests")[1] for draft in drafts.drafts]
+    tracker = CollectingTracker(book)
+    tracker.track_s3("u", "get", 1)
+    tracker.track_s3("u", "transfer", 1)
+    tracker.track_processing("u", 2, 8)
+    priced = tracker.records
     assert [record["unit_price"] for record in priced] == ["0.0000004", "0.02", None]
     assert [record["unit"] for record in priced] == ["request", "GB", "CPU hour"]
     assert priced[2]["amount"] == 28 * PICO // 100
@@ -468,20 +466,3 @@ def test_a_price_for_another_unit_is_no_price_of_what_a_method_counts(tmp_path: 
     own = PriceBook.load(overlay(tmp_path, counted, "counted.toml", 'units = ["1M tokens"]'))
     (charge, *_) = own.price_chat("openai", "gpt-4o", 1_000, 10, 0, to_microseconds(NOW))
     assert charge.priced.amount_picodollars == 3 * PICO // 1_000
-
-
-class CollectingMethods(ServiceMethods):
-    """Keeps drafts."""
-
-    def __init__(self) -> None:
-        self.drafts: list[Draft] = []
-
-    def _track(self, draft: Draft) -> UUID:
-        self.drafts.append(draft)
-        return uuid4()
-
-    def _track_chat(self, draft: ChatDraft) -> list[UUID]:
-        raise NotImplementedError
-
-    def reject(self, error: Exception) -> UUID:
-        raise error
