@@ -53,6 +53,7 @@ class Load:
     clock_shifts_seconds: tuple[int, ...] = (0,)
     delivery_timeout_seconds: float = 120.0
     flush_seconds: float = FLUSH_SECONDS_MAX
+    queue_events_max: int = 100_000
     metrics_port: int = 0
 
     def due(self, seconds: float) -> int:

@@ -34,6 +34,9 @@ SERVICES: Final = ("openai", "aws-rekognition", "stripe")
 OPERATIONS: Final = ("tokens", "detectLabels", "charge")
 #: Events that may be sent once more: repeats come soon, as those of a producer do that is unsure.
 REPEATABLE_MAX: Final = 200
+#: A conflict that has waited for so many attempts is given up: behind the backlog of an outage it would come further from its
+#: first than the stream remembers (20,000 events of a partition), which nobody promises to recognise.
+CONFLICT_ATTEMPTS_MAX: Final = 10_000
 TICK_SECONDS: Final = 0.01
 #: A generator that fell behind its rate catches up by so many events a tick at most.
 TICK_EVENTS_MAX: Final = 500
@@ -73,6 +76,7 @@ class Generating:
         self.tracker = CostTracker(
             source="load",
             durability=load.durability,
+            queue_events_max=load.queue_events_max,
             delivery_timeout_seconds=load.delivery_timeout_seconds,
             flush_timeout_seconds=load.flush_seconds,
         )
@@ -89,9 +93,10 @@ class Generating:
         self.attempted = OracleFile(self.path.with_suffix(".attempted"))
         self.acked = OracleFile(self.path.with_suffix(".acked"))
         self.recent: deque[dict[str, Any]] = deque(maxlen=REPEATABLE_MAX)
-        #: Conflicts that wait until Kafka has the event whose id they have: what waits in a spool may be overtaken, and the
-        #: first of two payloads is the event.
-        self.waiting: deque[dict[str, Any]] = deque()
+        #: Conflicts that wait until Kafka has the event whose id they have, each with the number of the attempt that it was made
+        #: at: what waits in a spool may be overtaken, and the first of two payloads is the event.
+        self.waiting: deque[tuple[int, dict[str, Any]]] = deque()
+        self.attempts = 0
         #: Whether Kafka has them: the events of `recent` and those that conflicts wait for.
         self.stored: dict[str, bool] = {}
 
@@ -137,7 +142,7 @@ class Generating:
 
     def next_conflict(self) -> dict[str, Any]:
         """The one that has waited for the longest time."""
-        conflict = self.waiting.popleft()
+        _, conflict = self.waiting.popleft()
         event_id = conflict["event_id"]
         if event_id not in self.awaited() and all(record["event_id"] != event_id for record in self.recent):
             del self.stored[event_id]
@@ -145,11 +150,14 @@ class Generating:
 
     def awaited(self) -> set[str]:
         """The ids of events that conflicts wait for."""
-        return {other["event_id"] for other in self.waiting}
+        return {other["event_id"] for _, other in self.waiting}
 
     def attempt(self) -> None:
         """One attempt of some kind."""
-        if self.waiting and self.stored[self.waiting[0]["event_id"]]:
+        self.attempts += 1
+        while self.waiting and self.attempts - self.waiting[0][0] > CONFLICT_ATTEMPTS_MAX:
+            self.next_conflict()
+        if self.waiting and self.stored[self.waiting[0][1]["event_id"]]:
             self.send(CONFLICT, self.next_conflict())
             return
         drawn = self.chance.random()
@@ -167,7 +175,7 @@ class Generating:
             amount = (earlier["amount"] or 0) + 10**6
             other = {**earlier, "quantity": earlier["quantity"] + 10**9, "amount": amount, "metadata": {"try": "again"}}
             if len(self.waiting) < REPEATABLE_MAX:
-                self.waiting.append(other)
+                self.waiting.append((self.attempts, other))
         record = self.new_record()
         if record["occurred_at"] > self.clock.right_ns() // 1000 + AHEAD_SECONDS_MAX * 10**6:
             self.send(REFUSED, record)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from tests.fault.harness.cluster import Cluster
 from tests.fault.harness.harm import assert_accounted, await_attempts, await_consumed, await_under_way, lasting
@@ -50,6 +52,24 @@ def test_a_broker_that_is_away_for_longer_than_messages_wait_costs_a_spool_nothi
     cluster.services.kafka.start()
     stats = load.stop()
     assert (stats["dropped"], stats["queued"]) == (0, 0)
+    assert_accounted(stats)
+    cluster.check()
+
+
+@pytest.mark.long
+def test_a_broker_that_is_away_for_a_minute_under_a_heavy_load_has_no_event_counted_twice(
+    make_cluster: Callable[..., Cluster],
+) -> None:
+    """400 events/s in a partition, and more waiting than its client's queue holds: what was in doubt is not sent far behind."""
+    cluster = make_cluster(partitions=2)
+    cluster.start_all()
+    load = cluster.load(rate=800, users=40, queue_events_max=20_000)
+    await_under_way(cluster)
+    cluster.services.kafka.kill()
+    lasting(60)
+    cluster.services.kafka.start()
+    stats = load.stop()
+    assert (stats["dropped"], stats["unspooled"]) == (0, 0)
     assert_accounted(stats)
     cluster.check()
 
