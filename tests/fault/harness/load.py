@@ -94,6 +94,14 @@ class Generator:
         """True while it works."""
         return self.process.poll() is None
 
+    def rest(self) -> None:
+        """Have it attempt nothing until `go_on`; what it has tracked it sends."""
+        self.process.send_signal(signal.SIGUSR1)
+
+    def go_on(self) -> None:
+        """After `rest`; what would have been due meanwhile is not made up for."""
+        self.process.send_signal(signal.SIGUSR2)
+
     def finish(self, timeout_seconds: float = 120.0) -> dict[str, int]:
         """Wait for the end of a load that has one; the tracker's counts."""
         code = self.process.wait(timeout_seconds)

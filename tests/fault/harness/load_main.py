@@ -1,6 +1,7 @@
 """The load generator's process: `python -m tests.fault.harness.load_main LOAD-AS-JSON FOLDER`.
 
 For every event: a line of the oracle, then `track()`. Random numbers come from the seed alone; the clock only paces.
+SIGUSR1 has it rest until SIGUSR2; SIGTERM has it flush and end.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class Generating:
         self.load = load
         self.folder = folder
         self.stopping = threading.Event()
+        self.resting = threading.Event()
         self.begin(load.name, load.seed)
         self.clock = Clock()
         if any(load.clock_shifts_seconds):
@@ -108,6 +110,11 @@ class Generating:
         """Attempt until there are enough, or until stopped; then flush, and tell the counts."""
         begun, sent = time.monotonic(), 0
         while not self.stopping.is_set() and (self.load.events is None or sent < self.load.events):
+            if self.resting.is_set():
+                rested_from = time.monotonic()
+                self.stopping.wait(TICK_SECONDS)
+                begun += time.monotonic() - rested_from
+                continue
             due = self.load.due(time.monotonic() - begun) - sent
             if self.load.events is not None:
                 due = min(due, self.load.events - sent)
@@ -245,6 +252,8 @@ def main() -> int:
     sys.stdout.write(f"load {load}\n")
     generating = Generating(load, Path(sys.argv[2]), load_settings())
     signal.signal(signal.SIGTERM, lambda *_: generating.stopping.set())
+    signal.signal(signal.SIGUSR1, lambda *_: generating.resting.set())
+    signal.signal(signal.SIGUSR2, lambda *_: generating.resting.clear())
     generating.path.with_suffix(".begun").touch()
     with observed(load.metrics_port) if load.metrics_port else nullcontext():
         generating.run()

@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple
 from tests.fault.harness.findings import Findings
 from tests.fault.soak.drawing import Bar, Panel, Series, draw
 from tests.fault.soak.sampling import CONSUMERS, FOLLOWERS, Look
-from tests.fault.soak.slopes import LEVEL_SECONDS, Trend, fit_trend, levels
-from tests.fault.soak.soak import SERVICE, WATCHED, Course, Plan, increments
+from tests.fault.soak.slopes import Trend, fit_trend, levels
+from tests.fault.soak.soak import SERVICE, WATCHED, Course, Plan, Rest, increments
 
 #: Of the mean, by least squares.
 SLOPE_PERCENT_PER_HOUR_MAX: Final = 1.0
@@ -26,12 +26,11 @@ WARM_UP_EVENTS: Final = 300_000
 MIB: Final = 2**20
 ROLES: Final = (*WATCHED, SERVICE)
 RESIDENT: Final = "resident_bytes"
-#: By these a leak is judged. Resident memory goes by steps: see costledger.schemas.memory.
+#: By these a leak is judged, at rest. Resident memory goes by steps: see costledger.schemas.memory.
 IN_USE: Final = ("python_blocks", "c_bytes")
 #: Of a slope: with more nothing could be said of a leak.
 ERROR_PERCENT_PER_HOUR_MAX: Final = 10.0
-#: Of the minutes of harm: a process that does not tell is not judged by the rest. In a few a stream worker has its dead
-#: twin's users from beginning to end.
+#: Of the rests: a process that does not tell is not judged by those in which it did.
 SAMPLED_SHARE_MIN: Final = 0.75
 #: Of the most before the harms: what stays of later bursts.
 RESIDENT_SHARE_MAX: Final = 1.05
@@ -102,6 +101,26 @@ def memory_trends(
     return trends
 
 
+def rest_trends(looks: Sequence[Look], rests: Sequence[Rest], measure: str) -> dict[str, Trend]:
+    """Of each watched worker and of the service: the trend of the least that its longest life held in each rest.
+
+    Of two rests or more. The least: what a worker has just received is on its way, and what only the collector can free goes when
+    that comes, which it does at least once in the time of a rest and the turn before.
+    """
+    trends: dict[str, Trend] = {}
+    looks = with_own_users(looks)
+    for role in ROLES:
+        life = _longest_life(looks, role, measure)
+        points = []
+        for rest in rests:
+            held = [value for at, value in life if rest.quiet_at_seconds <= at <= rest.to_seconds]
+            if held:
+                points.append((rest.quiet_at_seconds, min(held)))
+        if len(points) > 1:
+            trends[role] = fit_trend(points)
+    return trends
+
+
 def resident_bounds(looks: Sequence[Look], since_seconds: float, until_seconds: float) -> dict[str, Bound]:
     """By role: of all its lives before the harms, and of its longest one since."""
     middle = (since_seconds + until_seconds) / 2
@@ -120,13 +139,13 @@ def resident_bounds(looks: Sequence[Look], since_seconds: float, until_seconds: 
 def memory_findings(told: dict[str, Any]) -> list[str]:
     """What is wrong with the memory of a document: measured too rarely or too noisily to be judged, growing, or not bounded."""
     findings = []
-    samples_min = SAMPLED_SHARE_MIN * told["fault_seconds"] / LEVEL_SECONDS
+    samples_min = math.ceil(SAMPLED_SHARE_MIN * len(told["rests"]))
     for role in ROLES:
         for measure in IN_USE:
             trend = told["memory"].get(role, {}).get(measure)
             name = f"memory of {role}, {measure}"
             if trend is None or trend["samples"] < samples_min:
-                findings.append(f"{name}: {trend and trend['samples']} minutes are known; {samples_min:g} must be")
+                findings.append(f"{name}: {trend and trend['samples']} rests are known; {samples_min} must be")
             elif trend["error_percent_per_hour"] > ERROR_PERCENT_PER_HOUR_MAX:
                 findings.append(f"{name}: too noisy to be judged: {trend}")
             elif trend["percent_per_hour"] - 2 * trend["error_percent_per_hour"] >= SLOPE_PERCENT_PER_HOUR_MAX:
@@ -139,6 +158,10 @@ def memory_findings(told: dict[str, Any]) -> list[str]:
     return findings
 
 
+def _at_most(trend: dict[str, float]) -> float:
+    return trend["percent_per_hour"] + 2 * trend["error_percent_per_hour"]
+
+
 def _longest_life(looks: Sequence[Look], role: str, measure: str) -> list[tuple[float, float]]:
     lives = [points for life, points in memory_series(looks, measure).items() if life.split("/")[0] == role]
     return max(lives, key=len, default=[])
@@ -147,7 +170,8 @@ def _longest_life(looks: Sequence[Look], role: str, measure: str) -> list[tuple[
 def document(plan: Plan, course: Course, looks: Sequence[Look], findings: Findings, seed: int) -> dict[str, Any]:
     """Everything, as JSON has it."""
     between = (course.ended_at_seconds, course.began_at_seconds)
-    trends = {measure: memory_trends(looks, *between, measure) for measure in (RESIDENT, *IN_USE)}
+    trends = {RESIDENT: memory_trends(looks, *between)}
+    trends |= {measure: rest_trends(looks, course.rests, measure) for measure in IN_USE}
     slowest = {
         name: max(times, default=None)
         for name in FOLLOWERS
@@ -171,6 +195,7 @@ def document(plan: Plan, course: Course, looks: Sequence[Look], findings: Findin
             for fault in course.faults
         ],
         "caught_up_seconds_max": slowest,
+        "rests": [[round(seconds, 1) for seconds in rest] for rest in course.rests],
         "restarts": [
             {"at_seconds": round(at, 1), "worker": name, "exit_code": code} for at, name, code in course.restarts
         ],
@@ -226,13 +251,13 @@ def table(told: dict[str, Any]) -> str:
         times = fault["caught_up_seconds"]
         shown = "".join(f"{'never' if times[name] is None else f'{times[name]:.1f} s':>20}" for name in FOLLOWERS)
         lines.append(f"{fault['name']:<36}{fault['at_seconds']:>6.0f} s{shown}")
-    lines += ["", f"{'memory of':<26}{'mean':>18}{'slope':>16}{'standard error':>18}{'fitted':>10}"]
+    lines += ["", f"{'memory of':<26}{'mean':>18}{'slope':>16}{'standard error':>18}{'at most':>16}{'fitted':>10}"]
     for role, trends in told["memory"].items():
         for measure, trend in trends.items():
             mean = f"{trend['mean']:,.0f}" if measure == "python_blocks" else f"{trend['mean'] / MIB:.1f} MiB"
             lines.append(
                 f"{role:<12}{measure:<14}{mean:>18}{trend['percent_per_hour']:>12.2f} %/h"
-                f"{trend['error_percent_per_hour']:>14.2f} %/h{trend['samples']:>8}"
+                f"{trend['error_percent_per_hour']:>14.2f} %/h{_at_most(trend):>12.2f} %/h{trend['samples']:>8}"
             )
     for role, bound in told["resident_memory"].items():
         before, first, last = (f"{bound[name] / MIB:.0f} MiB" for name in Bound._fields)

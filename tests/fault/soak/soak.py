@@ -1,6 +1,6 @@
 """A soak: find what the machine sustains, then half of it for minutes, with a harm every half minute.
 
-calibrate ▸ load ▸ rehearse and warm up ▸ (harm, heal, caught up?) ... ▸ stop the load ▸ all promises
+calibrate ▸ load ▸ rehearse ▸ rest ▸ (harm, heal, caught up?) ... rest ... ▸ stop the load ▸ all promises
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 import psutil
 from tests.fault.harness.cluster import HEALED_SECONDS_MAX, Cluster
@@ -49,6 +49,10 @@ REHEARSALS: Final = 3
 #: Of the first rehearsal: its backlogs are larger than any that come later. They fill two batches of each sink, and the queue
 #: of each service's client.
 LONG_STOP_SECONDS: Final = 45.0
+#: With the turn before, this is longer than workers go without collecting (`costledger.schemas.memory.COLLECT_SECONDS`).
+REST_SECONDS: Final = 40.0
+#: From the end of the load until nothing waits.
+QUIET_SECONDS_MAX: Final = 60.0
 _STEP_SECONDS: Final = 0.25
 
 
@@ -58,7 +62,7 @@ class Plan:
 
     fault_seconds: float
     fault_every_seconds: float = 30.0
-    warm_up_seconds: float = 60.0
+    rest_every_seconds: float = 300.0
     load_share: float = 0.5
 
 
@@ -70,6 +74,14 @@ class Fault:
     at_seconds: float
     healed_at_seconds: float
     caught_up_seconds: dict[str, float | None]
+
+
+class Rest(NamedTuple):
+    """A time without load; from `quiet_at_seconds` on nothing waited either."""
+
+    from_seconds: float
+    quiet_at_seconds: float
+    to_seconds: float
 
 
 @dataclass(slots=True)
@@ -87,6 +99,7 @@ class Course:
     began_at_seconds: float = 0.0
     ended_at_seconds: float = 0.0
     faults: list[Fault] = field(default_factory=list)
+    rests: list[Rest] = field(default_factory=list)
     #: (seconds, worker, exit code): ended by itself and started again, as a supervisor does.
     restarts: list[tuple[float, str, int]] = field(default_factory=list)
 
@@ -120,11 +133,11 @@ class Soak:
         self.calibrate()
         self.begin_load()
         self.rehearse()
-        self._pass(self.plan.warm_up_seconds)
+        self.rest()
         self.course.began_at_seconds = self.sampler.seconds()
         self.endure(harms)
         self.course.ended_at_seconds = self.sampler.seconds()
-        self.course.carried_rate = written_rate(self.looks, self.course.began_at_seconds, self.course.ended_at_seconds)
+        self.course.carried_rate = carried_rate(self.looks, self.course)
         self._end_load()
         return self.course
 
@@ -181,15 +194,42 @@ class Soak:
                 self._caught_up(self.sampler.seconds())
 
     def endure(self, harms: Iterator[Harm]) -> None:
-        """A harm at each turn; one whose healing takes longer than a turn puts the next one off to the turn after."""
-        began = self.course.began_at_seconds
+        """A harm at each turn, and a rest every so many turns, which is no part of the time of harm."""
+        left_seconds = self.plan.fault_seconds
+        while left_seconds > 0:
+            seconds = min(left_seconds, self.plan.rest_every_seconds)
+            self._harm_for(seconds, harms)
+            self.rest()
+            left_seconds -= seconds
+
+    def rest(self) -> None:
+        """No load, until nothing waits and then for a while: what a worker holds now it holds for good."""
+        rested_from = self.sampler.seconds()
+        for generator in self._generators:
+            generator.rest()
+        seen = len(self.looks)
+
+        def quiet() -> bool:
+            self._pass(_STEP_SECONDS)
+            return any(set(look.lag.values()) == {0} for look in self.looks[seen:])
+
+        wait_until(quiet, QUIET_SECONDS_MAX, "nothing waits once the load rests")
+        quiet_at = self.sampler.seconds()
+        self._pass(REST_SECONDS)
+        self.course.rests.append(Rest(rested_from, quiet_at, self.sampler.seconds()))
+        for generator in self._generators:
+            generator.go_on()
+
+    def _harm_for(self, seconds: float, harms: Iterator[Harm]) -> None:
+        """One whose healing takes longer than a turn puts the next one off to the turn after."""
+        began = self.sampler.seconds()
         turn_at = began
-        while turn_at + self.plan.fault_every_seconds <= began + self.plan.fault_seconds:
+        while turn_at + self.plan.fault_every_seconds <= began + seconds:
             self._pass(turn_at - self.sampler.seconds())
             self._one_fault(next(harms))
             while turn_at <= self.sampler.seconds():
                 turn_at += self.plan.fault_every_seconds
-        self._pass(began + self.plan.fault_seconds - self.sampler.seconds())
+        self._pass(began + seconds - self.sampler.seconds())
 
     def rate(self, consumer: str, since_seconds: float, until_seconds: float) -> float:
         """Events per second of a consumer between two moments; 0 where nothing is known."""
@@ -320,6 +360,13 @@ def increments(looks: list[Look], value: Callable[[Look], int | None]) -> list[t
 def written_rate(looks: list[Look], since_seconds: float, until_seconds: float) -> float:
     """Events per second that came to the topic between two moments; 0 where nothing is known."""
     return _rate(looks, lambda look: look.written, since_seconds, until_seconds)
+
+
+def carried_rate(looks: list[Look], course: Course) -> float:
+    """Events per second that came to the topic while harm was done, over the time that the load did not rest."""
+    began, ended = course.began_at_seconds, course.ended_at_seconds
+    rested = sum(rest.to_seconds - rest.from_seconds for rest in course.rests if rest.from_seconds >= began)
+    return written_rate(looks, began, ended) * (ended - began) / (ended - began - rested)
 
 
 def _rate(looks: list[Look], value: Callable[[Look], int | None], since_seconds: float, until_seconds: float) -> float:

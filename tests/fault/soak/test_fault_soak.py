@@ -34,7 +34,7 @@ def test_half_the_maximum_is_carried_through_a_harm_every_half_minute(
 ) -> None:
     """Memory is flat, no consumer has lag a minute after each heal, and in the end every promise holds."""
     cluster = make_cluster(partitions=12)
-    plan = Plan(MINUTES * 60) if MINUTES >= 5 else Plan(MINUTES * 60, fault_every_seconds=20, warm_up_seconds=20)
+    plan = Plan(MINUTES * 60) if MINUTES >= 5 else Plan(MINUTES * 60, fault_every_seconds=20, rest_every_seconds=60)
 
     def tell(line: str) -> None:
         with capsys.disabled():

@@ -17,9 +17,10 @@ from tests.fault.harness.load import Load
 from tests.fault.harness.run_report import RunReport
 from tests.fault.soak.drawing import Bar, Panel, Series, draw
 from tests.fault.soak.harms import LINKS, all_harms, drawn_harms
-from tests.fault.soak.reporting import IN_USE, ROLES, memory_findings, memory_trends, resident_bounds
+from tests.fault.soak.reporting import IN_USE, ROLES, memory_findings, memory_trends, resident_bounds, rest_trends
 from tests.fault.soak.sampling import Look, Memory
 from tests.fault.soak.slopes import fit_trend, levels
+from tests.fault.soak.soak import Course, Rest, carried_rate
 
 
 def look(at_seconds: float, **resident_bytes: int) -> Look:
@@ -71,9 +72,30 @@ def test_the_memory_of_a_role_is_that_of_its_longest_life_without_its_warm_up() 
     assert list(trends) == ["stream"]
     assert trends["stream"].mean == 120
     assert trends["stream"].percent_per_hour == 0
-    in_use = memory_trends(looks, until_seconds=999, measure="python_blocks")
-    assert in_use["stream"].mean == 60
     assert memory_trends(looks, until_seconds=999, measure="c_bytes") == {}
+
+
+def test_what_is_in_use_is_the_least_of_each_rest() -> None:
+    """Whatever the load takes between the rests, and at their beginning; a leak of 12 % an hour is found by five of them."""
+    rests = [Rest(at - 9.0, at, at + 40.0) for at in range(100, 1500, 300)]
+    flat = [look(at, sink_1=200 if not 110 <= at % 300 < 140 else 100) for at in range(1500)]
+    trend = rest_trends(flat, rests, "python_blocks")["sink"]
+    assert (trend.samples, trend.mean, trend.percent_per_hour, trend.error_percent_per_hour) == (5, 50, 0, 0)
+    leaking = [
+        replace(one, memory={"sink/1": Memory(0, 100_000 + 10 * int(one.at_seconds) // 3, None)}) for one in flat
+    ]
+    trend = rest_trends(leaking, rests, "python_blocks")["sink"]
+    assert trend.percent_per_hour - 2 * trend.error_percent_per_hour == pytest.approx(11.7, abs=0.1)
+    assert rest_trends(flat, rests[:1], "python_blocks") == {}
+    assert rest_trends(flat, rests, "c_bytes") == {}
+
+
+def test_what_was_carried_is_told_without_the_rests() -> None:
+    """100 a second, but for a rest of 100 s in ten minutes; one before the harms is none of theirs."""
+    course = Course(began_at_seconds=100, ended_at_seconds=700, rests=[Rest(10, 20, 60), Rest(300, 310, 400)])
+    written = [100 * (at if at < 300 else max(300, at - 100)) for at in range(1000)]
+    looks = [replace(look(at), written=written[at]) for at in range(1000)]
+    assert carried_rate(looks, course) == pytest.approx(100)
 
 
 def test_what_a_worker_holds_of_a_dead_twin_is_none_of_its_own() -> None:
@@ -111,13 +133,13 @@ def test_resident_memory_is_bounded_by_what_bursts_took_before(seed: int) -> Non
 
 def told(**changes: float) -> dict[str, Any]:
     """A document of twenty minutes in which nothing is wrong with any memory, but for what is changed of the sink's."""
-    trend = {"samples": 20, "percent_per_hour": 1.5, "error_percent_per_hour": 0.5}
+    trend = {"samples": 5, "percent_per_hour": 1.5, "error_percent_per_hour": 0.5}
     bound = {"before_max": 200.0, "first_level": 100.0, "last_level": 120.0}
     memory = {role: {measure: dict(trend) for measure in IN_USE} for role in ROLES}
     resident = {role: dict(bound) for role in ROLES}
     for name, value in changes.items():
         (resident["sink"] if name in bound else memory["sink"]["c_bytes"])[name] = value
-    return {"fault_seconds": 1_200.0, "memory": memory, "resident_memory": resident}
+    return {"rests": [[0.0, 1.0, 2.0]] * 5, "memory": memory, "resident_memory": resident}
 
 
 @pytest.mark.parametrize(
@@ -127,7 +149,8 @@ def told(**changes: float) -> dict[str, Any]:
         ({"percent_per_hour": -7.0}, None),
         ({"percent_per_hour": 2.0}, "grows"),
         ({"percent_per_hour": 30.0, "error_percent_per_hour": 10.1}, "too noisy"),
-        ({"samples": 14}, "14 minutes are known; 15"),
+        ({"samples": 4}, None),
+        ({"samples": 3}, "3 rests are known; 4"),
         ({"last_level": 210.0}, None),
         ({"last_level": 211.0}, "more stays"),
         ({"first_level": 211.0}, "more stays"),
