@@ -25,6 +25,8 @@ _SOON_COMPACTED: Final = {
     "segment.bytes": str(16 * 1024 * 1024),
     "segment.ms": str(3600 * 1000),
     "min.cleanable.dirty.ratio": "0.2",
+    # What a worker that was cut off writes late must not replace the owner's before that has noticed and repaired it.
+    "min.compaction.lag.ms": str(60 * 1000),
 }
 
 

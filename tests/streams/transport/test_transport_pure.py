@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from costledger.streams import transport
 from costledger.streams.transport import StageConfig, changelog_topic, internals
-from costledger.streams.transport.acks import Fences, Progress
+from costledger.streams.transport.acks import Fences, LogEnd, Progress
 from costledger.streams.transport.app import build_app
 from costledger.streams.transport.producer import BATCH_OVERHEAD_BYTES, GroupTooLargeError, pack, row_bytes
 from costledger.streams.transport.recovery import BatchRecovery
@@ -49,6 +49,15 @@ def assigned() -> Progress:
     progress = Progress()
     progress.assign({A: 10, B: 0, OTHER: 5}, {A: 10, B: None, OTHER: 5})
     return progress
+
+
+def test_what_others_write_to_a_log_is_counted() -> None:
+    """Before each batch of ours; where the broker does not tell, the next one is believed."""
+    end = LogEnd(7)
+    assert [end.wrote(7, 3), end.wrote(10, 1), end.wrote(14, 2), end.wrote(16, 1)] == [0, 0, 3, 0]
+    assert [end.wrote(-1, 5), end.wrote(30, 1), end.wrote(32, 1)] == [0, 0, 1]
+    # A log that has lost its end holds nobody else's.
+    assert end.wrote(20, 1) == 0
 
 
 def test_position_moved_back_delivers_nothing_twice() -> None:

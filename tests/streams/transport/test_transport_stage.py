@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 from tests.fixtures.wait import wait_until
-from tests.streams.transport.transport_cluster import Cluster
+from tests.streams.transport.transport_cluster import Cluster, Record
 
 from costledger.schemas.errors import Unavailable
 from costledger.streams.transport import Batch, Change, Flush, Stage, StageConfig, StateRecord, changelog_topic
 from costledger.streams.transport.recovery import BatchRecovery
+from costledger.streams.transport.table import decode_change, encode_change
 
 
 @pytest.fixture
@@ -329,3 +331,33 @@ def test_a_topic_that_appears_is_read_at_once(kafka: Any, tmp_path: Path) -> Non
         running.stage.stop()
         running.thread.join(20)
     assert running.code == 0
+
+
+def test_what_another_worker_wrote_late_is_repaired_while_the_owner_works(kafka: Any, tmp_path: Path) -> None:
+    """Its older state of a key that is quiet since would be what compaction keeps: the owner notices at its next write."""
+    cluster = Cluster(kafka, tmp_path, partitions=1)
+    changelog = changelog_topic(cluster.app_id, "totals")
+    handler = LastValue()
+    running = Running(cluster, handler)
+
+    def last_of(key: bytes) -> tuple[int | None, Any]:
+        return decode_change(Record([one for one in cluster.read(changelog) if one.key() == key][-1]))
+
+    try:
+        send(cluster, (b"quiet", b"1"))
+        send(cluster, (b"quiet", b"2"))
+        wait_until(cluster.all_committed, 30, "both are committed")
+        assert last_of(b"quiet") == (1, b"2")
+        late = Producer({"bootstrap.servers": cluster.bootstrap_servers})
+        late.produce(changelog, key=b"quiet", value=encode_change(0, b"1")[0], partition=0)
+        assert late.flush(20) == 0
+        assert last_of(b"quiet") == (0, b"1")
+        send(cluster, (b"busy", b"1"))
+        wait_until(lambda: last_of(b"quiet") == (1, b"2"), 30, "the owner has repaired it")
+        send(cluster, (b"busy", b"2"))
+        wait_until(cluster.all_committed, 30, "it works on")
+    finally:
+        assert running.stop() == 0
+    assert handler.restored[b"quiet"] == (1, b"2")
+    assert cluster.state() == {b"quiet": b"2", b"busy": b"2"}
+    assert not any(partition.repairs() for partition in cluster.recovered().values())

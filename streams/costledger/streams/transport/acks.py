@@ -1,4 +1,4 @@
-"""The books of source offsets: what was handed out, what is flushed, what is committed. Pure.
+"""The books of offsets: what was handed out, what is flushed, what is committed; where the changelog ends. Pure.
 
 Three marks per source partition, each *next to read*: `next` (all below was processed), `flushed` (the
 effects of all below are acknowledged) and `committed`; committed <= flushed <= next always holds.
@@ -123,3 +123,20 @@ class Fences:
     def stored_offset(self, key: bytes) -> int:
         """The offset to store with a change of `key`."""
         return max(self._floor, self._ahead.get(key, -1)) if self._ahead else self._floor
+
+
+class LogEnd:
+    """Where a log ends that has one writer at a time, so that what another one writes late is noticed."""
+
+    def __init__(self, end: int) -> None:
+        """`end`: the offset after the last record that was read or written."""
+        self._end: int | None = end
+
+    def wrote(self, base_offset: int, count: int) -> int:
+        """Our next `count` records stand from `base_offset` on (negative: not told). How many of others lie before them."""
+        if base_offset < 0:
+            self._end = None
+            return 0
+        between = 0 if self._end is None else max(0, base_offset - self._end)
+        self._end = base_offset + count
+        return between

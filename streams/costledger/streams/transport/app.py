@@ -59,7 +59,7 @@ def settings(config: StageConfig, data_dir: str) -> dict[str, Any]:
         "producer_linger": 0.0,
         "producer_max_batch_size": config.batch_bytes_max,
         "producer_max_request_size": config.batch_bytes_max + REQUEST_BYTES_MARGIN,
-        # A write that outlives the session could land after another worker took over.
+        # How long a write may wait for room in the client, and for each answer: what is under way is never given up.
         "producer_request_timeout": session,
         "processing_guarantee": "at_least_once",
         "store": "memory://",

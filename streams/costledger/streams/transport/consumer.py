@@ -84,7 +84,7 @@ class BatchConsumer(Consumer):
             tp = TP(key.topic, key.partition)
             if epoch != self.runtime.epoch:
                 stale.append(tp)
-            elif tp.topic == self.runtime.changelog:
+            elif tp.topic == self.runtime.changelog_topic:
                 if any(record.value is UNREADABLE for record in records):
                     raise CorruptRecordException(f"{tp.topic}[{tp.partition}] has a record batch that cannot be read")
                 recovery.apply(tp, records)
@@ -140,7 +140,7 @@ class BatchConsumer(Consumer):
                 return  # it is no longer assigned
             if position is None or epoch != self.runtime.epoch or not self.flow_active:
                 return
-            if tp.topic == self.runtime.changelog:
+            if tp.topic == self.runtime.changelog_topic:
                 recovery.reached(tp, position)
             else:
                 self.runtime.passed(tp, position)

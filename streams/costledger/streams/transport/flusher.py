@@ -80,7 +80,7 @@ class Flusher:
         # One after another: a record must not be there before its parts, nor lose them before it is replaced.
         for groups in stages:
             if groups:
-                await runtime.app.producer.write_groups(runtime.changelog, partition, groups)
+                await runtime.changelog.write(partition, groups)
         reach("stream.after_state")
 
     def _laid_out(self, partition: int, changes: Iterable[Sequence[Change]]) -> tuple[list[list[Row]], ...]:

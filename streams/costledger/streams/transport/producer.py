@@ -77,13 +77,14 @@ class BatchProducer(Producer):
                 )
             await asyncio.gather(*sent)
 
-    async def write_groups(self, topic: str, partition: int, groups: Iterable[Sequence[Row]]) -> None:
+    async def write_groups(self, topic: str, partition: int, groups: Iterable[Sequence[Row]]) -> list[tuple[int, int]]:
         """Write groups to one partition and await all acknowledgements.
 
-        Raises GroupTooLargeError before anything is written, KafkaError when a batch was not stored.
+        Of each batch, in their order: the offset of its first record (negative where the broker does not tell), and how
+        many records it has. Raises GroupTooLargeError before anything is written, KafkaError when a batch was not stored.
         """
         client = self._ensure_producer()
-        sent = []
+        sent, counts = [], []
         for rows in pack(groups, self.max_batch_size, f"{topic}[{partition}]"):
             batch = client.create_batch()
             for key, value, headers in rows:
@@ -91,4 +92,5 @@ class BatchProducer(Producer):
                     raise GroupTooLargeError(f"{topic}[{partition}]: a batch of {len(rows)} records is full")
             batch.close()
             sent.append(await client.send_batch(batch, topic, partition=partition))
-        await asyncio.gather(*sent)
+            counts.append(len(rows))
+        return [(stored.offset, count) for stored, count in zip(await asyncio.gather(*sent), counts, strict=True)]

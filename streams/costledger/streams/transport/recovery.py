@@ -41,6 +41,10 @@ class BatchRecovery(Recovery):
             self._set_recovery_ended()
             self.signal_recovery_end.set()
 
+    def end(self, tp: TP) -> int:
+        """Where the changelog partition ended when this recovery began; what came later it may not have read."""
+        return int(self.active_highwaters[tp]) + 1
+
     def unread(self) -> set[TP]:
         """The changelog partitions still to be read."""
         if not self.in_recovery:

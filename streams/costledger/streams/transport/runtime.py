@@ -17,17 +17,15 @@ from faust.types import TP
 
 from costledger.schemas.fail_points import reach
 from costledger.streams.transport.acks import Fences, Progress
+from costledger.streams.transport.changelog import RETRY_SECONDS, Changelog, repair_groups
 from costledger.streams.transport.config import StageConfig
 from costledger.streams.transport.flusher import Flusher
 from costledger.streams.transport.parts import Parts
 from costledger.streams.transport.processor import Processor
 from costledger.streams.transport.records import Handler
-from costledger.streams.transport.table import RecoveredPartition, changelog_topic, encode_change
+from costledger.streams.transport.table import changelog_topic
 
 log = logging.getLogger("costledger.streams.transport")
-
-RETRY_SECONDS = 0.1
-"""Between attempts of the last commit, and looks at the membership; the drain timeout bounds their number."""
 
 
 class Runtime:
@@ -36,7 +34,8 @@ class Runtime:
     def __init__(self, config: StageConfig, handler: Handler) -> None:
         self.config = config
         self.handler = handler
-        self.changelog = changelog_topic(config.app_id, config.table_name)
+        self.changelog_topic = changelog_topic(config.app_id, config.table_name)
+        self.changelog = Changelog(self)
         self.progress = Progress()
         self.fences: dict[int, Fences] = {}
         """By partition held in memory: `holds(p)` is `p in fences`."""
@@ -60,8 +59,6 @@ class Runtime:
         self._generation: int | None = None
         self._expected: dict[TP, int | None] = {}
         self._release_lock = asyncio.Lock()
-        self._unrepaired: set[int] = set()
-        """The partitions whose state was restored, and whose repairs the changelog may not have yet."""
         self._complete = False
         """Whether the assignment has all topics of its partitions."""
         self._settled = True
@@ -135,9 +132,8 @@ class Runtime:
         another worker might have had the partition."""
         if generation != (self._generation or 0) + 1:
             self._forget(set(self.fences))
-        # A rebalance in the midst of an opening: what it had still to write would be missing.
-        self._forget(self._unrepaired & set(self.fences))
-        self._unrepaired.clear()
+        # Also after a rebalance in the midst of an opening: what it had still to write would be missing.
+        self._forget(self.changelog.unrepaired & set(self.fences))
         self._generation = generation
         self.partitions = frozenset(tp.partition for tp in assigned if tp.topic == self.config.main_topic)
         self._forget(set(self.fences) - self.partitions)
@@ -154,18 +150,20 @@ class Runtime:
         reach("stream.assigned")
         log.info("Assigned partitions %s, in memory %s.", sorted(self.partitions), sorted(self.fences))
 
-    async def look_for_topics(self) -> None:
-        """While an assignment lacks topics: ask the brokers for them, and have the group assign anew once they are there.
+    async def rejoin_if_needed(self) -> None:
+        """While an assignment lacks topics, ask the brokers for them; have the group assign anew once they are there.
 
         A broker that has just come back may not know its topics for a moment. The client would ask again in minutes.
+        The same where a partition has to be read anew: a recovery comes with an assignment.
         """
-        if self._generation is not None and not self._complete and self.failure is None:
-            topics = (*self.config.source_topics, self.changelog)
+        to_repair = self.writable and bool(self.changelog.unrepaired)
+        if self._generation is not None and self.failure is None and (to_repair or not self._complete):
+            topics = (*self.config.source_topics, self.changelog_topic)
             await self.app.consumer.rejoin_when_known(topics, self.config.partitions)
 
     def _check_topics(self, assigned: set[TP]) -> None:
         """Each topic has as many partitions as configured, and each partition comes with all its topics."""
-        for topic in (*self.config.source_topics, self.changelog):
+        for topic in (*self.config.source_topics, self.changelog_topic):
             count = self.app.consumer.partition_count(topic)
             lacking = sorted(p for p in self.partitions if TP(topic, p) not in assigned)
             if count and count != self.config.partitions:
@@ -192,10 +190,7 @@ class Runtime:
             repairs = self._adopt(committed, earliest, ends)
             reach("stream.after_restore")
             epoch = self.epoch
-            self._unrepaired = set(repairs)
-            await self._repair(repairs, epoch)
-            if epoch == self.epoch:
-                self._unrepaired.clear()
+            await self.changelog.repair(repairs)
             await consumer.seek_wait({tp: self.progress.position(tp) for tp in tps})
         except Exception as exc:  # noqa: BLE001  (Faust would go on without the positions)
             if epoch == self.epoch:
@@ -207,17 +202,6 @@ class Runtime:
             self.touch()
             reach("stream.opened")
             log.info("Open: %s", {f"{tp.topic}[{tp.partition}]": self.progress.position(tp) for tp in sorted(tps)})
-
-    async def _repair(self, repairs: dict[int, list[list[Any]]], epoch: int) -> None:
-        """Write repairs while the partitions are certainly this worker's; TimeoutError when that stays in doubt."""
-        for partition, groups in repairs.items():
-            async with asyncio.timeout(self.config.drain_timeout_seconds):
-                while epoch == self.epoch and not self.app.consumer.may_write():  # noqa: ASYNC110  (time alone tells)
-                    await asyncio.sleep(RETRY_SECONDS)
-            if epoch != self.epoch:
-                return
-            log.warning("Partition %d: writing %d overtaken or superfluous keys.", partition, len(groups))
-            await self.app.producer.write_groups(self.changelog, partition, groups)
 
     def _adopt(self, committed: Any, earliest: Any, ends: Any) -> dict[int, list[list[Any]]]:
         """Restore what is not in memory and take the positions over; return the repairs to write."""
@@ -242,8 +226,10 @@ class Runtime:
             start = starts[TP(self.config.main_topic, partition)]
             self.fences[partition] = Fences(start, recovered.offsets())
             self.parts[partition] = recovered.in_parts()
-            if groups := _repair_groups(recovered):
+            if groups := repair_groups(recovered):
                 repairs[partition] = groups
+            end = self.app.tables.recovery.end(TP(self.changelog_topic, partition))
+            self.changelog.hold(partition, max(recovered.position, end), bool(groups))
         # What is restored is as of here, also where the opening ends before anything is read.
         self._expected = dict(committed)
         self._ends = dict(ends)
@@ -295,13 +281,8 @@ class Runtime:
     def _forget(self, partitions: set[int]) -> None:
         for partition in sorted(partitions):
             del self.fences[partition], self.parts[partition]
+            self.changelog.forget(partition)
             try:
                 self.handler.revoke(partition)
             except Exception as exc:  # noqa: BLE001  (any failure of the domain ends the worker)
                 self.fail(f"the handler failed in revoke, partition {partition}", exc)
-
-
-def _repair_groups(recovered: RecoveredPartition) -> list[list[Any]]:
-    """The overtaken keys, and parts that nothing needs, as changelog groups of one row."""
-    overtaken = [[(key, *encode_change(offset, value))] for key, offset, value in recovered.repairs()]
-    return overtaken + [[(key, None, [])] for key in recovered.orphans()]
