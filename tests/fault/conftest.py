@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,16 @@ def services(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             remove_data(folder / name)
 
 
+@contextmanager
+def told_to_end_in_order() -> Iterator[None]:
+    """SIGTERM (of make, of `timeout`) is as Ctrl-C: workers and services end before this process does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 @pytest.fixture
 def make_cluster(
     request: pytest.FixtureRequest, services: Services, tmp_path: Path, seed: int, run_report: RunReport
@@ -43,6 +54,7 @@ def make_cluster(
     services.start()
     clusters: list[Cluster] = []
     with ExitStack() as cleanup:
+        cleanup.enter_context(told_to_end_in_order())
 
         def make(**options: int) -> Cluster:
             cluster = Cluster(services, tmp_path, seed, **options)
