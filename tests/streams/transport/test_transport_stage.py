@@ -361,3 +361,40 @@ def test_what_another_worker_wrote_late_is_repaired_while_the_owner_works(kafka:
     assert handler.restored[b"quiet"] == (1, b"2")
     assert cluster.state() == {b"quiet": b"2", b"busy": b"2"}
     assert not any(partition.repairs() for partition in cluster.recovered().values())
+
+
+def test_what_a_transaction_took_back_is_never_seen(kafka: Any, tmp_path: Path) -> None:
+    """Nor waited for: neither markers at the end of a topic nor a transaction that is still open are lag."""
+    if kafka.kind == "embedded":
+        pytest.skip("the embedded broker's transactions leave no markers")
+    cluster = Cluster(kafka, tmp_path, partitions=1, limits=True)
+    producer = Producer({"bootstrap.servers": cluster.bootstrap_servers, "transactional.id": f"{cluster.main}-t"})
+    producer.init_transactions(30)
+
+    def transaction(topic: str, key: bytes, end: Callable[[float], None] | None) -> None:
+        producer.begin_transaction()
+        producer.produce(topic, key=key, value=b"1", partition=0)
+        assert producer.flush(10) == 0
+        if end is not None:
+            end(30)
+
+    for topic in (cluster.limits, cluster.main):
+        transaction(topic, topic.encode() + b" committed", producer.commit_transaction)
+        transaction(topic, topic.encode() + b" aborted", producer.abort_transaction)
+    handler = LastValue()
+    running = Running(cluster, handler, prerequisite_topics=(cluster.limits,), stall_timeout_seconds=7.0)
+    committed = {cluster.limits.encode() + b" committed": b"1", cluster.main.encode() + b" committed": b"1"}
+    try:
+        wait_until(
+            lambda: cluster.state() == committed, 30, "what was committed is read, past the markers of what was not"
+        )
+        transaction(cluster.main, b"late", None)
+        lag_for = time.monotonic() + 9.0
+        wait_until(lambda: time.monotonic() > lag_for, 30, "longer than a stall may last")
+        assert running.stage.health().ready
+        assert cluster.state() == committed
+        producer.commit_transaction(30)
+        wait_until(lambda: cluster.state() == {**committed, b"late": b"1"}, 30, "it is read once it is committed")
+    finally:
+        assert running.stop() == 0
+    assert handler.calls["process"] == 3

@@ -101,7 +101,7 @@ METHODS: dict[type[Any], tuple[str, ...]] = {
     AIOKafkaConsumer: (
         "assignment",
         "committed",
-        "highwater",
+        "last_stable_offset",
         "partitions_for_topic",
         "pause",
         "paused",
@@ -129,7 +129,7 @@ ATTRIBUTES: dict[type[Any], tuple[str, ...]] = {
     TableManager: ("_recovery",),
     Recovery: ("active_highwaters", "active_offsets", "tp_to_table"),
     Service: ("crash_reason",),
-    AIOKafkaConsumer: ("_client", "_coordinator", "_fetch_max_wait_ms", "_fetcher"),
+    AIOKafkaConsumer: ("_client", "_coordinator", "_fetch_max_wait_ms", "_fetcher", "_isolation_level"),
     ClientFetcher: ("_records", "_subscriptions"),
     GroupCoordinator: ("generation",),
     client_fetcher.PartitionRecords: ("_records_iterator",),
