@@ -113,6 +113,10 @@ class CostHandler:
         changes = [[Change(key, value) for key, value in group] for group in flushed.groups]
         return Flush(outputs, changes, flushed.source_offset)
 
+    def renew(self, partition: int, keys: Iterable[bytes]) -> None:
+        """The next flush has these state records, too."""
+        self._partitions[partition].renew(keys)
+
     def acknowledged(self, partition: int) -> None:
         """The last flush is durable: what it has changed may be shown."""
         flushed = self._unacknowledged[partition]

@@ -106,6 +106,8 @@ def check_alerts(
     """I6. Without `replay` (budgets changed meanwhile): topic and database agree, and nothing is told twice."""
     stored = stored_alerts(connection)
     findings.figures["alerts"] = len(stored)
+    rows = connection.execute("SELECT count(*) FROM ledger.alerts").fetchone()
+    findings.expect("I6", rows == (len(stored),), f"{rows} rows in the database for {len(stored)} alerts")
     told = _check_topic(findings, reader, settings)
     _compare(
         findings, "of the topic", {one: _facts_of_record(decode_alert(value)) for one, value in told.items()}, stored

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+import psutil
 from tests.fixtures.wait import wait_until
 
 if TYPE_CHECKING:
@@ -12,12 +15,31 @@ if TYPE_CHECKING:
     from tests.fault.harness.load import Generator
     from tests.fault.harness.workers import Worker
 
+    from costledger.deploy.stack.service import Service
+
 UNDER_WAY_SECONDS_MAX: Final = 60.0
 
 
 def lasting(seconds: float) -> None:
     """A harm lasts so long. Nothing is waited for."""
     time.sleep(seconds)
+
+
+@contextmanager
+def suspended(service: Service) -> Iterator[None]:
+    """All processes of a server stand still (SIGSTOP): its connections stay open, and nobody answers; then they go on."""
+    assert service.pid is not None
+    main = psutil.Process(service.pid)
+    # The one that makes others first.
+    stopped = []
+    try:
+        for process in (main, *main.children(recursive=True)):
+            process.suspend()
+            stopped.append(process)
+        yield
+    finally:
+        for process in reversed(stopped):
+            process.resume()
 
 
 def await_attempts(load: Generator, events: int) -> None:

@@ -27,7 +27,7 @@ from tests.fault.harness.oracle import CONFLICT, EVENT, POISON, REFUSED, REPEAT,
 from costledger.deploy.observe import ObserveServer, observe_memory
 from costledger.producers import CostTracker
 from costledger.producers.channel import producer_config
-from costledger.schemas.ids import new_event_id
+from costledger.schemas.ids import derived_event_id
 from costledger.schemas.settings import Settings, load_settings
 
 DAY_SECONDS: Final = 86_400
@@ -213,7 +213,7 @@ class Generating:
         unpriced = chance.random() < load.unpriced_share
         amount = None if unpriced else chance.choice((1, chance.randrange(load.amount_max), chance.randrange(10**6)))
         return {
-            "event_id": str(new_event_id(occurred_at)),
+            "event_id": str(derived_event_id(occurred_at, chance.randbytes(16))),
             "user_id": f"user-{chance.randrange(load.users):03d}",
             "service": SERVICES[which],
             "operation": OPERATIONS[which],
@@ -250,6 +250,7 @@ def main() -> int:
     """Run one load."""
     load = Load(**json.loads(sys.argv[1]))
     sys.stdout.write(f"load {load}\n")
+    raised = note_exceptions()
     generating = Generating(load, Path(sys.argv[2]), load_settings())
     signal.signal(signal.SIGTERM, lambda *_: generating.stopping.set())
     signal.signal(signal.SIGUSR1, lambda *_: generating.resting.set())
@@ -257,7 +258,21 @@ def main() -> int:
     generating.path.with_suffix(".begun").touch()
     with observed(load.metrics_port) if load.metrics_port else nullcontext():
         generating.run()
-    return 0
+    # Whatever is away: no exception reaches the service, in no thread of it.
+    return 1 if raised else 0
+
+
+def note_exceptions() -> list[str]:
+    """What is raised in other threads, or where nobody can hear of it, from now on."""
+    raised: list[str] = []
+
+    def note(told: Any) -> None:
+        raised.append(repr(told.exc_value))
+        sys.stderr.write(f"raised in the service: {told}\n")
+
+    threading.excepthook = note
+    sys.unraisablehook = note
+    return raised
 
 
 def observed(port: int) -> ObserveServer:

@@ -105,7 +105,7 @@ def check_state(findings: Findings, connection: Connection, reader: TopicReader,
 def recovered_users(reader: TopicReader, settings: Settings) -> dict[str, UserTotals]:
     """What a worker would hold that recovers now: the changelog, read as a recovery reads it.
 
-    `ValueError` where a worker could not recover from it.
+    `ValueError` where a worker could not recover from it, or where compaction would keep another state than that.
     """
     recovered: dict[int, RecoveredPartition] = defaultdict(RecoveredPartition)
     topic = changelog_topic(settings)
@@ -113,6 +113,8 @@ def recovered_users(reader: TopicReader, settings: Settings) -> dict[str, UserTo
         partition = message.partition() or 0
         recovered[partition].apply([_record(message)])
     users: dict[str, UserTotals] = {}
+    if overtaken := [key for state in recovered.values() for key, *_ in state.repairs()]:
+        raise ValueError(f"an older state stands behind a newer one of {len(overtaken)} keys, such as {overtaken[:3]}")
     for state in recovered.values():
         held = PartitionTotals(rules_of(settings))
         held.restore(state.state())

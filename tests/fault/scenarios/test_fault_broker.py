@@ -6,7 +6,14 @@ from collections.abc import Callable
 
 import pytest
 from tests.fault.harness.cluster import Cluster
-from tests.fault.harness.harm import assert_accounted, await_attempts, await_consumed, await_under_way, lasting
+from tests.fault.harness.harm import (
+    assert_accounted,
+    await_attempts,
+    await_consumed,
+    await_under_way,
+    lasting,
+    suspended,
+)
 
 pytestmark = pytest.mark.fault
 
@@ -38,6 +45,21 @@ def test_a_broker_that_is_killed_under_load_costs_nothing(cluster: Cluster) -> N
         await_attempts(load, 500)
         cluster.services.kafka.start()
     assert load.stop()["dropped"] == 0
+    cluster.check()
+
+
+@pytest.mark.long
+def test_a_broker_that_stands_still_costs_nothing(cluster: Cluster) -> None:
+    """SIGSTOP for longer than every session: it takes connections and does not answer; then it thinks that all are dead."""
+    cluster.start_all()
+    load = cluster.load(rate=400)
+    await_under_way(cluster)
+    with suspended(cluster.services.kafka):
+        lasting(12)
+    await_consumed(cluster, 500)
+    stats = load.stop()
+    assert (stats["dropped"], stats["unspooled"]) == (0, 0)
+    assert_accounted(stats)
     cluster.check()
 
 

@@ -193,6 +193,7 @@ def test_damage_to_the_database_breaks_the_promises_that_it_should_and_no_other(
                 # Without the replay, as where budgets change meanwhile: then the topic alone says what was decided.
                 expect(cluster, name, broken, replay_alerts=False)
     check_that_an_id_has_one_place(cluster)
+    check_that_an_alert_has_one_row(cluster)
     monkeypatch.undo()
     monkeypatch.setattr(alert_checks, "_ASIDE_EVENTS_MIN", 0)
     table, statement, broken = ALERTS["an alert has another text"]
@@ -307,6 +308,18 @@ def check_that_an_id_has_one_place(cluster: Cluster) -> None:
         assert rows == 1
         expect(cluster, "an entry is there again under its own id", {"I1", "I2", "I3", "I4", "I5", "I9"}, chain=True)
     cluster.connection.execute("ALTER TABLE ledger.entries ADD PRIMARY KEY (event_id)")
+
+
+def check_that_an_alert_has_one_row(cluster: Cluster) -> None:
+    """PostgreSQL refuses the same id; without the key the harness finds it."""
+    again = f"INSERT INTO ledger.alerts SELECT * FROM ledger.alerts WHERE {ALERT}"
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        cluster.connection.execute(again.encode())
+    cluster.connection.execute("ALTER TABLE ledger.alerts DROP CONSTRAINT alerts_pkey CASCADE")
+    with damaged_table(cluster.connection, "ledger.alerts", again) as rows:
+        assert rows == 1
+        expect(cluster, "an alert is there again under its own id", {"I6"})
+    cluster.connection.execute("ALTER TABLE ledger.alerts ADD PRIMARY KEY (alert_id)")
 
 
 Damage = Callable[[], AbstractContextManager[set[str]]]

@@ -6,11 +6,13 @@ from decimal import Decimal
 
 import pytest
 from tests.fault.harness.cluster import Cluster
+from tests.fault.harness.figures import Observed
 from tests.fault.harness.harm import await_consumed, await_under_way
 from tests.fault.harness.proxy import Link
 from tests.fixtures.wait import wait_until
 
 from costledger.schemas.budgets import Budget
+from costledger.schemas.metrics import NOTIFIER_REPEATED
 
 pytestmark = pytest.mark.fault
 #: As it is on the wire; temporary tables have an ON COMMIT, too.
@@ -78,7 +80,8 @@ def test_a_late_commit_of_a_connection_given_up_changes_nothing(cluster: Cluster
 @pytest.mark.long
 def test_an_alert_whose_commit_is_in_doubt_is_stored_once(cluster: Cluster) -> None:
     """The same for the notifier, whose repeats the alert's id tells."""
-    cluster.start("notifier")
+    observed = Observed()
+    cluster.start("notifier", **observed.setting("notifier"))
     thresholds = tuple(Decimal(one) for one in range(5, 76, 5))
     cluster.set_budgets(
         *(
@@ -88,12 +91,15 @@ def test_an_alert_whose_commit_is_in_doubt_is_stored_once(cluster: Cluster) -> N
     )
     cluster.start("stream", "sink")
     link = cluster.services.link("notifier", "postgres")
-    load = cluster.load(rate=400)
-    await_under_way(cluster)
-    for times in (1, 3):
+    # Not its relay's.
+    link.only_connections_with(b"ledger.alerts")
+    load = cluster.load(rate=400, users=20)
+    for times in (1, 2):
         link.lose_reply_to(COMMIT, times=times)
         wait_until(link.reply_lost, 60, "the replies are lost")
     link.freeze_after(COMMIT)
+    wait_until(link.reply_lost, 60, "COMMIT has passed, its reply has not")
     load.stop()
     findings = cluster.check()
     assert findings.figures["alerts"] > 20
+    assert observed.figures()[f"{NOTIFIER_REPEATED.name}_total"] > 0

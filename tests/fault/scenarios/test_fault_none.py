@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from decimal import Decimal
 
 import pytest
@@ -27,3 +29,23 @@ def test_without_harm_every_promise_holds(cluster: Cluster) -> None:
     findings = cluster.check()
     assert findings.figures["alerts"] >= 5
     assert findings.figures["snapshots"] >= 1
+    # What users are told is what the harness knows.
+    told = json.loads(cluster.run("reconcile", "--json").stdout)
+    kinds = Counter(attempt.kind for attempt in load.record.attempts())
+    unpriced = sum(attempt.kind == "event" and attempt.fields[-1] == "-" for attempt in load.record.attempts())
+    wanted = {
+        "ok": True,
+        "lag": 0,
+        "consumed": kinds.total(),
+        "inserted": kinds["event"],
+        "duplicates": kinds["repeat"],
+        "quarantined": kinds["poison"] + kinds["conflict"],
+        "skipped": 0,
+        "unpriced": unpriced,
+        "missing": 0,
+        "difference_picodollars": 0,
+    }
+    assert {name: told[name] for name in wanted} == wanted
+    assert min(unpriced, *kinds.values()) > 0
+    ends = cluster.reader.ends(cluster.settings().topics.events)
+    assert told["watermark"] == {str(partition): end for partition, end in ends.items()}

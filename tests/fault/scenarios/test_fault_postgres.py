@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from tests.fault.harness.cluster import Cluster
 from tests.fault.harness.findings import Findings
-from tests.fault.harness.harm import await_consumed, await_log, await_under_way, lasting
+from tests.fault.harness.harm import await_consumed, await_log, await_under_way, lasting, suspended
 from tests.fixtures.wait import wait_until
 
 from costledger.sinks.database import Connection
@@ -70,6 +70,20 @@ def test_a_postgresql_that_stops_in_the_midst_of_a_transaction_is_waited_for(clu
     load.stop()
     check_nothing_put_aside(cluster)
     assert cluster.revived == 0
+
+
+@pytest.mark.long
+def test_a_postgresql_that_stands_still_is_waited_for(cluster: Cluster) -> None:
+    """SIGSTOP of all its processes for longer than a connection may be silent: what it was sent it does afterwards."""
+    cluster.start_all()
+    load = cluster.load(rate=400)
+    await_under_way(cluster)
+    with suspended(cluster.services.postgres):
+        await_log(cluster.worker("sink"), WAITING)
+        lasting(5)
+    await_consumed(cluster, 500)
+    load.stop()
+    check_nothing_put_aside(cluster)
 
 
 @pytest.mark.long

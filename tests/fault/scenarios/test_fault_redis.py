@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.fault.harness.cluster import Cluster
-from tests.fault.harness.harm import await_consumed, await_under_way
+from tests.fault.harness.harm import await_consumed, await_under_way, lasting, suspended
 from tests.fixtures.wait import wait_until
 
 pytestmark = pytest.mark.fault
@@ -37,6 +37,20 @@ def test_a_redis_that_is_emptied_is_filled_again(cluster: Cluster) -> None:
     cluster.check()
     cluster.redis.flushall()
     wait_until(lambda: next(cluster.redis.scan_iter(match=TOTALS), None), 10, "the totals are written again")
+    cluster.check()
+    assert cluster.revived == 0
+
+
+@pytest.mark.long
+def test_a_redis_that_stands_still_holds_nothing_up(cluster: Cluster) -> None:
+    """SIGSTOP: the ledger goes on meanwhile; what it was asked before it stood still it answers late."""
+    cluster.start_all()
+    load = cluster.load(rate=500)
+    await_under_way(cluster)
+    with suspended(cluster.services.redis):
+        await_consumed(cluster, 2_000)
+        lasting(5)
+    load.stop()
     cluster.check()
     assert cluster.revived == 0
 

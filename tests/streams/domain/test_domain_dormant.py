@@ -77,6 +77,25 @@ def kept(flush: PartitionFlush) -> PartitionFlush:
     return replace(flush, views=sorted(views, key=lambda view: (view.user_id, view.kind, view.label)))
 
 
+@pytest.mark.parametrize("rules", [AWAKE, AT_REST])
+def test_what_others_have_overwritten_is_written_again_as_it_is_here(seed: int, rules: Rules) -> None:
+    """Days, months, budgets and chunks of ids, each as last written; a record that nobody knows here is deleted."""
+    made = list(course(rules, seed, 0.05))
+    partition, _ = made[-1]
+    state = {key: value for _, flush in made for group in flush.groups for key, value in group}
+    known = [key for number, key in enumerate(sorted(state)) if number % 3 == 0 or key[:1] in b"ui"]
+    assert {key[:1] for key in known} == {b"u", b"d", b"m", b"i"}
+    nobody = [b"u\x00nobody", b"d\x00nobody\x002026-11-01", b"m\x00user-03\x002001-01"]
+    partition.renew([*known, *nobody, b"i\x0000999"])
+    flush = partition.flush()
+    assert flush.alerts == []
+    written = [change for group in flush.groups for change in group]
+    assert dict(written) == {key: state[key] for key in known} | dict.fromkeys(nobody)
+    assert len(written) == len(known) + len(nobody)
+    assert partition.flush().groups == []
+    assert "nobody" not in partition.users
+
+
 @pytest.mark.parametrize("flushes", [0.5, 0.05])
 def test_rest_changes_nothing_that_is_written(seed: int, flushes: float) -> None:
     """Alerts, state and views of users put to rest at every flush are, flush by flush, those of users always awake."""

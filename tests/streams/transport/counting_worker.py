@@ -104,6 +104,11 @@ class CountingHandler:
             self.outputs[partition].append(Output(self.output_topic, key, name, [("id", name)]))
         self.dirty[partition].add(key)
 
+    def renew(self, partition: int, keys: Iterable[bytes]) -> None:
+        for key in keys:
+            kind, _, name = key.partition(b":")
+            (self.dirty_limits if kind == b"limit" else self.dirty)[partition].add(name)
+
     def acknowledged(self, partition: int) -> None:
         assert partition in self.totals
 

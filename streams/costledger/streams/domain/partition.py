@@ -162,6 +162,22 @@ class PartitionTotals:
         user = self._touched[user_id] = self.users.wake(user_id)
         user.apply_budget(budget, offset, Cause(received_at_us, received_at_us))
 
+    def renew(self, keys: Iterable[bytes]) -> None:
+        """Have the next flush list these state records as they are here, and as deleted where they are not here."""
+        for key in keys:
+            kind, _, rest = key.partition(b"\x00")
+            if kind == _RECENT:
+                self._recent.renew(int(rest))
+                continue
+            name, _, label = rest.decode().partition("\x00")
+            user = self._touched[name] = self.users.wake(name)
+            if kind == _PROFILE:
+                user.profile_changed = True
+            elif kind == _DAY:
+                user.calendar.changed_days.add(label)
+            else:
+                user.calendar.changed_months.add(label)
+
     @property
     def touched(self) -> int:
         """How many users had an event or a budget since the last flush."""
@@ -237,7 +253,8 @@ class PartitionTotals:
         changes: list[StateChange] = []
         if user.profile_changed:
             stored = encode_stored_budget(user.budget) if user.budget.version else b""
-            changes.append((_key(_PROFILE, name), user.budget_offset.to_bytes(8, "big", signed=True) + stored))
+            place = user.budget_offset.to_bytes(8, "big", signed=True)
+            changes.append((_key(_PROFILE, name), place + stored if user.budget_offset >= 0 else None))
             user.profile_changed = False
         for label in sorted(calendar.changed_days):
             day = calendar.days.get(label)

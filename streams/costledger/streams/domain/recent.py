@@ -53,6 +53,11 @@ class RecentEvents:
         self._dirty.clear()
         return changed
 
+    def renew(self, slot: int) -> None:
+        """The chunk of this slot counts as changed, where there is such a slot."""
+        if slot < self._slots:
+            self._dirty.add(slot)
+
     def restore(self, slot: int, data: bytes) -> None:
         """Take back a stored chunk; also from a ring of another size, whose ids belong elsewhere by now."""
         count = len(data) // (_ID_CHARACTERS + 8)

@@ -114,6 +114,11 @@ class Fences:
         self._ahead = {key: offset for key, offset in ahead.items() if offset > self._floor}
         self._ahead_max = max(self._ahead.values(), default=-1)
 
+    @property
+    def applied(self) -> int:
+        """Everything up to this offset is applied to all keys."""
+        return self._floor
+
     def pass_by(self, source_offset: int) -> None:
         """Everything up to `source_offset` is applied to all keys."""
         self._floor = max(self._floor, source_offset)
@@ -133,10 +138,13 @@ class LogEnd:
         self._end: int | None = end
 
     def wrote(self, base_offset: int, count: int) -> int:
-        """Our next `count` records stand from `base_offset` on (negative: not told). How many of others lie before them."""
+        """Our next `count` records stand from `base_offset` on (negative: not told). How many of others lie before them.
+
+        Negative where so many of the last ones are gone.
+        """
         if base_offset < 0:
             self._end = None
             return 0
-        between = 0 if self._end is None else max(0, base_offset - self._end)
+        between = 0 if self._end is None else base_offset - self._end
         self._end = base_offset + count
         return between

@@ -1,19 +1,23 @@
-"""The changelog of the partitions in memory: writing to it, noticing what others wrote, repairing it.
+"""The changelog of the partitions in memory: writing to it, noticing what others wrote late, repairing it.
 
 Who owns a partition is its changelog's one writer. A worker that was cut off may have a write under way for as long as it is cut
-off, and it may come after another has taken over. The owner's memory is right then, and compaction would keep the other's: the
-partition is recovered once more, which finds what was overtaken and writes it again.
+off, and it may come after another has taken over: it is noticed by the owner's next write, which stands further than where the
+last one ended. The owner's memory is right, and compaction would keep the other's. So what lies between is read, and once the
+owner has passed the offset up to which that was applied, it writes the same keys again, as it has them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from costledger.streams.transport.acks import LogEnd
-from costledger.streams.transport.table import RecoveredPartition, encode_change
+from costledger.streams.transport.parts import PART_PREFIX
+from costledger.streams.transport.span import read_span
+from costledger.streams.transport.table import RecoveredPartition, decode_change, encode_change
 
 if TYPE_CHECKING:
     from costledger.streams.transport.runtime import Runtime
@@ -21,7 +25,20 @@ if TYPE_CHECKING:
 log = logging.getLogger("costledger.streams.transport")
 
 RETRY_SECONDS = 0.1
-"""Between looks at the membership; the drain timeout bounds their number."""
+"""Between looks at the membership."""
+
+
+@dataclass(slots=True)
+class _Held:
+    """What is known of the log of a partition in memory."""
+
+    end: LogEnd
+    spans: list[tuple[int, int]] = field(default_factory=list)
+    """Offsets, from and up to without, that others have written and nobody has read yet."""
+    overtaken: set[bytes] = field(default_factory=set)
+    """The keys that others have written."""
+    applied: int = -1
+    """The main-topic offset up to which these were applied, at most."""
 
 
 class Changelog:
@@ -29,50 +46,85 @@ class Changelog:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._ends: dict[int, LogEnd] = {}
-        """By partition held in memory."""
-        self._unrepaired: set[int] = set()
+        self._held: dict[int, _Held] = {}
 
-    @property
-    def unrepaired(self) -> set[int]:
-        """The partitions in memory whose log may end with what another worker wrote, and has to be repaired."""
-        return set(self._unrepaired)
-
-    def hold(self, partition: int, end: int, has_repairs: bool) -> None:
+    def hold(self, partition: int, end: int) -> None:
         """A partition is in memory from now on; its log was read up to `end`."""
-        self._ends[partition] = LogEnd(end)
-        if has_repairs:
-            self._unrepaired.add(partition)
+        self._held[partition] = _Held(LogEnd(end))
 
     def forget(self, partition: int) -> None:
         """A partition is in memory no longer."""
-        self._ends.pop(partition, None)
-        self._unrepaired.discard(partition)
+        self._held.pop(partition, None)
 
-    async def write(self, partition: int, groups: Iterable[Any]) -> bool:
-        """Write groups of changes and await all acknowledgements; False where another worker wrote before them."""
-        runtime = self._runtime
-        end = self._ends.get(partition)
+    async def write(self, partition: int, groups: Iterable[Any]) -> None:
+        """Write groups of changes and await all acknowledgements."""
+        runtime, held = self._runtime, self._held.get(partition)
         written = await runtime.app.producer.write_groups(runtime.changelog_topic, partition, groups)
-        foreign = 0 if end is None else sum(end.wrote(*batch) for batch in written)
-        if foreign and self._ends.get(partition) is end:
-            log.warning("Partition %d: another worker wrote %d records late: it is read anew.", partition, foreign)
-            self._unrepaired.add(partition)
-        return not foreign
+        if held is None:
+            return
+        for base_offset, count in written:
+            between = held.end.wrote(base_offset, count)
+            if between > 0:
+                log.warning("Partition %d: another worker wrote %d changes late.", partition, between)
+                held.spans.append((base_offset - between, base_offset))
+            elif between < 0:
+                log.error("Partition %d: the changelog has lost its last %d changes.", partition, -between)
+
+    async def may_go_on(self, partition: int, epoch: int) -> bool:
+        """Wait until the partition is certainly this worker's; False where it is not any more, or the worker ends."""
+        runtime = self._runtime
+        # Bounded by the end of the stall timeout, which ends the worker.
+        while runtime.epoch == epoch and runtime.holds(partition) and runtime.failure is None:
+            if runtime.app.consumer.may_write():
+                return True
+            await asyncio.sleep(RETRY_SECONDS)
+        return False
 
     async def repair(self, repairs: Mapping[int, list[list[Any]]]) -> None:
-        """Write repairs while the partitions are certainly this worker's; TimeoutError when that stays in doubt."""
-        runtime = self._runtime
-        epoch = runtime.epoch
+        """Write what a recovery has found overtaken; TimeoutError when the membership stays in doubt."""
+        epoch = self._runtime.epoch
         for partition, groups in repairs.items():
-            async with asyncio.timeout(runtime.config.drain_timeout_seconds):
-                while epoch == runtime.epoch and not runtime.app.consumer.may_write():  # noqa: ASYNC110  (time alone tells)
-                    await asyncio.sleep(RETRY_SECONDS)
-            if epoch != runtime.epoch:
-                return
+            async with asyncio.timeout(self._runtime.config.drain_timeout_seconds):
+                if not await self.may_go_on(partition, epoch):
+                    return
             log.warning("Partition %d: writing %d overtaken or superfluous keys.", partition, len(groups))
-            if await self.write(partition, groups) and epoch == runtime.epoch:
-                self._unrepaired.discard(partition)
+            await self.write(partition, groups)
+
+    async def look(self) -> None:
+        """Read what others wrote since the last look. Where no broker answers it is read at the next."""
+        for partition, held in list(self._held.items()):
+            while held.spans and self._held.get(partition) is held:
+                first, end = held.spans[0]
+                try:
+                    async with asyncio.timeout(self._runtime.config.drain_timeout_seconds):
+                        records = await read_span(self._runtime, partition, first, end)
+                except (TimeoutError, ConnectionError) as error:
+                    log.warning("Partition %d: what was written late cannot be read now: %r", partition, error)
+                    return
+                del held.spans[0]
+                self._note(partition, held, records)
+
+    def due(self, partition: int, applied: int) -> Sequence[bytes]:
+        """The keys to be written again now, where everything up to `applied` is in the owner's state."""
+        held = self._held.get(partition)
+        # Earlier ones would lose against what stands there already: the higher offset wins, at a tie the later record.
+        if held is None or not held.overtaken or applied < held.applied:
+            return ()
+        keys, held.overtaken = sorted(held.overtaken), set()
+        log.warning("Partition %d: writing %d overtaken keys.", partition, len(keys))
+        return keys
+
+    def _note(self, partition: int, held: _Held, records: Sequence[Any]) -> None:
+        parts = self._runtime.parts.get(partition, {})
+        named = {part: key for key, value in parts.items() for part in value.part_keys()}
+        for record in records:
+            if not record.key.startswith(PART_PREFIX):
+                applied, _ = decode_change(record)
+                held.applied = max(held.applied, -1 if applied is None else applied)
+                held.overtaken.add(record.key)
+            elif record.key in named:
+                # It took away a part of a value that is the owner's.
+                held.overtaken.add(named[record.key])
 
 
 def repair_groups(recovered: RecoveredPartition) -> list[list[Any]]:

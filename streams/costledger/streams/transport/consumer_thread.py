@@ -165,7 +165,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
         except TimeoutError:
             return  # no broker answers: asked again later
         if all(self.partition_count(topic) == partitions for topic in topics):
-            self.log.info("All topics are there: joining the group again.")
+            self.log.info("The topics are there: joining the group again.")
             consumer._coordinator.request_rejoin()
 
     def close(self) -> None:

@@ -59,16 +59,22 @@ class Flusher:
     async def _flush_partition(self, partition: int) -> None:
         runtime = self._runtime
         epoch, snapshot = runtime.epoch, runtime.progress.snapshot(partition)
+        if overtaken := runtime.changelog.due(partition, runtime.fences[partition].applied):
+            runtime.handler.renew(partition, overtaken)
         flush = runtime.handler.flush(partition)
         if flush is not None:
-            await self._write(partition, flush)
+            if not await self._write(partition, flush, epoch):
+                # It is another's, or about to be. Nothing of this is committed, and the memory is given up with it.
+                log.warning("Partition %d went away during a flush.", partition)
+                return
             if runtime.holds(partition):
                 runtime.handler.acknowledged(partition)
                 self._views_due.add(partition)
                 self._views_wanted.set()
         runtime.progress.flushed(snapshot, epoch)
 
-    async def _write(self, partition: int, flush: Flush) -> None:
+    async def _write(self, partition: int, flush: Flush, epoch: int) -> bool:
+        """Write all of a flush; False where the partition went away before its last part was begun."""
         runtime = self._runtime
         runtime.fences[partition].pass_by(flush.source_offset)
         stages = self._laid_out(partition, flush.changes)
@@ -78,10 +84,13 @@ class Flusher:
             reach("stream.after_outputs")
         reach("stream.before_state")
         # One after another: a record must not be there before its parts, nor lose them before it is replaced.
-        for groups in stages:
-            if groups:
-                await runtime.changelog.write(partition, groups)
+        for groups in filter(None, stages):
+            # What was awaited may have taken longer than this member is known to the group.
+            if not await runtime.changelog.may_go_on(partition, epoch):
+                return False
+            await runtime.changelog.write(partition, groups)
         reach("stream.after_state")
+        return True
 
     def _laid_out(self, partition: int, changes: Iterable[Sequence[Change]]) -> tuple[list[list[Row]], ...]:
         """The parts of values that do not fit into a batch, the groups, and deletions of parts now useless."""

@@ -138,7 +138,7 @@ ATTRIBUTES: dict[type[Any], tuple[str, ...]] = {
 #: Names of modules. `MemoryRecords` is bound anew (see `batches`), and so are `PartitionRecords` and `AIOKafkaConnection` (see
 #: `connections`): they must be what is called.
 NAMES: dict[ModuleType, tuple[str, ...]] = {
-    driver: ("DEFAULT_GENERATION_ID",),
+    driver: ("DEFAULT_GENERATION_ID", "credentials_to_aiokafka_auth", "server_list"),
     client_connections: ("AIOKafkaConnection", "CloseReason"),
     client_fetcher: ("FetchResult", "MemoryRecords", "PartitionRecords"),
     client_records: ("decode_varint_py",),

@@ -96,6 +96,10 @@ class Handler(Protocol):
     def flush(self, partition: int) -> Flush | None:
         """Hand over what has accumulated since the last call; None = nothing to write."""
 
+    def renew(self, partition: int, keys: Iterable[bytes]) -> None:
+        """Have the next `flush` hand these keys over as they are held, also as deleted where they are not: another worker has
+        written to them, and was no longer to."""
+
     def acknowledged(self, partition: int) -> None:
         """What the last `flush` handed over is durable. Not called where it handed over nothing."""
 

@@ -59,6 +59,8 @@ class Runtime:
         self._generation: int | None = None
         self._expected: dict[TP, int | None] = {}
         self._release_lock = asyncio.Lock()
+        self._unrepaired: set[int] = set()
+        """The partitions whose state was restored, and whose repairs the changelog may not have yet."""
         self._complete = False
         """Whether the assignment has all topics of its partitions."""
         self._settled = True
@@ -132,8 +134,9 @@ class Runtime:
         another worker might have had the partition."""
         if generation != (self._generation or 0) + 1:
             self._forget(set(self.fences))
-        # Also after a rebalance in the midst of an opening: what it had still to write would be missing.
-        self._forget(self.changelog.unrepaired & set(self.fences))
+        # A rebalance in the midst of an opening: what it had still to write would be missing.
+        self._forget(self._unrepaired & set(self.fences))
+        self._unrepaired.clear()
         self._generation = generation
         self.partitions = frozenset(tp.partition for tp in assigned if tp.topic == self.config.main_topic)
         self._forget(set(self.fences) - self.partitions)
@@ -150,14 +153,12 @@ class Runtime:
         reach("stream.assigned")
         log.info("Assigned partitions %s, in memory %s.", sorted(self.partitions), sorted(self.fences))
 
-    async def rejoin_if_needed(self) -> None:
-        """While an assignment lacks topics, ask the brokers for them; have the group assign anew once they are there.
+    async def look_for_topics(self) -> None:
+        """While an assignment lacks topics: ask the brokers for them, and have the group assign anew once they are there.
 
         A broker that has just come back may not know its topics for a moment. The client would ask again in minutes.
-        The same where a partition has to be read anew: a recovery comes with an assignment.
         """
-        to_repair = self.writable and bool(self.changelog.unrepaired)
-        if self._generation is not None and self.failure is None and (to_repair or not self._complete):
+        if self._generation is not None and not self._complete and self.failure is None:
             topics = (*self.config.source_topics, self.changelog_topic)
             await self.app.consumer.rejoin_when_known(topics, self.config.partitions)
 
@@ -190,7 +191,10 @@ class Runtime:
             repairs = self._adopt(committed, earliest, ends)
             reach("stream.after_restore")
             epoch = self.epoch
+            self._unrepaired = set(repairs)
             await self.changelog.repair(repairs)
+            if epoch == self.epoch:
+                self._unrepaired.clear()
             await consumer.seek_wait({tp: self.progress.position(tp) for tp in tps})
         except Exception as exc:  # noqa: BLE001  (Faust would go on without the positions)
             if epoch == self.epoch:
@@ -229,7 +233,7 @@ class Runtime:
             if groups := repair_groups(recovered):
                 repairs[partition] = groups
             end = self.app.tables.recovery.end(TP(self.changelog_topic, partition))
-            self.changelog.hold(partition, max(recovered.position, end), bool(groups))
+            self.changelog.hold(partition, max(recovered.position, end))
         # What is restored is as of here, also where the opening ends before anything is read.
         self._expected = dict(committed)
         self._ends = dict(ends)

@@ -23,7 +23,7 @@ log = logging.getLogger("costledger.streams.transport")
 
 STATUS_INTERVAL_SECONDS = 0.25
 TICK_INTERVAL_SECONDS = 1.0
-REJOIN_INTERVAL_SECONDS = 1.0
+LOOK_INTERVAL_SECONDS = 1.0
 GIVE_BACK_INTERVAL_SECONDS = 2.0
 """What a recovery or a catch-up took for a moment goes back to the system so soon."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -82,7 +82,8 @@ class Stage:
                 ("flushing failed", lambda: self._flush(runtime)),
                 ("the handler failed in tick", lambda: self._every(TICK_INTERVAL_SECONDS, runtime.flusher.tick)),
                 ("the handler failed in flushed", lambda: self._views(runtime)),
-                ("joining again failed", lambda: self._every(REJOIN_INTERVAL_SECONDS, runtime.rejoin_if_needed)),
+                ("looking for topics failed", lambda: self._every(LOOK_INTERVAL_SECONDS, runtime.look_for_topics)),
+                ("looking at the changelog failed", lambda: self._every(LOOK_INTERVAL_SECONDS, runtime.changelog.look)),
                 ("giving memory back failed", lambda: self._every(GIVE_BACK_INTERVAL_SECONDS, _give_back)),
                 ("collecting failed", lambda: self._every(COLLECT_SECONDS, _collect)),
                 ("the status failed", lambda: self._every(STATUS_INTERVAL_SECONDS, lambda: self._watch(runtime))),

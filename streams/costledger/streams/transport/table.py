@@ -98,6 +98,8 @@ class RecoveredPartition:
             raise ValueError(f"the parts of {len(lost)} keys are missing from the changelog, the first is {lost[0]!r}")
         for key, (offset, value) in self.entries.items():
             if isinstance(value, Parts):
+                if not self.parts.keys() >= set(value.part_keys()):
+                    raise ValueError(f"the parts of {key!r} were deleted, which is still said to consist of them")
                 yield StateRecord(key, offset, b"".join(self.parts[part] for part in value.part_keys()))
             elif value is not None:
                 yield StateRecord(key, offset, value)
