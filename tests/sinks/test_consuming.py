@@ -24,6 +24,11 @@ def test_a_dead_sink_loses_its_partitions_after_the_time_that_is_set() -> None:
     assert member_config(settings, "notifier", "group")["session.timeout.ms"] == 6_500
 
 
+def test_a_request_of_a_member_fails_long_before_a_minute() -> None:
+    """A client whose commit waits for a broker that is away joins its group no more until that has failed, a few times."""
+    assert member_config(load_settings(), "notifier", "group")["socket.timeout.ms"] == 10_000
+
+
 def test_less_than_a_broker_allows_is_refused() -> None:
     """Apache Kafka takes no session below six seconds."""
     with pytest.raises(SettingsError, match="SINK_SESSION_TIMEOUT_SECONDS"):

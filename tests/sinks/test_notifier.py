@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
@@ -164,16 +165,21 @@ def test_lag_is_told_while_alerts_wait_and_of_its_own_partitions_alone(
     wait_until(lambda: len(lag_of(registry)) == PARTITIONS // 2, 30, "the other one's partitions are told of no more")
 
 
-def test_what_is_no_alert_is_put_aside(ledger: Ledger, alerts: Topic, start_notifier: Callable[[], Running]) -> None:
-    """Rubbish, and an alert that PostgreSQL cannot hold, go to quarantine; their neighbours are stored."""
+def test_what_is_no_alert_is_put_aside(
+    ledger: Ledger, alerts: Topic, start_notifier: Callable[[], Running], seed: int
+) -> None:
+    """Rubbish, and alerts that PostgreSQL cannot hold, go to quarantine; their neighbours are stored."""
+    # Nothing that repeats: an index entry is compressed before its length counts.
+    beyond_an_index = replace(ALERT, user_id=random.Random(seed).randbytes(4_000).hex())
     alerts.send_raw([(b"u", b"rubbish"), (b"u", encode_alert(replace(ALERT, message="a\x00b"))), (b"u", None)])
+    alerts.send_raw([(b"u", encode_alert(beyond_an_index))])
     alerts.send_raw([(b"u", encode_alert(replace(ALERT, user_id="v")))])
     notifier = start_notifier()
     wait_until(lambda: ledger.one("SELECT count(*) FROM ledger.alerts") == 1, 30, "the good alert is stored")
-    wait_until(lambda: ledger.one("SELECT count(*) FROM ledger.quarantine") == 3, 30, "the others are aside")
+    wait_until(lambda: ledger.one("SELECT count(*) FROM ledger.quarantine") == 4, 30, "the others are aside")
     assert notifier.stop() == 0
     found = ledger.all("SELECT reason, topic FROM ledger.quarantine ORDER BY 1")
-    assert found == [("data_error", alerts.name), ("undecodable", alerts.name), ("undecodable", alerts.name)]
+    assert found == [(reason, alerts.name) for reason in ("data_error", "data_error", "undecodable", "undecodable")]
 
 
 def test_budgets_reach_kafka_in_order(

@@ -9,8 +9,8 @@ from typing import Final
 _PASSING_CLASSES: Final = frozenset({"08", "40", "53", "57", "58"})
 # Lock timeout; a read-only server (a standby during failover); idle-in-transaction and transaction timeouts.
 _PASSING_CODES: Final = frozenset({"55P03", "25006", "25P03", "25P04"})
-# Wrong values (22) and broken constraints (23).
-_DATA_CLASSES: Final = frozenset({"22", "23"})
+# Wrong values (22), broken constraints (23), and what is too large for an index or a row (54).
+_DATA_CLASSES: Final = frozenset({"22", "23", "54"})
 
 UNDEFINED_TABLE: Final = "42P01"
 UNDEFINED_COLUMN: Final = "42703"

@@ -10,6 +10,9 @@ from costledger.schemas.settings import Settings
 #: Longer than our consumers go without a poll (to wait within one of its callbacks is none); unless PostgreSQL is away from
 #: the notifier: Kafka may then give its partitions to others, and what was not stored is read again.
 REBALANCE_MILLISECONDS_MAX: Final = 30_000
+#: A request of a member, such as a commit, that waits for so long for its connection or its answer has failed. The client leaves
+#: nothing before its commits have ended, and its own minute is how long it stayed away once Kafka was back.
+REQUEST_MILLISECONDS_MAX: Final = 10_000
 #: With a full queue the client fetches no more for so long. By itself for a second, and a reader is through with the queue
 #: sooner: a sink that is behind writes a quarter more with this.
 FETCH_BACKOFF_MILLISECONDS: Final = 10
@@ -38,6 +41,7 @@ def member_config(settings: Settings, client_id: str, group_id: str) -> ClientCo
         **reader_config(settings, client_id, group_id),
         "partition.assignment.strategy": "cooperative-sticky",
         "session.timeout.ms": session_ms,
+        "socket.timeout.ms": REQUEST_MILLISECONDS_MAX,
         # Also how long Kafka waits in a rebalance for members that do not come. A broker that was killed may come back
         # with members of before, and never find out that they are gone: nobody reads meanwhile.
         "max.poll.interval.ms": max(session_ms, REBALANCE_MILLISECONDS_MAX),

@@ -82,8 +82,9 @@ class Intake:
 
     def gather(self, wait_seconds: float) -> None:
         """Take messages, waiting for them so long at most."""
-        if time.monotonic() < self._rests_until:
-            self.hold()
+        rest_seconds = self._rests_until - time.monotonic()
+        if rest_seconds > 0:
+            self.hold(min(wait_seconds, rest_seconds))
             return
         if self._paused:
             self._resume()
@@ -93,11 +94,11 @@ class Intake:
             return
         self._take(self._consumer.consume(min(_CONSUME_MESSAGES_MAX, self._gatherer.rows_left), wait_seconds))
 
-    def hold(self) -> None:
-        """Take nothing, and go on serving the group."""
+    def hold(self, wait_seconds: float = 0.0) -> None:
+        """Take nothing, and go on serving the group, for so long at most."""
         self._consumer.pause(self._consumer.assignment())
         self._paused = True
-        message = self._consumer.poll(0)
+        message = self._consumer.poll(wait_seconds)
         if message is not None:
             self._take([message])
 
