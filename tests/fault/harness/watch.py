@@ -89,9 +89,11 @@ class Watch:
             while not self._stopping.wait(SAMPLE_SECONDS):
                 began = time.monotonic()
                 due = began >= snapshot_at
-                self.samples.append(self._look(snapshot=due))
+                sample = self._look(snapshot=due)
+                self.samples.append(sample)
                 if due:
-                    took_seconds = time.monotonic() - began
+                    # One of a PostgreSQL that was away has cost nothing but time.
+                    took_seconds = 0.0 if sample.consumed is None else time.monotonic() - began
                     snapshot_at = began + max(self._snapshot_seconds, took_seconds / SNAPSHOT_SHARE_MAX)
         except BaseException as error:  # noqa: BLE001 - raised by `stop`, in the test's own thread
             self._failure = error
