@@ -11,6 +11,7 @@ with load, do harm, heal, check:
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -153,8 +154,18 @@ class Cluster:
         return worker
 
     def start_all(self) -> None:
-        """One stream worker, one sink, one notifier."""
+        """One stream worker, one sink, one notifier, with low limits."""
+        self.set_low_limits()
         self.start("stream", "sink", "notifier")
+
+    def set_low_limits(self) -> None:
+        """Whoever has no budget reaches the default one, and the hourly limit, in a load of seconds: alerts to be lost."""
+        tiers = json.dumps(dict.fromkeys(("free", "premium", "ultimate"), "0.01"))
+        self.configure(budget_by_tier=tiers, hourly_spike_limit_usd="0.005", hourly_elevated_usd="0.002")
+
+    def alert_kinds(self) -> set[str]:
+        """The kinds of alerts that the database has."""
+        return {str(kind) for (kind,) in self.connection.execute("SELECT DISTINCT kind FROM ledger.alerts")}
 
     def revive(self) -> None:
         """Start those again that were killed or have ended by themselves, as a supervisor does; not those told to.
