@@ -58,6 +58,8 @@ def test_what_others_write_to_a_log_is_counted() -> None:
     assert [end.wrote(-1, 5), end.wrote(30, 1), end.wrote(32, 1)] == [0, 0, 1]
     # A log that has lost its end.
     assert end.wrote(20, 1) == -13
+    # Asked for, not written to: less than is known is believed of no broker.
+    assert [end.reaches(21), end.reaches(19), end.reaches(24), end.reaches(24), end.wrote(24, 1)] == [0, 0, 3, 0, 0]
 
 
 def test_position_moved_back_delivers_nothing_twice() -> None:
@@ -174,9 +176,23 @@ def test_foreign_changelog_value_is_refused() -> None:
     """A value too short to hold an offset is an error that names the place."""
     bad = SimpleNamespace(offset=9, key=b"b", value=b"1234", headers=())
     recovered = SimpleNamespace(apply_records=lambda _partition, records: RecoveredPartition().apply(records))
-    recovery: Any = SimpleNamespace(_table=lambda _tp: recovered)
+    recovery: Any = SimpleNamespace(_table=lambda _tp: recovered, end=lambda _tp: 10)
     with pytest.raises(ValueError, match=r"log\[3\] offset 9: a changelog value has 4 bytes"):
         BatchRecovery.apply(recovery, TP("log", 3), [bad])
+
+
+def test_what_comes_during_a_recovery_is_none_of_it() -> None:
+    """A fetch may end within a record batch, and half a group is worse than none; the end of the log is that of the beginning."""
+    taken: list[int] = []
+    reached: list[int] = []
+    table = SimpleNamespace(apply_records=lambda _partition, records: taken.extend(one.offset for one in records))
+    recovery: Any = SimpleNamespace(
+        _table=lambda _tp: table, end=lambda _tp: 12, reached=lambda _tp, position: reached.append(position)
+    )
+    for offsets in ((9, 10), (11, 12, 13), (14,)):
+        BatchRecovery.apply(recovery, TP("log", 3), records(*offsets))
+    assert taken == [9, 10, 11]
+    assert reached == [11, 14, 15]
 
 
 @given(st.lists(st.lists(st.integers(0, 300), min_size=1, max_size=5), max_size=30))

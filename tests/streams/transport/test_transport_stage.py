@@ -384,6 +384,30 @@ def test_what_another_worker_wrote_late_is_repaired_while_the_owner_works(kafka:
     assert recovered.repairs() == []
 
 
+@pytest.mark.parametrize("ends", [False, True], ids=["works", "leaves"])
+def test_an_owner_without_work_repairs_what_was_written_late(kafka: Any, tmp_path: Path, ends: bool) -> None:
+    """Within seconds; and at once where it is about to leave, for whoever comes next recovers from the log."""
+    cluster = Cluster(kafka, tmp_path, partitions=1)
+    changelog = changelog_topic(cluster.app_id, "totals")
+    running = Running(cluster, LastValue())
+
+    def last_value() -> object:
+        return decode_change(Record(cluster.read(changelog)[-1]))[1]
+
+    try:
+        send(cluster, (b"quiet", b"1"))
+        wait_until(cluster.all_committed, 30, "it is committed")
+        late = Producer({"bootstrap.servers": cluster.bootstrap_servers})
+        late.produce(changelog, key=b"quiet", value=encode_change(0, b"late")[0], partition=0)
+        assert late.flush(20) == 0
+        assert last_value() == b"late"
+        if not ends:
+            wait_until(lambda: last_value() == b"1", 30, "the owner has repaired it")
+    finally:
+        assert running.stop() == 0
+    assert last_value() == b"1"
+
+
 def test_what_a_transaction_took_back_is_never_seen(kafka: Any, tmp_path: Path) -> None:
     """Nor waited for: neither markers at the end of a topic nor a transaction that is still open are lag."""
     if kafka.kind == "embedded":

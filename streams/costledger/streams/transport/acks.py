@@ -148,3 +148,9 @@ class LogEnd:
         between = 0 if self._end is None else base_offset - self._end
         self._end = base_offset + count
         return between
+
+    def reaches(self, end: int) -> int:
+        """The log ends here. How many records of others stand behind ours; a broker that is behind others may know too few."""
+        between = 0 if self._end is None else max(0, end - self._end)
+        self._end = end if self._end is None else self._end + between
+        return between

@@ -11,6 +11,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from faust.types import TP
+
 from costledger.schemas.fail_points import reach
 from costledger.streams.transport.parts import cut, too_large
 from costledger.streams.transport.producer import BATCH_OVERHEAD_BYTES, Row, row_bytes
@@ -28,7 +30,8 @@ class Flusher:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._lock = asyncio.Lock()
+        self.lock = asyncio.Lock()
+        """Held by whoever writes, and by whoever must not be written meanwhile."""
         self._views_due: set[int] = set()
         self._views_wanted = asyncio.Event()
         self._views_lock = asyncio.Lock()
@@ -37,7 +40,7 @@ class Flusher:
         """Flush every partition, then commit. A failed write ends the worker; a failed commit is kept
         for the next flush. Nothing happens while the assignment is not open or the membership in doubt."""
         runtime = self._runtime
-        async with self._lock:
+        async with self.lock:
             if not runtime.writable:
                 return
             if not runtime.app.consumer.may_write():
@@ -59,6 +62,8 @@ class Flusher:
     async def _flush_partition(self, partition: int) -> None:
         runtime = self._runtime
         epoch, snapshot = runtime.epoch, runtime.progress.snapshot(partition)
+        # All that was read is in the handler's state, whether it changed anything or not.
+        runtime.fences[partition].pass_by(snapshot[TP(runtime.config.main_topic, partition)] - 1)
         if overtaken := runtime.changelog.due(partition, runtime.fences[partition].applied):
             runtime.handler.renew(partition, overtaken)
         flush = runtime.handler.flush(partition)

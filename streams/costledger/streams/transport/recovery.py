@@ -23,9 +23,15 @@ class BatchRecovery(Recovery):
     """Reads the changelog of each partition whose memory is not at hand, once, however often there is a rebalance."""
 
     def apply(self, tp: TP, records: Sequence[ConsumerRecord]) -> None:
-        """Apply one fetch of a changelog partition. Raises ValueError for a record that is not ours."""
+        """Apply one fetch of a changelog partition. Raises ValueError for a record that is not ours.
+
+        What came after the recovery had begun is left out: a fetch may end in the midst of a record batch, and a group of changes
+        counts whole or not at all. Whoever wrote it was no longer to: see `changelog`.
+        """
+        within = [record for record in records if record.offset < self.end(tp)]
         try:
-            self._table(tp).apply_records(tp.partition, records)
+            if within:
+                self._table(tp).apply_records(tp.partition, within)
         except ValueError as error:
             raise ValueError(f"{tp.topic}[{tp.partition}] {error}") from error
         reach("stream.recovering")

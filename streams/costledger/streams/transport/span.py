@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import CorruptRecordException, KafkaConnectionError
+from aiokafka.errors import CorruptRecordException, KafkaConnectionError, OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth, server_list
 
@@ -16,14 +18,16 @@ if TYPE_CHECKING:
     from costledger.streams.transport.runtime import Runtime
 
 _ANSWER_MILLISECONDS = 500
-_RECORDS_AT_ONCE = 10_000
+_REQUEST_MILLISECONDS = 3_000
+_SILENCE_SECONDS_MAX = 3.0
+_RECORDS_AT_ONCE = 5_000
 
 
-async def read_span(runtime: Runtime, partition: int, first: int, end: int) -> list[Any]:
-    """The records of the changelog from offset `first` up to, without, `end`; those that are there no more are left out.
+async def read_span(runtime: Runtime, partition: int, first: int, end: int) -> AsyncIterator[tuple[list[Any], int]]:
+    """The records of the changelog from offset `first` up to, without, `end`, some at a time, each with the offset to go on from.
 
-    Raises ConnectionError where no broker is there, and waits for one that does not answer; `CorruptRecordException` where a
-    batch cannot be read.
+    Records that are there no more are left out. Raises ConnectionError or TimeoutError where no broker answers,
+    `CorruptRecordException` where a batch cannot be read.
     """
     batches.install()
     app, place = runtime.app, TopicPartition(runtime.changelog_topic, partition)
@@ -31,21 +35,31 @@ async def read_span(runtime: Runtime, partition: int, first: int, end: int) -> l
         bootstrap_servers=server_list(app.transport.url, app.transport.default_port),
         client_id=f"{app.conf.id}-late",
         enable_auto_commit=False,
-        auto_offset_reset="earliest",
+        auto_offset_reset="none",
+        request_timeout_ms=_REQUEST_MILLISECONDS,
         **credentials_to_aiokafka_auth(app.conf.broker_credentials, app.conf.ssl_context),
     )
-    records: list[Any] = []
+    # Not by a cancellation: the client would leave its connections open.
+    deadline = time.monotonic() + _SILENCE_SECONDS_MAX
     try:
         await client.start()
         client.assign([place])
         client.seek(place, first)
-        while await client.position(place) < end:
+        while (position := await client.position(place)) < end:
             fetched = await client.getmany(place, timeout_ms=_ANSWER_MILLISECONDS, max_records=_RECORDS_AT_ONCE)
-            records += [record for record in fetched.get(place, ()) if record.offset < end]
+            records = [record for record in fetched.get(place, ()) if first <= record.offset < end]
+            if any(record.value is UNREADABLE for record in records):
+                raise CorruptRecordException(f"{place.topic}[{partition}] has a record batch that cannot be read")
+            following = await client.position(place)
+            if following > position:
+                deadline = time.monotonic() + _SILENCE_SECONDS_MAX
+                yield records, min(following, end)
+            elif time.monotonic() > deadline:
+                raise TimeoutError(f"no answer for {_SILENCE_SECONDS_MAX:g} s")
     except KafkaConnectionError as error:
         raise ConnectionError(str(error)) from error
+    except OffsetOutOfRangeError:
+        # Deleted since, as old records are: then nobody recovers from them either.
+        return
     finally:
         await client.stop()
-    if any(record.value is UNREADABLE for record in records):
-        raise CorruptRecordException(f"{place.topic}[{partition}] has a record batch that cannot be read")
-    return records
