@@ -51,6 +51,15 @@ def levels(points: Sequence[Point]) -> list[Point]:
     return [min(block, key=itemgetter(1)) for block in _blocks(points, LEVEL_SECONDS)]
 
 
+def staying(points: Sequence[Point]) -> list[Point]:
+    """Of each point what no later one is below: what is given back some time later is no growth, a leak is all that stays."""
+    least, kept = math.inf, []
+    for at, value in reversed(points):
+        least = min(least, value)
+        kept.append((at, least))
+    return kept[::-1]
+
+
 def _line(points: Sequence[Point]) -> tuple[float, float, float]:
     """Slope, mean of the values, standard error of the slope."""
     count = len(points)

@@ -19,7 +19,7 @@ from tests.fault.soak.drawing import Bar, Panel, Series, draw
 from tests.fault.soak.harms import LINKS, all_harms, drawn_harms
 from tests.fault.soak.reporting import IN_USE, ROLES, memory_findings, memory_trends, resident_bounds, rest_trends
 from tests.fault.soak.sampling import Look, Memory
-from tests.fault.soak.slopes import fit_trend, levels
+from tests.fault.soak.slopes import fit_trend, levels, staying
 from tests.fault.soak.soak import Course, Rest, carried_rate
 
 
@@ -88,6 +88,17 @@ def test_what_is_in_use_is_the_least_of_each_rest() -> None:
     assert trend.percent_per_hour - 2 * trend.error_percent_per_hour == pytest.approx(11.7, abs=0.1)
     assert rest_trends(flat, rests[:1], "python_blocks") == {}
     assert rest_trends(flat, rests, "c_bytes") == {}
+
+
+def test_what_is_given_back_later_is_no_growth(seed: int) -> None:
+    """Half as much again in two rests of five changes nothing; a leak of 12 % an hour beside it is found all the same."""
+    held = [100.0, 100.0, 142.0, 109.0, 100.0]
+    assert staying([(at, value) for at, value in enumerate(held)]) == [(at, 100.0) for at in range(5)]
+    assert staying([(0, 1.0), (1, 2.0), (2, 3.0)]) == [(0, 1.0), (1, 2.0), (2, 3.0)]
+    times = [60.0 * minute for minute in range(0, 25, 5)]
+    leaking = [(at, value + 12 * at / 3600) for at, value in zip(times, held, strict=True)]
+    trend = fit_trend(staying(leaking))
+    assert trend.percent_per_hour - 2 * trend.error_percent_per_hour > 1
 
 
 def test_what_was_carried_is_told_without_the_rests() -> None:
