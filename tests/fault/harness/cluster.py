@@ -160,7 +160,7 @@ class Cluster:
 
     def set_low_limits(self) -> None:
         """Whoever has no budget reaches the default one, and the hourly limit, in a load of seconds: alerts to be lost."""
-        tiers = json.dumps(dict.fromkeys(("free", "premium", "ultimate"), "0.01"))
+        tiers = json.dumps({"default": "0.01"})
         self.configure(budget_by_tier=tiers, hourly_spike_limit_usd="0.005", hourly_elevated_usd="0.002")
 
     def alert_kinds(self) -> set[str]:
