@@ -113,8 +113,13 @@ class Cluster:
 
     def settings(self) -> Settings:
         """The settings of somebody who reaches the services directly."""
-        names = {name.removeprefix("COSTLEDGER_").lower(): value for name, value in self.environment(None).items()}
-        return load_settings(**names)
+        # What is JSON in the environment is an object as an argument.
+        return load_settings(
+            **{
+                name.removeprefix("COSTLEDGER_").lower(): json.loads(value) if value.startswith("{") else value
+                for name, value in self.environment(None).items()
+            }
+        )
 
     def run(
         self, *arguments: str, check: bool = True, timeout_seconds: float = RUN_SECONDS_MAX
