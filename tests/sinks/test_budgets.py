@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
@@ -10,7 +11,11 @@ import pytest
 from tests.sinks.conftest import Ledger
 
 from costledger.schemas.budgets import Budget
-from costledger.sinks.budgets import BudgetChanged, delete_budget, get_budget, save_budget
+from costledger.schemas.errors import Unavailable
+from costledger.schemas.settings import load_settings
+from costledger.sinks.budgets import BudgetChanged, delete_budget, get_budget, relay_budgets, save_budget
+from costledger.sinks.database import connect
+from costledger.sinks.delivery import ACKNOWLEDGE_SECONDS_MAX, Deliverer, Outgoing
 
 FULL = Budget(
     user_id="u",
@@ -54,6 +59,30 @@ def test_a_stale_version_is_refused(ledger: Ledger) -> None:
     with pytest.raises(BudgetChanged, match="at version 2, not 1"):
         save_budget(ledger.connection, FULL, expected_version=1)
     assert ledger.one("SELECT max(version) FROM ledger.budgets") == 2
+
+
+def test_a_relay_keeps_its_lock_for_as_long_as_kafka_may_take(ledger: Ledger) -> None:
+    """Else another relay sends a newer version, and what this one had under way comes after it."""
+    save_budget(ledger.connection, FULL)
+    with connect(ledger.url, "relay", 5.0) as connection:
+
+        class Slow(Deliverer):
+            def deliver(self, messages: Sequence[Outgoing]) -> None:
+                assert len(messages) == 1
+                row = connection.execute(
+                    "SELECT current_setting('idle_in_transaction_session_timeout')::interval"
+                ).fetchone()
+                assert row is not None
+                waits.append(row[0].total_seconds())
+                raise Unavailable("Kafka does not answer")
+
+        waits: list[float] = []
+        with pytest.raises(Unavailable):
+            relay_budgets(connection, Slow(load_settings(), "relay"), "topic")
+        assert waits[0] > ACKNOWLEDGE_SECONDS_MAX
+        row = connection.execute("SELECT current_setting('idle_in_transaction_session_timeout')").fetchone()
+        assert row == ("5s",)
+    assert ledger.one("SELECT count(*) FROM ledger.budget_outbox") == 1
 
 
 def test_versions_are_made_one_after_the_other(ledger: Ledger) -> None:

@@ -18,11 +18,13 @@ from costledger.schemas.fail_points import reach
 from costledger.schemas.money import to_picodollars, to_usd
 from costledger.schemas.times import from_microseconds, to_microseconds
 from costledger.sinks.database import Connection
-from costledger.sinks.delivery import Deliverer, Outgoing
+from costledger.sinks.delivery import ACKNOWLEDGE_SECONDS_MAX, Deliverer, Outgoing
 from costledger.sinks.locks import AdvisoryLock
 from costledger.sinks.queries import query
 
 _RELAY_MESSAGES_MAX: Final = 500
+#: A relay waits for Kafka with its transaction open.
+_HELD_SECONDS_MAX: Final = ACKNOWLEDGE_SECONDS_MAX + 5.0
 
 
 class BudgetChanged(CostledgerError):
@@ -87,6 +89,9 @@ def relay_budgets(connection: Connection, deliverer: Deliverer, topic: str) -> i
         locked = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (key,)).fetchone()
         if locked is None or not locked[0]:
             return 0
+        # The lock must last until Kafka has answered: a second relay would overtake what this one still has under way.
+        idle_milliseconds = str(int(_HELD_SECONDS_MAX * 1000))
+        connection.execute("SELECT set_config('idle_in_transaction_session_timeout', %s, true)", (idle_milliseconds,))
         cursor = connection.execute(query("pending_budgets"), {"limit": _RELAY_MESSAGES_MAX})
         rows = _dicts(cursor)
         if not rows:
