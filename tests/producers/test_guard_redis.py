@@ -15,7 +15,7 @@ import redis.cluster
 from tests.fixtures.wait import wait_until
 from tests.producers.guarding import USD, Clock, Tracker, make_guard, now_us, show_total
 
-from costledger.deploy.stack.ports import free_port
+from costledger.deploy.stack.ports import free_port, is_free
 from costledger.deploy.stack.redis import find_redis
 from costledger.producers.guard import RedisGuard, Verdict
 from costledger.schemas.budgets import Budget
@@ -24,6 +24,11 @@ from costledger.schemas.periods import PeriodKind, period_at
 from costledger.schemas.times import to_microseconds
 
 UNKNOWN_ID = "0" * 32
+#: Of Redis: the port on which nodes talk to each other.
+BUS_OFFSET = 10_000
+#: Linux' default.
+EPHEMERAL_MIN = 32_768
+PORT_TRIES_MAX = 200
 
 
 @pytest.fixture
@@ -34,10 +39,19 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
     made.close()
 
 
+def cluster_port() -> int:
+    """A free port of which the cluster's own, 10,000 above, is free too, and none that the system hands out to clients."""
+    for _ in range(PORT_TRIES_MAX):
+        port = free_port()
+        if port + BUS_OFFSET < EPHEMERAL_MIN and is_free(port + BUS_OFFSET):
+            return port
+    raise AssertionError(f"no such port among {PORT_TRIES_MAX}")
+
+
 @pytest.fixture
 def own_cluster(tmp_path: Path) -> Iterator[str]:
     """URL of a Redis cluster of one node that has every slot."""
-    port = free_port()
+    port = cluster_port()
     command = [str(find_redis()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--cluster-enabled", "yes"]
     with (tmp_path / "cluster.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
