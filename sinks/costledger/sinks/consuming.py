@@ -10,8 +10,8 @@ from costledger.schemas.settings import Settings
 #: Longer than our consumers go without a poll (to wait within one of its callbacks is none); unless PostgreSQL is away from
 #: the notifier: Kafka may then give its partitions to others, and what was not stored is read again.
 REBALANCE_MILLISECONDS_MAX: Final = 30_000
-#: A request of a member, such as a commit, that waits for so long for its connection or its answer has failed. The client leaves
-#: nothing before its commits have ended, and its own minute is how long it stayed away once Kafka was back.
+#: A request of a member, such as a commit, that waits for so long for its connection or its answer has failed. The client joins
+#: its group again only when its commits have ended, and by itself gives each a minute.
 REQUEST_MILLISECONDS_MAX: Final = 10_000
 #: With a full queue the client fetches no more for so long. By itself for a second, and a reader is through with the queue
 #: sooner: a sink that is behind writes a quarter more with this.

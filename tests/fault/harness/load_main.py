@@ -109,18 +109,11 @@ class Generating:
 
     def run(self) -> None:
         """Attempt until there are enough, or until stopped; then flush, and tell the counts."""
-        begun, sent, rested = time.monotonic(), 0, False
+        begun, sent = time.monotonic(), 0
         while not self.stopping.is_set() and (self.load.events is None or sent < self.load.events):
             if self.resting.is_set():
-                rested_from = time.monotonic()
-                if not rested:
-                    # A service without work makes no objects, and the collector would not come: what an outage has left in
-                    # cycles would count as held.
-                    rested = gc.collect() >= 0
-                self.stopping.wait(TICK_SECONDS)
-                begun += time.monotonic() - rested_from
+                begun += self.rest()
                 continue
-            rested = False
             due = self.load.due(time.monotonic() - begun) - sent
             if self.load.events is not None:
                 due = min(due, self.load.events - sent)
@@ -133,6 +126,15 @@ class Generating:
             self.poisoner.flush(self.load.flush_seconds)
         self.tracker.close()
         self.end()
+
+    def rest(self) -> float:
+        """Attempt nothing until told to go on, or to end; the seconds that it took."""
+        began = time.monotonic()
+        # Without work no objects are made, and the collector would not come: what an outage left in cycles would count as held.
+        gc.collect()
+        while self.resting.is_set() and not self.stopping.wait(TICK_SECONDS):
+            pass
+        return time.monotonic() - began
 
     def shift_at(self, sent: int) -> int:
         """By how many seconds the clock is wrong after so many attempts."""

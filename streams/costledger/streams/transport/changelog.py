@@ -81,7 +81,7 @@ class Changelog:
     async def may_go_on(self, partition: int, epoch: int) -> bool:
         """Wait until the partition is certainly this worker's; False where it is not any more, or the worker ends."""
         runtime = self._runtime
-        # Bounded by the end of the stall timeout, which ends the worker.
+        # For as long as the group does not answer: it knows this member again, or revokes its partitions.
         while runtime.epoch == epoch and runtime.holds(partition) and runtime.failure is None:
             if runtime.app.consumer.may_write():
                 return True

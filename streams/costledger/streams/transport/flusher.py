@@ -61,6 +61,8 @@ class Flusher:
 
     async def _flush_partition(self, partition: int) -> None:
         runtime = self._runtime
+        if not runtime.writable or not runtime.holds(partition):
+            return  # released since this flush began
         epoch, snapshot = runtime.epoch, runtime.progress.snapshot(partition)
         # All that was read is in the handler's state, whether it changed anything or not.
         runtime.fences[partition].pass_by(snapshot[TP(runtime.config.main_topic, partition)] - 1)

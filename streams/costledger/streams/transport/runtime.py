@@ -232,8 +232,7 @@ class Runtime:
             self.parts[partition] = recovered.in_parts()
             if groups := repair_groups(recovered):
                 repairs[partition] = groups
-            end = self.app.tables.recovery.end(TP(self.changelog_topic, partition))
-            self.changelog.hold(partition, max(recovered.position, end))
+            self.changelog.hold(partition, self.app.tables.recovery.end(TP(self.changelog_topic, partition)))
         # What is restored is as of here, also where the opening ends before anything is read.
         self._expected = dict(committed)
         self._ends = dict(ends)
