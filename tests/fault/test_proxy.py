@@ -275,6 +275,24 @@ def test_a_connection_is_half_open_from_the_marker_on(link: Link, echo: Echo) ->
         assert receive(client, 6) == b"COMMIT"
 
 
+def test_what_is_held_arrives_late(link: Link, echo: Echo) -> None:
+    """Words that were to be held stay under way until the link is healed, and other connections work meanwhile."""
+    link.hold(b"COMMIT")
+    with connected(link) as client:
+        assert ask(client, b"BEGIN") == b"BEGIN"
+        client.sendall(b"COMMIT")
+        wait_until(link.held, ANSWER_SECONDS_MAX, "the marker is under way")
+        assert hears_nothing(client)
+        with connected(link) as second:
+            assert ask(second, b"COMMIT") == b"COMMIT"
+        assert bytes(echo.received) == b"BEGINCOMMIT"
+        assert not link.passed_late()
+        link.heal()
+        assert receive(client, 6) == b"COMMIT"
+        assert link.passed_late()
+        assert bytes(echo.received) == b"BEGINCOMMITCOMMIT"
+
+
 def test_a_service_that_is_not_there_is_a_reset_for_the_client(link: Link, echo: Echo) -> None:
     """As without a proxy nobody would have taken the connection."""
     echo.close()

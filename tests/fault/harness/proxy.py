@@ -83,8 +83,10 @@ class Link:
         self._marker: bytes | None = None
         self._markers_left = 0
         self._freezes_at_marker = False
+        self._holds_marker = False
         self._words: bytes | None = None
         self._cut_replies = threading.Event()
+        self._passed_late = threading.Event()
         self._server: asyncio.Server = loop.call(asyncio.start_server(self._serve, LOOPBACK, 0))
         self.port: int = self._server.sockets[0].getsockname()[1]
 
@@ -115,7 +117,7 @@ class Link:
     def lose_reply_to(self, marker: bytes, times: int = 1) -> None:
         """When the client sends something that has `marker` in it: pass it on, lose all replies, then reset."""
         self._cut_replies.clear()
-        self._marker, self._markers_left, self._freezes_at_marker = marker, times, False
+        self._marker, self._markers_left, self._freezes_at_marker, self._holds_marker = marker, times, False, False
 
     def only_connections_with(self, words: bytes) -> None:
         """Until healed markers count on connections alone that have sent these words since: a client may have several."""
@@ -126,7 +128,21 @@ class Link:
     def freeze_after(self, marker: bytes) -> None:
         """When the client sends something that has `marker` in it: pass it on, and leave the connection half-open."""
         self._cut_replies.clear()
-        self._marker, self._markers_left, self._freezes_at_marker = marker, 1, True
+        self._marker, self._markers_left, self._freezes_at_marker, self._holds_marker = marker, 1, True, False
+
+    def hold(self, marker: bytes) -> None:
+        """When the client sends something that has `marker` in it: keep it, the connection half-open, until healed."""
+        self._cut_replies.clear()
+        self._passed_late.clear()
+        self._marker, self._markers_left, self._freezes_at_marker, self._holds_marker = marker, 1, True, True
+
+    def held(self) -> bool:
+        """Whether what was to be held was sent, and is on its way."""
+        return self._cut_replies.is_set()
+
+    def passed_late(self) -> bool:
+        """Whether what was held has been passed on, after healing."""
+        return self._passed_late.is_set()
 
     def reply_lost(self) -> bool:
         """Whether replies to the last marker have been lost as often as was asked for."""
@@ -193,13 +209,19 @@ class Link:
         tail = b""
         while data := await self._read(pair, source):
             await self._hold_back(pair, len(data))
+            late = False
             if self._words is None or self._words in tail + data:
                 pair.chosen = True
             if pair.chosen and self._marker is not None and self._markers_left and _ends_in(tail, data, self._marker):
                 self._markers_left -= 1
                 self._do_harm(pair)
+                late = self._holds_marker
+            if late:
+                await self._await_flow(pair)
             tail = (tail + data)[-TAIL_BYTES:]
             sink.write(data)
+            if late:
+                self._passed_late.set()
             await sink.drain()
         sink.write_eof()
 

@@ -147,7 +147,7 @@ def test_the_victim_of_a_deadlock_tries_again(cluster: Cluster) -> None:
 
 @pytest.mark.long
 def test_a_lock_that_others_hold_for_too_long_is_waited_for(cluster: Cluster) -> None:
-    """Lock and statement timeouts pass, as often as they come."""
+    """Lock timeouts pass, as often as they come, and are told as such."""
     cluster.configure(database_timeout_seconds="2")
     cluster.start_all()
     load = cluster.load(rate=400)
@@ -156,6 +156,7 @@ def test_a_lock_that_others_hold_for_too_long_is_waited_for(cluster: Cluster) ->
         session.execute("LOCK TABLE ledger.sink_offsets IN EXCLUSIVE MODE")
         await_lock(cluster)
         wait_until(lambda: cluster.worker("sink").logged(WAITING) >= 2, 60, "the sink says that it waits")
+    assert cluster.worker("sink").logged("PostgreSQL (55P03)") >= 2
     load.stop()
     check_nothing_put_aside(cluster)
     assert cluster.revived == 0
