@@ -189,7 +189,7 @@ def test_a_statement_that_takes_too_long(
     api_settings: Settings, api_ledger: psycopg.Connection[Any], start_api: Callable[[Settings], TestClient]
 ) -> None:
     """A statement that waits longer than the settings allow is ended: 503, and no thread is lost."""
-    client = start_api(api_settings.model_copy(update={"api_timeout_seconds": 0.3}))
+    client = start_api(api_settings.model_copy(update={"api_timeout_seconds": 2}))
     with api_ledger.transaction():
         api_ledger.execute("LOCK TABLE ledger.budgets IN ACCESS EXCLUSIVE MODE")
         problem(client.get(BUDGET, headers=bearer("u")), 503, "ledger_unavailable")

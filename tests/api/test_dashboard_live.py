@@ -54,7 +54,7 @@ def settings(postgres: PostgresServer, redis_server: RedisServer) -> Settings:
         database_url=url,
         redis_url=redis_server.empty_database(),
         api_token_key=API_KEY,
-        api_timeout_seconds=1,
+        api_timeout_seconds=5,
     )
 
 

@@ -39,7 +39,7 @@ def settings(postgres: PostgresServer, redis_server: RedisServer) -> Settings:
         database_url=url,
         redis_url=redis_server.empty_database(),
         api_token_key=API_KEY,
-        api_timeout_seconds=1,
+        api_timeout_seconds=5,
         api_rate_limit="100000/minute",
         api_rate_limit_anonymous="100000/minute",
     )

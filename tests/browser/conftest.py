@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 import redis
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from prometheus_client import CollectorRegistry
 from tests.fixtures.fix_api import API_KEY, NO_KAFKA, make_token
 from tests.fixtures.fix_postgres import PostgresServer
@@ -27,7 +27,7 @@ from costledger.sinks.migrations import migrate
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
-TIMEOUT_MS = 10_000
+TIMEOUT_MS = 20_000
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-background-networking",
@@ -36,6 +36,9 @@ ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
+
+
+expect.set_options(timeout=TIMEOUT_MS)
 
 
 def chromium() -> str | None:
@@ -88,7 +91,7 @@ def serving(settings: Settings) -> Iterator[str]:
 def dashboard_settings(database_url: str, redis_url: str, **other: Any) -> Settings:
     """Settings of a dashboard of the tests."""
     values = {
-        "api_timeout_seconds": 1,
+        "api_timeout_seconds": 5,
         "bootstrap_servers": NO_KAFKA,
         "api_token_key": API_KEY,
         "api_rate_limit": "100000/minute",
@@ -169,9 +172,11 @@ class Visitor:
             page.goto(self.url + path)
         return page, watched
 
-    def current(self, user: str) -> Page:
+    def current(self, user: str, *allowed: str) -> Page:
         """A user's page that has looked at everything once: what changes from now on, it must be told of."""
-        page, _ = self.page()
+        page, watched = self.page()
+        for text in allowed:
+            watched.allow(text)
         with page.expect_response("**/dashboard/fragments/alerts*"):
             self.sign_in(page, make_token(user))
         return page

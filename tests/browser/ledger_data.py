@@ -33,6 +33,11 @@ WORKLOAD = (
 )
 
 
+def now() -> datetime:
+    """Not that of an import, which may have been in another month."""
+    return datetime.now(UTC)
+
+
 @dataclass(frozen=True)
 class Cost:
     """Events of one user, service and operation in one hour; the amount is USD."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 from playwright.sync_api import expect
 from tests.browser.conftest import Dashboard, Visitor, screenshot
-from tests.browser.ledger_data import Cost, add_alert, add_costs
+from tests.browser.ledger_data import Cost, add_alert, add_costs, now
 
 from costledger.schemas.budgets import Budget
 from costledger.schemas.money import PICODOLLARS_PER_USD
@@ -16,7 +15,6 @@ from costledger.sinks.budgets import save_budget
 
 pytestmark = pytest.mark.browser
 
-NOW = datetime.now(UTC)
 USERS = 60
 
 
@@ -25,7 +23,7 @@ def company(dashboard: Dashboard) -> Dashboard:
     """Sixty users in three tiers, partitions, quarantined messages and deliveries."""
     ledger = dashboard.ledger
     add_costs(
-        ledger, [Cost(f"user-{number:02d}", NOW, Decimal(number) / 4, events=number + 1) for number in range(USERS)]
+        ledger, [Cost(f"user-{number:02d}", now(), Decimal(number) / 4, events=number + 1) for number in range(USERS)]
     )
     save_budget(ledger, Budget(user_id="user-59", tier="ultimate"))
     save_budget(ledger, Budget(user_id="user-58", tier="premium", monthly_budget=14 * PICODOLLARS_PER_USD))

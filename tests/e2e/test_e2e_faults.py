@@ -61,7 +61,8 @@ def test_ten_thousand_events_through_restarts_and_kills(system, seed) -> None:
 
     def emit(count: int) -> None:
         for _ in range(count):
-            amount = chance.choice([1, 10**9, chance.randrange(2 * 10**11)])
+            # Enough for budgets to be reached, also where the two days are of two months.
+            amount = chance.choice([1, 10**9, chance.randrange(4 * 10**11)])
             record = record_of(chance.choice(users), amount, at - chance.randrange(2 * DAY))
             records.append(record)
             producer.produce(topic, encode_event(record), record["user_id"].encode())

@@ -84,6 +84,11 @@ def test_concurrent_jobs_keep_a_budget(system, seed: int) -> None:
     for guard, tracker in zip(guards, trackers, strict=True):
         guard.follow(tracker)
         assert guard.prepare(30)
+    # Else the jobs may have ended before the ledger shows the first of them.
+    trackers[0].track("somebody", "openai", "tokens", 1, amount=Decimal(1))
+    assert trackers[0].flush(30) == 0
+    system.await_entries(1)
+    system.wait_until(system.redis_totals, 60, "stream and sink are at work")
     jobs = [
         Jobs(guard, tracker, seed + 100 * each)
         for each, (guard, tracker) in enumerate(zip(guards, trackers, strict=True))

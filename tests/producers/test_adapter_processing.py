@@ -342,7 +342,7 @@ child = os.fork()
 if child == 0:
     began = time.monotonic_ns()
     mark = MEMORY.join()
-    time.sleep(0.01)
+    time.sleep(0.5)
     share = MEMORY.leave(mark)
     whole = resident_bytes() * (time.monotonic_ns() - began)
     os._exit(0 if mark == 0 and whole * 0.9 < share < whole * 1.1 else 1)

@@ -135,7 +135,7 @@ def test_prompts_of_one_template_are_alike_until_it_is_stripped(
 ) -> None:
     """The template's words outweigh the content's; without them only the content counts."""
     rng = random.Random(seed)
-    template = " ".join(words(rng, 250)) + "\n---\n"
+    template = " ".join(words(rng, 600)) + "\n---\n"
     contents = [" ".join(words(rng, 12)) for _ in range(5)]
 
     def answers(cache: ResultCache) -> list[int]:

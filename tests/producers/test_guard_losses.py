@@ -9,10 +9,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import redis
 from tests.fixtures.fix_redis import OwnRedis
@@ -221,14 +219,13 @@ def test_a_restarted_redis_is_doubted(own_redis: OwnRedis, start) -> None:
 
 
 @pytest.mark.fault
-def test_a_redis_that_does_not_answer_is_waited_for_once(own_redis: OwnRedis, start, tmp_path: Path) -> None:
+def test_a_redis_that_does_not_answer_is_waited_for_once(own_redis: OwnRedis, start) -> None:
     """A call ends after its timeout, and those after it at once; what it may have held after all is freed again."""
     guard = start(own_redis.url, recovery_seconds=0.2, timeout_seconds=0.5)
     ready(guard)
-    (process,) = [
-        each for each in psutil.process_iter() if each.name() == "redis-server" and str(tmp_path) in str(each.cwd())
-    ]
-    os.kill(process.pid, signal.SIGSTOP)
+    pid = own_redis.service.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
     try:
         began = time.monotonic()
         assert guard.reserve("ann", 5 * USD).decision.code == "guard_unavailable"
@@ -236,7 +233,7 @@ def test_a_redis_that_does_not_answer_is_waited_for_once(own_redis: OwnRedis, st
             assert guard.reserve("ann", 5 * USD).decision.code == "guard_unavailable"
         assert time.monotonic() - began < 5
     finally:
-        os.kill(process.pid, signal.SIGCONT)
+        os.kill(pid, signal.SIGCONT)
     ready(guard)
     wait_until(lambda: guard.decide("ann", 1).reserved == 0, 20, "nothing is held for work that was refused")
 

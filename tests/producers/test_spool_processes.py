@@ -146,6 +146,8 @@ signal.pause()
 APPLICATION = """
 import json, os
 from costledger.producers import CostTracker
+from costledger.producers.spool import spool
+spool._WAIT_SECONDS_MAX = 30.0
 tracker = CostTracker(os.environ["KAFKA"], "web", "spool", os.environ["SPOOL"], topic=os.environ["TOPIC"])
 preloaded = str(tracker.track_s3("preloaded", "get", 1))
 tracker.flush(30)

@@ -133,10 +133,16 @@ def test_a_disk_on_which_every_write_is_slow_delays_one_thread_at_a_time(
             may_end.set()
             ids.append(first.result())
         assert inner._stalled_until == stalled_until > 0
-        ids.append(tracker.track_s3("u", "get", 1))
-        assert inner._stalled_until == 0
+        assert tracker.stats()["unspooled"] == 1
+
+        def is_over() -> bool:
+            # The serving thread may have the file just now: then this one does not wait for it.
+            ids.append(tracker.track_s3("u", "get", 1))
+            return inner._stalled_until == 0
+
+        wait_until(is_over, FLUSH_SECONDS, "an event that found the file free has ended the stall")
         assert tracker.flush(FLUSH_SECONDS) == 0
-        assert (tracker.stats()["acked"], tracker.stats()["unspooled"]) == (4, 1)
+        assert tracker.stats()["acked"] == len(ids)
     assert sorted(ids_in(kafka, topic)) == sorted(ids)
 
 
@@ -219,7 +225,8 @@ def outage(own_kafka: OwnKafka, directory: Path, seconds: float, caplog: pytest.
         own_kafka.kill()
         resident_before = resident_bytes()
         until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        # So many at least, however slow the machine is.
+        while time.monotonic() < until or len(ids) <= 5_500:
             track(100)
             assert not threading.Event().wait(0.02)
         stats = tracker.stats()

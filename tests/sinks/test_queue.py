@@ -41,7 +41,9 @@ def start_worker() -> Iterator[Callable[..., tuple[JobWorker, Ran]]]:
     """Start workers in threads, which note what they run; stopped at the end."""
     started: list[tuple[JobWorker, threading.Thread]] = []
 
-    def start(url: str, during: Callable[[], None] = lambda: None) -> tuple[JobWorker, Ran]:
+    def start(
+        url: str, during: Callable[[], None] = lambda: None, silent_seconds_max: float = 0.8
+    ) -> tuple[JobWorker, Ran]:
         ran: Ran = []
 
         def note(**arguments: Any) -> None:
@@ -52,7 +54,7 @@ def start_worker() -> Iterator[Callable[..., tuple[JobWorker, Ran]]]:
             app.task(name=TASK)(note)
 
         app = make_app(settings_of(url), [register])
-        worker = JobWorker(app, heartbeat_seconds=0.1, silent_seconds_max=0.8, poll_seconds=0.5)
+        worker = JobWorker(app, heartbeat_seconds=0.1, silent_seconds_max=silent_seconds_max, poll_seconds=0.5)
         thread = threading.Thread(target=worker.run, daemon=True)
         thread.start()
         started.append((worker, thread))
@@ -87,8 +89,9 @@ def test_jobs_are_there_when_the_transaction_commits(
 
 def test_two_workers_run_each_job_once(ledger: Ledger, start_worker: Callable[..., tuple[JobWorker, Ran]]) -> None:
     """Fifty jobs and two workers: each job is run by one of them."""
-    _, ours = start_worker(ledger.url)
-    _, others = start_worker(ledger.url)
+    # Neither is silent for so long, however slow the machine is.
+    _, ours = start_worker(ledger.url, silent_seconds_max=30)
+    _, others = start_worker(ledger.url, silent_seconds_max=30)
     with connect(ledger.url, "tests", 10) as connection, connection.transaction():
         defer_in(connection, TASK, *({"n": n} for n in range(50)))
     wait_until(lambda: len(ours) + len(others) >= 50, 15, "all have run")
@@ -130,13 +133,13 @@ def test_a_long_job_of_a_live_worker_is_not_run_twice(
         begun.set()
         assert go_on.wait(20)
 
-    _, ran = start_worker(ledger.url, during)
+    _, ran = start_worker(ledger.url, during, silent_seconds_max=3)
     with connect(ledger.url, "tests", 10) as connection, connection.transaction():
         defer_in(connection, TASK, {"n": 1})
     assert begun.wait(10)
-    _, others = start_worker(ledger.url)
+    _, others = start_worker(ledger.url, silent_seconds_max=3)
     began = ledger.one("SELECT now()")
-    wait_until(lambda: (ledger.one("SELECT now()") - began).total_seconds() > 1.2, 10, "longer than the silence")
+    wait_until(lambda: (ledger.one("SELECT now()") - began).total_seconds() > 4, 10, "longer than the silence")
     go_on.set()
     wait_until(lambda: ran == [{"n": 1}], 10, "the job is done")
     assert others == []

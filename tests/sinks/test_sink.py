@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -216,7 +217,11 @@ def read_all(kafka: KafkaServer, topic: str, count: int) -> list[confluent_kafka
     try:
         places = [confluent_kafka.TopicPartition(topic, one, 0) for one in range(PARTITIONS)]
         consumer.assign(places)
-        found = [one for one in consumer.consume(count + 1, 3) if one.error() is None]
+        found: list[confluent_kafka.Message] = []
+        deadline = time.monotonic() + 30
+        while len(found) < count and time.monotonic() < deadline:
+            found += [one for one in consumer.consume(count - len(found), 1) if one.error() is None]
+        found += [one for one in consumer.consume(1, 1) if one.error() is None]
         assert len(found) == count
         return found
     finally:

@@ -29,10 +29,13 @@ def test_a_month_is_summed_in_every_zone(
     """Exactly the priced events of the user in the zone's month: also those around its edges, to the microsecond."""
     now = datetime.now(UTC) - timedelta(seconds=5)
     events = random_events(seed, 300, users=3)
+    edges = [timedelta(microseconds=-1), timedelta(), timedelta(minutes=20), timedelta(minutes=59)]
     for zone in ZONES:
-        start = from_microseconds(period_at(PeriodKind.MONTH, to_microseconds(now), zone).start_us)
-        edges = [timedelta(microseconds=-1), timedelta(), timedelta(minutes=20), timedelta(minutes=59)]
-        events += [make_event("user-000", occurred_at=start + edge, amount=7) for edge in edges]
+        # Those of this month are not all past in a month's first hour.
+        for at in (now, now - timedelta(days=30)):
+            start = from_microseconds(period_at(PeriodKind.MONTH, to_microseconds(at), zone).start_us)
+            moments = [start + edge for edge in edges if start + edge <= now]
+            events += [make_event("user-000", occurred_at=moment, amount=7) for moment in moments]
     topic.send(events)
     start_sink(settings)
     wait_until(lambda: ledger.consumed() == topic.produced, 30, "all events are in the ledger")

@@ -19,6 +19,8 @@ from costledger.streams.view import PASSING_FAILURES, PartitionView, connect, fi
 
 EPOCH_KEY = "costledger:view:app:0:epoch"
 DAY = "2026-11-18"
+#: For tests of what one call writes, however slow the machine is.
+WRITING_SECONDS = 60.0
 #: Up to which offset every period is complete.
 OFFSET = 41
 
@@ -93,6 +95,7 @@ def test_a_state_larger_than_what_is_remembered_is_written(run, client, monkeypa
 def test_too_many_changes_at_once_are_all_written(run, client, monkeypatch) -> None:
     """When more changes wait than are remembered, everything is written again, and what is gone is deleted."""
     monkeypatch.setattr(view_module, "_REMEMBERED_MAX", 700)
+    monkeypatch.setattr(view_module, "_WRITING_SECONDS_MAX", WRITING_SECONDS)
     state = {f"user-{number}": {("openai", "tokens"): number} for number in range(1000)}
     gone = totals_key("gone", PeriodKind.DAY, DAY)
     client.hset(gone, mapping={"total": "1"})
@@ -276,6 +279,7 @@ def test_a_worker_that_slept_before_it_took_its_epoch_changes_nothing(redis_url:
 def test_a_user_of_many_operations_is_written_in_pieces(run, client, monkeypatch) -> None:
     """Few large periods go into one round trip, so that the worker is not held up."""
     monkeypatch.setattr(view_module, "_OPERATIONS_AT_ONCE_MAX", 2000)
+    monkeypatch.setattr(view_module, "_WRITING_SECONDS_MAX", WRITING_SECONDS)
     state = {f"user-{number}": {("openai", f"o-{each}"): 1 for each in range(1500)} for number in range(5)}
     sizes: list[int] = []
 

@@ -30,6 +30,7 @@ from costledger.sinks.observation import SinkMetrics
 from costledger.sinks.patience import Abandoned
 from costledger.sinks.positions import Fenced
 from costledger.sinks.relay import Relay
+from costledger.sinks.unassigned import UnassignedWatch
 from costledger.sinks.writer import Outcome, Step, Writer, reach_step
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,8 @@ class Sink:
         self._written: dict[int, int] = {}
         self._gathering_since = 0.0
         self._intake = Intake(settings, self._gatherer)
+        instance_id = settings.sink_instance_id
+        self._unassigned = None if instance_id is None else UnassignedWatch(settings, instance_id)
         self._stopping = threading.Event()
         self._turned_at: float | None = None
         self._observed_at = 0.0
@@ -261,7 +264,7 @@ class Sink:
                 return True
 
     def _observe(self) -> None:
-        """Once a second: metrics, memory, and partitions whose position is in doubt."""
+        """Once a second: metrics, memory, partitions whose position is in doubt, and those that nobody has."""
         if self._observed_at - self._collected_at > COLLECT_SECONDS:
             self._collected_at = self._observed_at
             collect()
@@ -271,6 +274,8 @@ class Sink:
             self._metrics.lag(partition, max(0, end - self._written.get(partition, end)))
         self._intake.mirror_again()
         self._intake.check_ranges()
+        if self._unassigned is not None:
+            self._unassigned.turn(self._observed_at)
 
     def _finish_orderly(self) -> None:
         drained = self._drain(time.monotonic() + DRAIN_SECONDS_MAX)

@@ -18,12 +18,20 @@ CLIENTS: Final = (
 )
 
 
+def distinct_ports(count: int) -> list[int]:
+    """Free ports, each another one."""
+    ports: set[int] = set()
+    while len(ports) < count:
+        ports.add(free_port())
+    return sorted(ports)
+
+
 class ProxiedKafka(ApacheKafka):
     """Apache Kafka with one more listener for each client, whose advertised address is that of the client's link."""
 
     def __init__(self, data_dir: Path, loop: Loop, *, log_path: Path) -> None:
         super().__init__(data_dir, log_path=log_path)
-        self._ports = {client: free_port() for client in CLIENTS}
+        self._ports = dict(zip(CLIENTS, distinct_ports(len(CLIENTS)), strict=True))
         self.links = {client: Link(loop, f"{client} - kafka", port) for client, port in self._ports.items()}
 
     def _settings(self, port: int, controller_port: int) -> dict[str, object]:

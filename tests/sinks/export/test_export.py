@@ -258,8 +258,22 @@ def test_roll_ups_that_differ_stop_it(ledger: Ledger) -> None:
 
 def test_a_statement_timeout_does_not_end_it(ledger: Ledger) -> None:
     """An export may take longer than any other statement; afterwards the limit is in force again."""
-    insert_many(ledger.connection, 20_000)
-    with connect(ledger.url, "tests", 10) as connection, stream_output(io.BytesIO()) as destination:
-        connection.execute("SET statement_timeout = 1")
-        assert export_entries(connection, month(ExportFormat.CSV), destination).rows == 20_000
-        assert connection.execute("SHOW statement_timeout").fetchone() == ("1ms",)
+    insert_many(ledger.connection, 1_000)
+    waits = "SELECT now() - query_start > '2 s' FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
+    with (
+        psycopg.connect(ledger.url) as other,
+        connect(ledger.url, "tests", 10) as connection,
+        stream_output(io.BytesIO()) as destination,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        connection.execute("SET statement_timeout = '1s'")
+        other.execute("LOCK TABLE ledger.entries, ledger.hourly_totals, ledger.daily_totals")
+        exporting = pool.submit(export_entries, connection, month(ExportFormat.CSV), destination)
+        wait_until(
+            lambda: exporting.done() or ledger.all(waits, connection.info.backend_pid) == [(True,)],
+            30,
+            "the export waits for longer than its limit",
+        )
+        other.rollback()
+        assert exporting.result().rows == 1_000
+        assert connection.execute("SHOW statement_timeout").fetchone() == ("1s",)

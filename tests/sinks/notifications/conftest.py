@@ -23,6 +23,7 @@ from costledger.schemas.codec import encode_alert
 from costledger.schemas.settings import Settings
 from costledger.sinks.alerts import store_alerts
 from costledger.sinks.database import Connection, connect
+from costledger.sinks.notifications import people
 from costledger.sinks.notifications.dispatch import Dispatcher, deliver_due
 from costledger.sinks.notifications.routes import AddedRoute, add_route, wanted_route
 from costledger.sinks.notifications.sending import send
@@ -52,6 +53,12 @@ def many_alerts(count: int, **changes: Any) -> list[CostAlert]:
         replace(ALERT, threshold_percent=Decimal(n + 1), raised_at=ALERT.raised_at + n * 1_000_000, **changes)
         for n in range(count)
     ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loaded() -> None:
+    """The library of mail and chats is there before anything is timed: to load it takes as long as some attempts may."""
+    assert people._plugin("mailto://127.0.0.1?from=alerts@costs.example") is not None
 
 
 class Stored:
