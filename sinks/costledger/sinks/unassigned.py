@@ -49,7 +49,7 @@ class UnassignedWatch:
         self._due_at = 0.0
 
     def turn(self, now: float) -> None:
-        """Begin a look if one is due. Raises what the last one has raised, but for Kafka's errors: these pass."""
+        """Begin a look if one is due. Raises what the last one has raised, but for a Kafka that does not answer: that passes."""
         if self._looking is not None:
             if not self._looking.done():
                 return
@@ -72,7 +72,7 @@ class UnassignedWatch:
                 self._looks.clear()
                 come_and_go(self._settings, self._topic)
                 self._due_at = time.monotonic() + _REST_SECONDS
-        except KafkaException as error:
+        except (KafkaException, TimeoutError) as error:
             logger.info("whether every partition is read is not known now: %s", error)
 
     def _describe(self) -> ConsumerGroupDescription:
