@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from tests.fault.harness.proxy import LOOPBACK, Link, Loop
 
 from costledger.deploy.stack import ApacheKafka, Postgres, RedisServer
-from costledger.deploy.stack.ports import free_port
+from costledger.deploy.stack.ports import free_port, is_free
 
 #: Who talks to the services. Kafka tells its clients where to connect, so that each needs a listener.
 CLIENTS: Final = (
@@ -18,26 +18,18 @@ CLIENTS: Final = (
 )
 
 
-def distinct_ports(count: int) -> list[int]:
-    """Free ports, each another one."""
-    ports: set[int] = set()
-    while len(ports) < count:
-        ports.add(free_port())
-    return sorted(ports)
-
-
 class ProxiedKafka(ApacheKafka):
     """Apache Kafka with one more listener for each client, whose advertised address is that of the client's link."""
 
     def __init__(self, data_dir: Path, loop: Loop, *, log_path: Path) -> None:
         super().__init__(data_dir, log_path=log_path)
-        self._ports = dict(zip(CLIENTS, distinct_ports(len(CLIENTS)), strict=True))
-        self.links = {client: Link(loop, f"{client} - kafka", port) for client, port in self._ports.items()}
+        self.links = {client: Link(loop, f"{client} - kafka", free_port()) for client in CLIENTS}
 
     def _settings(self, port: int, controller_port: int) -> dict[str, object]:
         settings = super()._settings(port, controller_port)
+        self._keep_apart({port, controller_port})
         names = {client: client.upper().replace("-", "_") for client in CLIENTS}
-        own = [f"{names[client]}://{LOOPBACK}:{self._ports[client]}" for client in CLIENTS]
+        own = [f"{names[client]}://{LOOPBACK}:{self.links[client].target_port}" for client in CLIENTS]
         advertised = [f"{names[client]}://{LOOPBACK}:{self.links[client].port}" for client in CLIENTS]
         protocols = [f"{name}:PLAINTEXT" for name in names.values()]
         return {
@@ -49,6 +41,13 @@ class ProxiedKafka(ApacheKafka):
             # What a load of several thousand events a second keeps on disk while a test runs.
             "log.retention.check.interval.ms": 3_600_000,
         }
+
+    def _keep_apart(self, taken: set[int]) -> None:
+        """Give a link another port to lead to where that is taken: clients know the links' own alone."""
+        for link in self.links.values():
+            while link.target_port in taken or not is_free(link.target_port):
+                link.target_port = free_port()
+            taken.add(link.target_port)
 
 
 class Services:
