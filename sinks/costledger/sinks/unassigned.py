@@ -28,7 +28,7 @@ LOOK_SECONDS: Final = 2.0
 LOOKS: Final = 2
 #: Several members look: each lets those whose names come before its own act first, for so many looks.
 _LOOKS_BEFORE_THE_NEXT: Final = 3
-#: After a rebalance it is not asked for another one for so long.
+#: After a rebalance that was asked for, and after a question that was not answered, it is not looked again for so long.
 _REST_SECONDS: Final = 15.0
 _ANSWER_SECONDS_MAX: Final = 5.0
 #: As long as a rebalance may be held up by members that have died, and more.
@@ -74,6 +74,7 @@ class UnassignedWatch:
                 self._due_at = time.monotonic() + _REST_SECONDS
         except (KafkaException, TimeoutError) as error:
             logger.info("whether every partition is read is not known now: %s", error)
+            self._due_at = time.monotonic() + _REST_SECONDS
 
     def _describe(self) -> ConsumerGroupDescription:
         group = self._settings.sink_group
