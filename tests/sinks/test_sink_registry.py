@@ -16,7 +16,7 @@ from costledger.schemas.codec import encode_event
 from costledger.schemas.errors import Unavailable
 from costledger.schemas.event_reading import ReadEvent, read_event
 from costledger.schemas.settings import Settings
-from costledger.sinks import batch, intake, rows
+from costledger.sinks import batch, rows
 
 LATER = b"later"
 
