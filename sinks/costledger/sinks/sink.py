@@ -79,8 +79,7 @@ class Sink:
         self._written: dict[int, int] = {}
         self._gathering_since = 0.0
         self._intake = Intake(settings, self._gatherer)
-        instance_id = settings.sink_instance_id
-        self._unassigned = None if instance_id is None else UnassignedWatch(settings, instance_id)
+        self._unassigned = None if settings.sink_instance_id is None else UnassignedWatch(settings)
         self._stopping = threading.Event()
         self._turned_at: float | None = None
         self._observed_at = 0.0
@@ -293,7 +292,10 @@ class Sink:
         self._writer.stop()
         self._relay.stop(MIRROR_SECONDS_MAX)
         self._gatherer.drop(list(self._gatherer.positions()))
-        wait([in_background("leaving the group", self._intake.close)], timeout=CLOSE_SECONDS_MAX)
+        leaving = in_background("leaving the group", self._intake.close)
+        if self._unassigned is not None:
+            self._unassigned.stop(CLOSE_SECONDS_MAX)
+        wait([leaving], timeout=CLOSE_SECONDS_MAX)
         if self._writing is None or self._writing[1].done():
             self._writer.close()
 
