@@ -6,7 +6,6 @@ Offsets are kept by Kafka and committed after the insert: a message may come aga
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from concurrent.futures import wait
 from functools import partial
@@ -18,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from costledger.schemas.errors import Unavailable
 from costledger.schemas.fail_points import reach
 from costledger.schemas.settings import Settings
+from costledger.schemas.stopping import StopRequest
 from costledger.sinks.alerts import refuse_alerts, store_alerts
 from costledger.sinks.background import in_background
 from costledger.sinks.batch import unread
@@ -63,7 +63,7 @@ class Notifier:
             lambda connection: relay_budgets(connection, deliverer, names.budgets),
             deliverer.close,
         )
-        self._stopping = threading.Event()
+        self._stopping = StopRequest()
         self._turned_at: float | None = None
         self._failure: str | None = None
         self._trouble: str | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -11,6 +10,7 @@ import psycopg
 
 from costledger.schemas.backoff import backoff_seconds
 from costledger.schemas.errors import CostledgerError
+from costledger.schemas.stopping import StopRequest
 from costledger.sinks.database import Connection, Meaning, meaning_of
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class PatientConnection:
         self._connect = connect
         self._on_retry = on_retry
         self._connection: Connection | None = None
-        self._stopping = threading.Event()
+        self._stopping = StopRequest()
         #: Why PostgreSQL cannot be used at the moment, or None.
         self.trouble: str | None = None
 

@@ -8,7 +8,6 @@ offsets are a mirror for lag monitors and are never read.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
@@ -20,6 +19,7 @@ from prometheus_client import CollectorRegistry
 from costledger.schemas.fail_points import reach
 from costledger.schemas.memory import COLLECT_SECONDS, collect, collect_seldom, give_back
 from costledger.schemas.settings import Settings
+from costledger.schemas.stopping import StopRequest
 from costledger.sinks.background import in_background
 from costledger.sinks.batch import BadShare, Batch, Gatherer
 from costledger.sinks.database import Connection, connect
@@ -80,7 +80,7 @@ class Sink:
         self._gathering_since = 0.0
         self._intake = Intake(settings, self._gatherer)
         self._unassigned = None if settings.sink_instance_id is None else UnassignedWatch(settings)
-        self._stopping = threading.Event()
+        self._stopping = StopRequest()
         self._turned_at: float | None = None
         self._observed_at = 0.0
         self._collected_at = 0.0

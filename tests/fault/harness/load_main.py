@@ -30,6 +30,7 @@ from costledger.producers import CostTracker
 from costledger.producers.channel import producer_config
 from costledger.schemas.ids import derived_event_id
 from costledger.schemas.settings import Settings, load_settings
+from costledger.schemas.stopping import StopRequest
 
 DAY_SECONDS: Final = 86_400
 SERVICES: Final = ("openai", "aws-rekognition", "stripe")
@@ -70,8 +71,9 @@ class Generating:
     def __init__(self, load: Load, folder: Path, settings: Settings) -> None:
         self.load = load
         self.folder = folder
-        self.stopping = threading.Event()
-        self.resting = threading.Event()
+        self.stopping = StopRequest()
+        #: Set by signal handlers, as the request is: nothing with a lock.
+        self.resting = False
         self.begin(load.name, load.seed)
         self.clock = Clock()
         if any(load.clock_shifts_seconds):
@@ -111,7 +113,7 @@ class Generating:
         """Attempt until there are enough, or until stopped; then flush, and tell the counts."""
         begun, sent = time.monotonic(), 0
         while not self.stopping.is_set() and (self.load.events is None or sent < self.load.events):
-            if self.resting.is_set():
+            if self.resting:
                 begun += self.rest()
                 continue
             due = self.load.due(time.monotonic() - begun) - sent
@@ -132,7 +134,7 @@ class Generating:
         began = time.monotonic()
         # Without work no objects are made, and the collector would not come: what an outage left in cycles would count as held.
         gc.collect()
-        while self.resting.is_set() and not self.stopping.wait(TICK_SECONDS):
+        while self.resting and not self.stopping.wait(TICK_SECONDS):
             pass
         return time.monotonic() - began
 
@@ -261,8 +263,8 @@ def main() -> int:
     raised = note_exceptions()
     generating = Generating(load, Path(sys.argv[2]), load_settings())
     signal.signal(signal.SIGTERM, lambda *_: generating.stopping.set())
-    signal.signal(signal.SIGUSR1, lambda *_: generating.resting.set())
-    signal.signal(signal.SIGUSR2, lambda *_: generating.resting.clear())
+    signal.signal(signal.SIGUSR1, lambda *_: setattr(generating, "resting", True))
+    signal.signal(signal.SIGUSR2, lambda *_: setattr(generating, "resting", False))
     generating.path.with_suffix(".begun").touch()
     with observed(load.metrics_port) if load.metrics_port else nullcontext():
         generating.run()

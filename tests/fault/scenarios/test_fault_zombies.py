@@ -13,6 +13,8 @@ from tests.fault.harness.harm import await_consumed, await_under_way, lasting
 from tests.fault.harness.workers import Worker
 from tests.fixtures.wait import wait_until
 
+from costledger.streams.worker import changelog_topic
+
 pytestmark = [pytest.mark.fault, pytest.mark.long]
 WAITS_FOR_LOCK = """
     SELECT count(*) FROM pg_stat_activity
@@ -121,6 +123,10 @@ def test_the_late_writes_of_a_stream_worker_that_was_cut_off_change_nothing(
     cluster.start_all()
     load = cluster.load(rate=400)
     await_under_way(cluster)
+    kafka = cluster.services.link("stream", "kafka")
+    # Cut off just then: with nothing of it under way nothing could come late.
+    kafka.hold(changelog_topic(cluster.settings()).encode())
+    wait_until(kafka.held, 60, "a changelog batch is under way")
     for service in away:
         cluster.services.link("stream", service).freeze()
     cluster.start("stream-2")

@@ -7,7 +7,6 @@ commit. Whatever dies in between leaves rows in the table, which are sent again 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from typing import Final, Literal
@@ -19,6 +18,7 @@ from costledger.schemas.backoff import backoff_seconds
 from costledger.schemas.errors import InvalidValue, Unavailable
 from costledger.schemas.fail_points import reach_step_of
 from costledger.schemas.settings import Settings
+from costledger.schemas.stopping import StopRequest
 
 _logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Relay:
         self._topic = settings.topics.events
         self._batch_rows = batch_rows
         self._on_step = on_step
-        self._stopping = threading.Event()
+        self._stopping = StopRequest()
         self._refused: dict[int, str] = {}
         self._failures = 0
         self._reported_at = time.monotonic()

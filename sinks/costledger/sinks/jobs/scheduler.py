@@ -6,7 +6,6 @@ Any number of them may run: what is due is decided by the ledger, and each job i
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -15,6 +14,7 @@ import procrastinate
 from prometheus_client import CollectorRegistry
 
 from costledger.schemas.settings import Settings
+from costledger.schemas.stopping import StopRequest
 from costledger.sinks.database import Connection, connect
 from costledger.sinks.jobs.observation import SchedulerMetrics
 from costledger.sinks.jobs.queue import make_app
@@ -69,7 +69,7 @@ class Scheduler:
         )
         self._gauges = Relay("gauges", self._connect, self._refresh, lambda: None)
         self._refreshed_at = 0.0
-        self._stopping = threading.Event()
+        self._stopping = StopRequest()
         self._failure: str | None = None
 
     def stop(self) -> None:
