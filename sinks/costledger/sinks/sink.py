@@ -292,10 +292,11 @@ class Sink:
         self._writer.stop()
         self._relay.stop(MIRROR_SECONDS_MAX)
         self._gatherer.drop(list(self._gatherer.positions()))
+        deadline = time.monotonic() + CLOSE_SECONDS_MAX
         leaving = in_background("leaving the group", self._intake.close)
         if self._unassigned is not None:
             self._unassigned.stop(CLOSE_SECONDS_MAX)
-        wait([leaving], timeout=CLOSE_SECONDS_MAX)
+        wait([leaving], timeout=max(0.0, deadline - time.monotonic()))
         if self._writing is None or self._writing[1].done():
             self._writer.close()
 
