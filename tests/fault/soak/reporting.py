@@ -29,7 +29,7 @@ RESIDENT: Final = "resident_bytes"
 #: By these a leak is judged, at rest. Resident memory goes by steps: see costledger.schemas.memory.
 IN_USE: Final = ("python_blocks", "c_bytes")
 #: Of a slope: with more nothing could be said of a leak.
-ERROR_PERCENT_PER_HOUR_MAX: Final = 10.0
+ERROR_PERCENT_PER_HOUR_MAX: Final = 3.0
 #: Of the rests: a process that does not tell is not judged by those in which it did.
 SAMPLED_SHARE_MIN: Final = 0.75
 #: Of the most before the harms: what stays of later bursts.
