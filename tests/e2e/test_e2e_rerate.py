@@ -99,6 +99,16 @@ class Calls:
         self.system.environment["COSTLEDGER_PRICE_FILES"] = json.dumps([str(path) for path in paths])
         return PriceBook.load(*paths)
 
+    def unpriced_days(self) -> int:
+        """How many alerts of unpriced usage are due: one for each user, operation and day within the horizon."""
+        return len(
+            {
+                (record["user_id"], record["operation"], period_at(PeriodKind.DAY, record["occurred_at"]).label)
+                for record in self.records
+                if record["amount"] is None and record["occurred_at"] > self.now - 40 * DAY
+            }
+        )
+
     def window(self, days: int = 60) -> list[str]:
         """The options for all but the oldest events."""
         return ["--from", rfc3339(self.now - days * DAY), "--to", rfc3339(self.now + 1)]
@@ -183,13 +193,9 @@ def test_unpriced_and_wrongly_priced_calls_are_rated_again(system, calls) -> Non
     calls.send()
     calls.assert_everywhere(amounts_of(calls.records, SHIPPED))
     alerts = "SELECT count(*) FROM ledger.alerts WHERE kind = 'UNPRICED_USAGE'"
-    due = {
-        (record["user_id"], record["operation"], period_at(PeriodKind.DAY, record["occurred_at"]).label)
-        for record in calls.records
-        if record["amount"] is None and record["occurred_at"] > calls.now - 40 * DAY
-    }
-    system.wait_until(lambda: system.value(alerts) >= len(due), 30, "alerts of unpriced usage")
-    assert system.value(alerts) == len(due)
+    due = calls.unpriced_days()
+    system.wait_until(lambda: system.value(alerts) >= due, 30, "alerts of unpriced usage")
+    assert system.value(alerts) == due
     before = system.sql("SELECT alert_id FROM ledger.alerts ORDER BY 1")
     entries = len(calls.records)
 

@@ -24,7 +24,7 @@ _CONNECT_TIMEOUT_SECONDS: Final = 10
 #: A process that was stopped (SIGSTOP) in a transaction must not hold its locks for long.
 _IDLE_IN_TRANSACTION_SECONDS_MAX: Final = 10.0
 #: Of a statement's time: with the whole, a lock that others hold would be told as a slow statement.
-_LOCK_SHARE: Final = 0.9
+LOCK_SHARE: Final = 0.9
 #: PostgreSQL ends a statement itself when its time is over; a reply that is later than this will not come.
 _REPLY_MARGIN_SECONDS: Final = 5.0
 
@@ -126,7 +126,7 @@ def prepare_session(connection: Connection, timeout_seconds: float, role: Litera
     connection.add_notice_handler(_log_notice)
     limits = {
         "statement_timeout": milliseconds,
-        "lock_timeout": int(milliseconds * _LOCK_SHARE),
+        "lock_timeout": int(milliseconds * LOCK_SHARE),
         "idle_in_transaction_session_timeout": int(min(timeout_seconds, _IDLE_IN_TRANSACTION_SECONDS_MAX) * 1000),
     }
     for name, value in limits.items():

@@ -29,7 +29,7 @@ _LOOK_SECONDS: Final = 2.0
 _LOOKS_UNASSIGNED: Final = 2
 #: After so many looks on end in which every partition had a member there is nothing to be found any more.
 _LOOKS_ASSIGNED: Final = 7
-#: After a question that was not answered, and after a rebalance that was asked for; the double each time, if that did not help.
+#: After a question that was not answered, and after a rebalance that was asked for: this one doubles, since it may not help.
 _REST_SECONDS: Final = 15.0
 _REST_SECONDS_MAX: Final = 600.0
 _ANSWER_SECONDS_MAX: Final = 5.0
@@ -71,11 +71,12 @@ class UnassignedWatch:
         except Exception as error:  # noqa: BLE001 - the sink reads and writes, whatever this comes to; the next look may be answered
             logger.info("whether every partition is read is not known now: %r", error)
             self._unassigned.clear()
-            self._rest()
+            self._due_at = time.monotonic() + _REST_SECONDS
 
     def _act(self, found: Set[int] | None) -> None:
         if found is None:
             self._unassigned.clear()
+            self._assigned = 0
             return
         self._assigned = 0 if found else self._assigned + 1
         self._unassigned = {one: self._unassigned.get(one, 0) + 1 for one in found}
@@ -85,13 +86,10 @@ class UnassignedWatch:
             if not come_and_go(self._settings, self._stopping):
                 logger.warning("the rebalance did not take place")
             self._unassigned.clear()
-            self._rest()
+            self._due_at = time.monotonic() + self._rest_seconds
+            self._rest_seconds = min(2 * self._rest_seconds, _REST_SECONDS_MAX)
         elif self._assigned >= _LOOKS_ASSIGNED:
             self._admin, self._due_at = None, float("inf")
-
-    def _rest(self) -> None:
-        self._due_at = time.monotonic() + self._rest_seconds
-        self._rest_seconds = min(2 * self._rest_seconds, _REST_SECONDS_MAX)
 
     def _ask(self) -> Set[int] | None:
         if self._admin is None:

@@ -18,7 +18,7 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from costledger.schemas.settings import Settings
-from costledger.sinks.database import WRITER_ROLE, Connection
+from costledger.sinks.database import LOCK_SHARE, WRITER_ROLE, Connection
 from costledger.sinks.jobs.queue_schema import SCHEMA
 
 Arguments = dict[str, Any]
@@ -77,8 +77,8 @@ def _connector(settings: Settings) -> procrastinate.PsycopgConnector:
     async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
         # Not among the pool's arguments: the library gives this one itself for the connection that listens.
         await connection.set_autocommit(True)
-        for name in ("statement_timeout", "lock_timeout"):
-            await connection.execute("SELECT set_config(%s, %s, false)", (name, str(milliseconds)))
+        for name, limit in (("statement_timeout", milliseconds), ("lock_timeout", int(milliseconds * LOCK_SHARE))):
+            await connection.execute("SELECT set_config(%s, %s, false)", (name, str(limit)))
         await connection.execute("SELECT set_config('timezone', 'UTC', false)")
         await connection.execute("SELECT set_config('search_path', %s, false)", (SCHEMA,))
         await connection.execute(_set_role(WRITER_ROLE))

@@ -14,7 +14,6 @@ import procrastinate
 from prometheus_client import CollectorRegistry
 
 from costledger.schemas.settings import Settings
-from costledger.schemas.stopping import StopRequest
 from costledger.sinks.database import Connection, connect
 from costledger.sinks.jobs.observation import SchedulerMetrics
 from costledger.sinks.jobs.queue import make_app
@@ -69,12 +68,10 @@ class Scheduler:
         )
         self._gauges = Relay("gauges", self._connect, self._refresh, lambda: None)
         self._refreshed_at = 0.0
-        self._stopping = StopRequest()
         self._failure: str | None = None
 
     def stop(self) -> None:
         """Ask `run` to return, within 10 s; jobs that take longer are run again by another scheduler."""
-        self._stopping.set()
         self._worker.stop()
 
     def health(self) -> tuple[bool, str]:
