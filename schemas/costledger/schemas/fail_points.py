@@ -48,6 +48,8 @@ FAIL_POINTS: Final[Mapping[str, str]] = {
     "stream.recovering": "A part of a changelog partition has been read.",
     "stream.before_restore": "The changelog is read, and the handler has none of it.",
     "stream.after_restore": "The handler has the state, and no position is set.",
+    "stream.before_repair": "States that a late write stands behind are to be written again, and none has been.",
+    "stream.after_repair": "Kafka has acknowledged a partition's states anew, and no position is set.",
     "stream.opened": "Positions are set, and nothing of this assignment has been processed.",
     "stream.before_process": "Records are fetched, and the handler has not seen them.",
     "stream.after_process": "The handler has applied the records, and nothing of it is written.",

@@ -12,7 +12,7 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.protocol.group import SyncGroupRequest
 from faust.types import TP
 from tests.fixtures.wait import wait_until
-from tests.streams.transport.test_transport_stage import LastValue, Running, Waiting, send
+from tests.streams.transport.running_stage import LastValue, Running, Waiting, send
 from tests.streams.transport.transport_cluster import Cluster
 
 from costledger.streams.transport import Batch, changelog_topic, processor

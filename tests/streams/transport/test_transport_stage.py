@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 from tests.fixtures.wait import wait_until
-from tests.streams.transport.transport_cluster import Cluster, Record
+from tests.streams.transport.running_stage import LastValue, Running, Waiting, send
+from tests.streams.transport.transport_cluster import Cluster
 
-from costledger.schemas.errors import Unavailable
-from costledger.streams.transport import Batch, Change, Flush, Stage, StageConfig, StateRecord, changelog_topic
-from costledger.streams.transport.parts import PART_PREFIX
+from costledger.streams.transport import Batch, changelog_topic
 from costledger.streams.transport.recovery import BatchRecovery
-from costledger.streams.transport.table import decode_change, encode_change
 
 
 @pytest.fixture
@@ -26,93 +23,6 @@ def cluster(kafka: Any, tmp_path: Path) -> Iterator[Cluster]:
     cluster = Cluster(kafka, tmp_path)
     yield cluster
     cluster.stop()
-
-
-class LastValue:
-    """Keeps the last value of each key; the value `drop` deletes it. Counts the calls it gets."""
-
-    def __init__(self) -> None:
-        self.state: dict[int, dict[bytes, bytes | None]] = {}
-        self.changed: dict[int, dict[bytes, bytes | None]] = {}
-        self.last: dict[int, int] = {}
-        self.restored: dict[bytes, tuple[int, bytes]] = {}
-        self.calls = {"flushed": 0, "tick": 0, "process": 0}
-
-    def restore(self, partition: int, records: Iterable[StateRecord], _is_ours: Callable[[], bool]) -> None:
-        self.state[partition], self.changed[partition], self.last[partition] = {}, {}, -1
-        for key, offset, value in records:
-            self.state[partition][key] = value
-            self.restored[key] = (offset, value)
-
-    def process(self, batch: Batch) -> None:
-        self.calls["process"] += 1
-        for record in batch.records:
-            value = None if record.value == b"drop" else record.value
-            self.state[batch.partition][record.key] = self.changed[batch.partition][record.key] = value
-        self.last[batch.partition] = batch.records[-1].offset
-
-    def renew(self, partition: int, keys: Iterable[bytes]) -> None:
-        self.changed[partition] |= {key: self.state[partition].get(key) for key in keys}
-
-    def acknowledged(self, partition: int) -> None:
-        assert partition in self.state
-
-    def pending(self) -> int:
-        return sum(map(len, self.changed.values()))
-
-    def flush(self, partition: int) -> Flush | None:
-        changed, self.changed[partition] = self.changed[partition], {}
-        if not changed:
-            return None
-        return Flush([], [[Change(key, value)] for key, value in changed.items()], self.last[partition])
-
-    def revoke(self, partition: int) -> None:
-        del self.state[partition], self.changed[partition]
-
-    async def flushed(self, partition: int) -> None:
-        assert partition in self.state
-        self.calls["flushed"] += 1
-
-    async def tick(self) -> None:
-        self.calls["tick"] += 1
-
-
-class Running:
-    """A stage in a thread."""
-
-    def __init__(self, cluster: Cluster, handler: LastValue, **given: Any) -> None:
-        settings = {
-            "app_id": cluster.app_id,
-            "bootstrap_servers": cluster.bootstrap_servers,
-            "main_topic": cluster.main,
-            "table_name": "totals",
-            "partitions": cluster.partitions,
-            "session_timeout_seconds": 6.0,
-            "data_dir": str(cluster.directory / "data"),
-            **given,
-        }
-        self.stage = Stage(StageConfig(**settings), handler)
-        self.code: int | None = None
-        self.thread = threading.Thread(target=self._run)
-        self.thread.start()
-
-    def _run(self) -> None:
-        self.code = self.stage.run()
-
-    def stop(self) -> int | None:
-        self.stage.stop()
-        self.thread.join(20)
-        assert not self.thread.is_alive()
-        return self.code
-
-
-def send(cluster: Cluster, *pairs: tuple[bytes, bytes]) -> None:
-    from confluent_kafka import Producer
-
-    producer = Producer({"bootstrap.servers": cluster.bootstrap_servers, "partitioner": "murmur2_random"})
-    for key, value in pairs:
-        producer.produce(cluster.main, key=key, value=value)
-    assert producer.flush(20) == 0
 
 
 def test_health_and_stats_follow_the_stage(cluster: Cluster) -> None:
@@ -183,21 +93,6 @@ def test_a_recovery_that_a_rebalance_cuts_short_goes_on(cluster: Cluster, monkey
         assert len({epoch for epoch, _, _ in mine}) > 1  # read on after the rebalance
         assert all(later == before + 1 for (_, _, before), (_, later, _) in itertools.pairwise(mine))
     assert sum(len(handler.restored) for handler in handlers) == keys
-
-
-class Waiting(LastValue):
-    """Cannot process anything until it is told that it may; when it was asked."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.may = threading.Event()
-        self.asked_at: list[float] = []
-
-    def process(self, batch: Batch) -> None:
-        self.asked_at.append(time.monotonic())
-        if not self.may.is_set():
-            raise Unavailable("the schema registry is away")
-        super().process(batch)
 
 
 def test_a_handler_that_lacks_something_is_waited_for(cluster: Cluster) -> None:
@@ -335,77 +230,6 @@ def test_a_topic_that_appears_is_read_at_once(kafka: Any, tmp_path: Path) -> Non
         running.stage.stop()
         running.thread.join(20)
     assert running.code == 0
-
-
-def test_what_another_worker_wrote_late_is_repaired_while_the_owner_works(kafka: Any, tmp_path: Path) -> None:
-    """Its state of a key that is quiet since, newer ones than the owner's, deletions and parts: the owner writes its own again.
-
-    Not before it has come as far: until then the other's would win in a recovery.
-    """
-    cluster = Cluster(kafka, tmp_path, partitions=1)
-    changelog = changelog_topic(cluster.app_id, "totals")
-    large = b"x" * 5_000
-    handler = LastValue()
-    running = Running(cluster, handler, batch_bytes_max=2_000)
-    late = Producer({"bootstrap.servers": cluster.bootstrap_servers})
-
-    def write_late(key: bytes, source_offset: int, value: bytes | None) -> None:
-        stored, headers = encode_change(source_offset, value)
-        late.produce(changelog, key=key, value=stored, headers=headers, partition=0)
-
-    def last_of(key: bytes) -> tuple[int | None, Any]:
-        return decode_change(Record([one for one in cluster.read(changelog) if one.key() == key][-1]))
-
-    try:
-        for key, value in ((b"quiet", b"1"), (b"quiet", b"2"), (b"large", large)):
-            send(cluster, (key, value))
-        wait_until(cluster.all_committed, 30, "all are committed")
-        assert last_of(b"quiet")[1] == b"2"
-        parts = [one for one in cluster.recovered()[0].parts if one.startswith(PART_PREFIX)]
-        write_late(b"quiet", 0, b"1")
-        write_late(b"strange", 5, b"what nobody else knows")
-        write_late(b"gone", 5, None)
-        late.produce(changelog, key=parts[0], value=None, partition=0)
-        assert late.flush(20) == 0
-        send(cluster, (b"busy", b"1"))
-        wait_until(cluster.all_committed, 30, "it works on")
-        # Up to 5 the other had come; 3 is done now.
-        assert last_of(b"quiet") == (0, b"1")
-        send(cluster, (b"busy", b"2"))
-        send(cluster, (b"busy", b"3"))
-        wait_until(lambda: last_of(b"quiet")[1] == b"2", 30, "the owner has repaired it")
-        wait_until(cluster.all_committed, 30, "it works on")
-        assert last_of(b"strange")[1] is None
-    finally:
-        assert running.stop() == 0
-    assert handler.restored == {}
-    recovered = cluster.recovered()[0]
-    assert {row.key: row.value for row in recovered.state()} == {b"quiet": b"2", b"busy": b"3", b"large": large}
-    assert recovered.repairs() == []
-
-
-@pytest.mark.parametrize("ends", [False, True], ids=["works", "leaves"])
-def test_an_owner_without_work_repairs_what_was_written_late(kafka: Any, tmp_path: Path, ends: bool) -> None:
-    """Within seconds; and at once where it is about to leave, for whoever comes next recovers from the log."""
-    cluster = Cluster(kafka, tmp_path, partitions=1)
-    changelog = changelog_topic(cluster.app_id, "totals")
-    running = Running(cluster, LastValue())
-
-    def last_value() -> object:
-        return decode_change(Record(cluster.read(changelog)[-1]))[1]
-
-    try:
-        send(cluster, (b"quiet", b"1"))
-        wait_until(cluster.all_committed, 30, "it is committed")
-        late = Producer({"bootstrap.servers": cluster.bootstrap_servers})
-        late.produce(changelog, key=b"quiet", value=encode_change(0, b"late")[0], partition=0)
-        assert late.flush(20) == 0
-        assert last_value() == b"late"
-        if not ends:
-            wait_until(lambda: last_value() == b"1", 30, "the owner has repaired it")
-    finally:
-        assert running.stop() == 0
-    assert last_value() == b"1"
 
 
 def test_what_a_transaction_took_back_is_never_seen(kafka: Any, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from costledger.schemas.fail_points import reach
 from costledger.streams.transport.acks import LogEnd
 from costledger.streams.transport.parts import PART_PREFIX
 from costledger.streams.transport.span import read_span
@@ -35,6 +36,10 @@ COMPARE_SECONDS_MAX = 2.0
 """How long the brokers are waited for; nothing is written meanwhile."""
 COMPARE_SECONDS = 5.0
 """Without a write the end of a partition is compared so often. Well below `min.compaction.lag.ms` of the changelog."""
+ORPHANS_KEPT_SECONDS = 3600.0
+"""How long parts that nothing names are kept: the record that names them may be under way. TCP gives up after some 15 minutes."""
+ORPHANS_MAX = 1_000
+"""Of one partition. More than these are deleted at once, the oldest first: a worker that dies again and again adds to them."""
 
 
 @dataclass(slots=True)
@@ -50,6 +55,9 @@ class _Held:
     """The main-topic offset up to which these were applied, at most."""
     compared_at: float = field(default_factory=time.monotonic)
     """When its end was last compared with where we took it to be."""
+    held_at: float = field(default_factory=time.monotonic)
+    orphans: Sequence[bytes] = ()
+    """Parts that no record named when the partition was recovered."""
 
 
 class Changelog:
@@ -60,9 +68,9 @@ class Changelog:
         self._held: dict[int, _Held] = {}
         self._looking = asyncio.Lock()
 
-    def hold(self, partition: int, end: int) -> None:
-        """A partition is in memory from now on; its log was read up to `end`."""
-        self._held[partition] = _Held(LogEnd(end))
+    def hold(self, partition: int, end: int, orphans: Sequence[bytes] = ()) -> None:
+        """A partition is in memory from now on; its log was read up to `end`, and has parts that nothing names."""
+        self._held[partition] = _Held(LogEnd(end), orphans=orphans)
 
     def forget(self, partition: int) -> None:
         """A partition is in memory no longer."""
@@ -95,8 +103,10 @@ class Changelog:
             async with asyncio.timeout(self._runtime.config.drain_timeout_seconds):
                 if not await self.may_go_on(partition, epoch):
                     return
-            log.warning("Partition %d: writing %d overtaken or superfluous keys.", partition, len(groups))
+            log.warning("Partition %d: writing %d overtaken keys.", partition, len(groups))
+            reach("stream.before_repair")
             await self.write(partition, groups)
+            reach("stream.after_repair")
 
     async def look(self, *, everywhere: bool = False) -> None:
         """Read what others wrote since the last look, also where nothing was written of late; or everywhere.
@@ -168,6 +178,15 @@ class Changelog:
         log.warning("Partition %d: writing %d keys again that another worker wrote.", partition, len(keys))
         return keys
 
+    def useless_parts(self, partition: int) -> Sequence[bytes]:
+        """Parts to be deleted with the next write, each told once."""
+        held = self._held.get(partition)
+        if held is None:
+            return ()
+        kept = 0 if time.monotonic() - held.held_at >= ORPHANS_KEPT_SECONDS else ORPHANS_MAX
+        useless, held.orphans = held.orphans[: -kept or None], held.orphans[-kept:] if kept else ()
+        return useless
+
     def _note(self, partition: int, held: _Held, records: Sequence[Any]) -> None:
         parts = self._runtime.parts.get(partition, {})
         named = {part: key for key, value in parts.items() for part in value.part_keys()}
@@ -182,6 +201,5 @@ class Changelog:
 
 
 def repair_groups(recovered: RecoveredPartition) -> list[list[Any]]:
-    """The overtaken keys, and parts that nothing needs, as changelog groups of one row."""
-    overtaken = [[(key, *encode_change(offset, value))] for key, offset, value in recovered.repairs()]
-    return overtaken + [[(key, None, [])] for key in recovered.orphans()]
+    """The overtaken keys as changelog groups of one row."""
+    return [[(key, *encode_change(offset, value))] for key, offset, value in recovered.repairs()]

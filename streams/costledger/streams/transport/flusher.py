@@ -106,7 +106,7 @@ class Flusher:
         room = limit - BATCH_OVERHEAD_BYTES
         parts: list[list[Row]] = []
         groups: list[list[Row]] = []
-        useless: list[list[Row]] = []
+        useless: list[list[Row]] = [[(part, None, [])] for part in self._runtime.changelog.useless_parts(partition)]
         for group in filter(None, changes):
             rows: list[Row] = [
                 (change.key, *encode_change(fences.stored_offset(change.key), change.value)) for change in group

@@ -232,7 +232,8 @@ class Runtime:
             self.parts[partition] = recovered.in_parts()
             if groups := repair_groups(recovered):
                 repairs[partition] = groups
-            self.changelog.hold(partition, self.app.tables.recovery.end(TP(self.changelog_topic, partition)))
+            end = self.app.tables.recovery.end(TP(self.changelog_topic, partition))
+            self.changelog.hold(partition, end, recovered.orphans())
         # What is restored is as of here, also where the opening ends before anything is read.
         self._expected = dict(committed)
         self._ends = dict(ends)

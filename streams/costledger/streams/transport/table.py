@@ -109,9 +109,9 @@ class RecoveredPartition:
         return {key: value for key, (_, value) in self.entries.items() if isinstance(value, Parts)}
 
     def orphans(self) -> list[bytes]:
-        """The keys of parts that no record names."""
+        """The keys of parts that no record names, those that were written last at the end."""
         named = {part for parts in self.in_parts().values() for part in parts.part_keys()}
-        return sorted(self.parts.keys() - named)
+        return [part for part in self.parts if part not in named]
 
     def offsets(self) -> dict[bytes, int]:
         """The stored source offset of each key, deleted ones included."""
