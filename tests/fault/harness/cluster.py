@@ -65,6 +65,8 @@ class Cluster:
         self._settings: dict[str, str] = {}
         self._started: dict[str, dict[str, str]] = {}
         self.revived = 0
+        #: Of these, how many had ended by themselves.
+        self.crashed = 0
         self.redis = redis.Redis.from_url(services.redis.url, decode_responses=True)
         self.redis.flushall()
         self.run("migrate")
@@ -180,6 +182,7 @@ class Cluster:
         for name, worker in list(self.workers.items()):
             if worker.process.poll() not in (None, 0):
                 self.revived += 1
+                self.crashed += worker.crashed()
                 self.start(name, **without_fail_point(self._started[name]))
 
     def worker(self, name: str) -> Worker:
@@ -288,8 +291,11 @@ class Cluster:
         self.watch.report(findings, RSS_BYTES_MAX)
         return findings
 
-    def check(self, **options: Any) -> Findings:
-        """Wait for quiet, then AssertionError where an invariant does not hold; what was found, with figures."""
+    def check(self, *, crashes_max: int = 0, **options: Any) -> Findings:
+        """Wait for quiet, then AssertionError where an invariant does not hold; what was found, with figures.
+
+        Also where more than `crashes_max` workers have ended by themselves since the beginning.
+        """
         try:
             healed_seconds = self.await_quiet()
         except AssertionError as error:
@@ -300,8 +306,10 @@ class Cluster:
         findings = self.examine(**options)
         findings.figures["healed_seconds"] = round(healed_seconds, 1)
         findings.figures["revived"] = self.revived
+        findings.figures["crashed"] = self.crashed
         self.checked.append(findings)
         assert not findings.broken, f"{findings.describe()}\n{self.describe_workers()}"
+        assert self.crashed <= crashes_max, f"{self.crashed} workers ended by themselves; {self.describe_workers()}"
         return findings
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ _COLUMNS: Final = {
     "alerts": "alerts",
     "healed_seconds": "caught up, s",
     "revived": "workers that ended, and were started again",
+    "crashed": "of these by themselves",
     "snapshots": "snapshots",
     "rss_peak_mib": "most memory, MiB",
 }

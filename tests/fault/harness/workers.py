@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from costledger.schemas.fail_points import FLAG
+
 DRAIN_SECONDS_MAX = 15.0
 
 
@@ -24,6 +26,8 @@ class Worker:
         self.command = command
         self.client = client
         self.log_path = log_path
+        #: Its end is wanted: it was killed from here, or was started to die at a fail point.
+        self.doomed = FLAG in environment
         program = str(Path(sys.executable).parent / "costledger")
         with log_path.open("ab") as out:
             self.process = subprocess.Popen(
@@ -41,6 +45,7 @@ class Worker:
 
     def kill(self) -> None:
         """SIGKILL."""
+        self.doomed = True
         self.process.kill()
         self.process.wait(10)
 
@@ -60,6 +65,10 @@ class Worker:
     def resume(self) -> None:
         """SIGCONT."""
         self.process.send_signal(signal.SIGCONT)
+
+    def crashed(self) -> bool:
+        """True when it has ended, not in an orderly way, and nobody wanted it to."""
+        return self.process.poll() not in (None, 0) and not self.doomed
 
     def died_by_itself(self, timeout_seconds: float = 120.0) -> int:
         """Wait until it has ended; the exit code (-9: it was killed, also by a fail point)."""

@@ -183,7 +183,7 @@ def document(plan: Plan, course: Course, looks: Sequence[Look], findings: Findin
         "seed": seed,
         "machine": {"processors": os.cpu_count(), "python": platform.python_version(), "load_average": os.getloadavg()},
         "maximum_events_per_second": round(course.maximum_rate),
-        "is_maximum": course.is_maximum,
+        "maximum_limit": course.maximum_limit,
         "load_events_per_second": round(course.rate),
         "carried_events_per_second": round(course.carried_rate),
         "fault_seconds": plan.fault_seconds,
@@ -243,7 +243,8 @@ def picture(course: Course, looks: Sequence[Look]) -> str:
 def table(told: dict[str, Any]) -> str:
     """For people."""
     lines = [
-        f"maximum {told['maximum_events_per_second']:,} events/s, load {told['load_events_per_second']:,} events/s, "
+        f"maximum {told['maximum_events_per_second']:,} events/s ({told['maximum_limit'] or 'nothing'} did no more), "
+        f"load {told['load_events_per_second']:,} events/s, "
         f"{told['fault_seconds'] / 60:g} min, {len(told['faults'])} faults, seed {told['seed']}",
         "figures: " + ", ".join(f"{name} {value:,}" for name, value in told["figures"].items()),
         "",

@@ -89,8 +89,8 @@ class Course:
     """What happened, with times of the sampler's clock."""
 
     maximum_rate: float = 0.0
-    #: Whether a consumer fell behind while it was looked for: else it is no maximum.
-    is_maximum: bool = False
+    #: What did no more while it was looked for; empty: it is no maximum.
+    maximum_limit: str = ""
     calibration_seconds: float = 0.0
     rate: float = 0.0
     #: Of events that came to the topic while harm was done.
@@ -158,16 +158,17 @@ class Soak:
         began = self.sampler.seconds()
         self._load("calibration", CALIBRATION_RATE, CALIBRATION_RISE)
         deadline = began + CALIBRATION_SECONDS_MAX
-        while not (is_maximum := self._overloaded() or self._exhausted(began)) and self.sampler.seconds() < deadline:
+        while not (limit := self._limit(began)) and self.sampler.seconds() < deadline:
             self._pass(_STEP_SECONDS)
-        self.course.is_maximum = is_maximum
+        self.course.maximum_limit = limit
         ended = self.sampler.seconds()
         rates = [self.rate(name, ended - CALIBRATION_WINDOW_SECONDS, ended) for name in CONSUMERS]
         self.course.maximum_rate = min(rates)
         self.course.calibration_seconds = ended - began
         self._end_load()
         self._caught_up(self.sampler.seconds())
-        self._tell(f"maximum {self.course.maximum_rate:,.0f} events/s, found in {ended - began:.0f} s")
+        told = f"{limit} did no more" if limit else "nothing was at its end"
+        self._tell(f"maximum {self.course.maximum_rate:,.0f} events/s, found in {ended - began:.0f} s: {told}")
 
     def begin_load(self) -> None:
         """Half of the maximum, from now on."""
@@ -261,6 +262,12 @@ class Soak:
                         found[name] = round(look.at_seconds - healed_at, 1)
             seen = len(self.looks)
         return found
+
+    def _limit(self, began: float) -> str:
+        """What does no more than it does now; empty while all goes up with the load."""
+        if self._overloaded():
+            return "sink or stream"
+        return "services and broker" if self._exhausted(began) else ""
 
     def _exhausted(self, began: float) -> bool:
         """Whether far fewer events come to the topic than are asked for by now: everything has the same processors."""

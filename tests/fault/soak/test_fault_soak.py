@@ -66,7 +66,7 @@ def test_half_the_maximum_is_carried_through_a_harm_every_half_minute(
     ]
     assert not late, f"I8: not caught up within {HEALED_SECONDS_MAX:g} s: {late}"
     if MINUTES >= JUDGED_MINUTES_MIN:
-        assert soak.course.is_maximum, "the calibration's load was carried to its end: that is no maximum"
+        assert soak.course.maximum_limit, "the calibration's load was carried to its end: that is no maximum"
         assert soak.course.carried_rate >= CARRIED_SHARE_MIN * soak.course.rate
         assert len(soak.course.faults) >= HARMS_SHARE_MIN * (plan.fault_seconds // plan.fault_every_seconds)
         assert reporting.memory_findings(told) == []

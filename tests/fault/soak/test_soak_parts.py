@@ -248,6 +248,6 @@ def test_the_report_of_a_run_adds_up_and_names_what_is_broken(tmp_path: Path) ->
     assert told["seed"] == "7"
     assert [row["broken"] for row in told["scenarios"]] == [[], ["I2", "I10"]]
     lines = (tmp_path / "report.md").read_text().splitlines()
-    assert lines[2] == "| one | a.py | 1,000 | 0 | 0 |  | 2.5 |  |  |  | hold |"
+    assert lines[2] == "| one | a.py | 1,000 | 0 | 0 |  | 2.5 |  |  |  |  | hold |"
     assert "**broken: I2, I10**" in lines[3]
     assert lines[4].startswith("| all 2 | | 1,500 | 3 | 1 |")
