@@ -30,7 +30,7 @@ endef
 export SAY_WHAT_IS_SLOWER
 
 .DEFAULT_GOAL := help
-.PHONY: help always install demo test lint bench bench-quick bench-growth fault soak
+.PHONY: help always install demo test lint bench bench-quick bench-keep bench-growth fault soak
 
 help:
 	@echo 'make install   a .venv with everything, at the versions of requirements.lock'
@@ -39,6 +39,7 @@ help:
 	@echo 'make lint      ruff, mypy --strict, the layers of the architecture'
 	@echo 'make bench     speed beside peers: a table, and build/bench.json (minutes; see tests/bench)'
 	@echo 'make bench-quick   the same in under five minutes: fewer events, no peer that must be installed, no latency, no API'
+	@echo 'make bench-keep   the last documents of both become those in Git that later ones are compared to'
 	@echo 'make bench-growth   how memory, recovery, rates and the API grow, with plots; ARGS="--curve users --users 1000" for less'
 	@echo 'make fault     all that harms processes, with the soak of 20 minutes (RELIABILITY.md); again with SEEDS="1 2 3"'
 	@echo '                one scenario: make fault ARGS=tests/fault/scenarios/test_fault_redis.py, or ARGS="-k redis"'
@@ -71,7 +72,12 @@ bench: install
 
 # A document of its own: it is compared to the last quick one.
 bench-quick: install
-	$(BIN)/python -m tests.bench --events 300000 --runs 3 --peers cheap --history-days 0 --latency-seconds 0 --ledger-events 0 --output build/bench-quick.json $(ARGS)
+	$(BIN)/python -m tests.bench --events 300000 --runs 3 --peers cheap --many-users 0 --history-days 0 --latency-seconds 0 --ledger-events 0 --output build/bench-quick.json $(ARGS)
+
+# To be committed. Each is compared to the one of its own name.
+bench-keep:
+	mkdir -p tests/bench/results
+	cp $(wildcard build/bench.json build/bench-quick.json) tests/bench/results/
 
 # Over an hour with all its points; rows are added to those in build/growth.json.
 bench-growth: install

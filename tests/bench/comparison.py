@@ -1,63 +1,55 @@
-"""What got slower since the last document: ratios against ratios, for absolute figures depend on the machine's day."""
+"""What got slower since another document: ratios against ratios, for absolute figures depend on the machine's day.
+
+Latency has no peer: there the absolute figures are compared, and only what is far worse is told.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
+
+from tests.bench.latency_result import JUDGED_RATE
 
 #: With fewer the range of the runs says nothing.
 RUNS_MIN = 3
+#: A latency that has grown by more than this share is worse.
+LATENCY_GROWTH_MAX = 0.5
 _MORE_IS_BETTER = "events/s"
 Document = Mapping[str, Mapping[str, Any]]
 
 
-def replace_document(output: Path, document: Document) -> str | None:
-    """Write a document; what it does not measure stays as it was.
-
-    Returns the text of the one that was there, kept beside it as `NAME.previous.json`, or None.
-    """
-    output.parent.mkdir(parents=True, exist_ok=True)
-    previous = output.read_text() if output.exists() else None
-    if previous is not None:
-        output.replace(output.with_suffix(".previous.json"))
-    output.write_text(json.dumps({**_entries(previous), **document}, indent=2) + "\n")
-    return previous
-
-
-def _entries(text: str | None) -> Document:
-    try:
-        found = json.loads(text or "{}")
-    except json.JSONDecodeError:  # said by `compare`; the text itself is kept
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def compare(previous: str | None, document: Document) -> Iterator[str]:
+def compare(previous: str | None, document: Document, which: str = "last document") -> Iterator[str]:
     """Lines for people: what is worse by more than the spread of the runs, or why that cannot be said.
 
-    Worse: each median lies outside the other document's range, on the bad side. `previous` is a document's text.
+    Worse: each median lies outside the other document's range, on the bad side. `previous` is a document's text, and
+    `which` what it is called.
     """
     if previous is None:
-        yield "no last document to compare with"
+        yield f"no {which} to compare with"
         return
     try:
         before = json.loads(previous)
     except json.JSONDecodeError as error:
-        yield f"the last document cannot be compared: {error}"
+        yield f"the {which} cannot be compared: {error}"
         return
-    compared, worse = 0, []
+    compared, latencies, worse, slower = 0, 0, [], []
     for name, entry in document.items():
-        reason = _not_comparable(before.get(name), entry)
+        of_latency = "rates" in entry
+        reason = (_latency_not_comparable if of_latency else _not_comparable)(before.get(name), entry, which)
         if reason:
             yield f"{name} is not compared: {reason}"
-            continue
-        common = [peer for peer in entry["ratio_to"] if peer in before[name]["ratio_to"]]
-        compared += len(common)
-        worse += [_line(name, peer, before[name], entry) for peer in common if is_worse(before[name], entry, peer)]
-    yield from worse
+        elif of_latency:
+            latencies += 1
+            slower += [_latency_line(name, before[name], entry)] if is_slower(before[name], entry) else []
+        else:
+            common = [peer for peer in entry["ratio_to"] if peer in before[name]["ratio_to"]]
+            compared += len(common)
+            worse += [_line(name, peer, before[name], entry) for peer in common if is_worse(before[name], entry, peer)]
+    yield from worse + slower
     yield f"{len(worse)} of {compared} ratios got worse by more than the spread"
+    if latencies:
+        yield f"{len(slower)} of {latencies} latencies grew by more than {100 * LATENCY_GROWTH_MAX:g} %"
 
 
 def is_worse(before: Mapping[str, Any], now: Mapping[str, Any], peer: str) -> bool:
@@ -69,14 +61,32 @@ def is_worse(before: Mapping[str, Any], now: Mapping[str, Any], peer: str) -> bo
     return bool(ratio > then_max and then_ratio < now_min)
 
 
-def _not_comparable(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
+def is_slower(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a latency is far longer than before; one that was not seen at all (None) is longer than any."""
+    if now["value"] is None or before["value"] is None:
+        return before["value"] is not None
+    return bool(now["value"] > (1 + LATENCY_GROWTH_MAX) * before["value"])
+
+
+def _not_comparable(before: Mapping[str, Any] | None, now: Mapping[str, Any], which: str) -> str:
     if before is None:
-        return "the last document has no such name"
+        return f"the {which} has no such name"
     if before.get("arguments") != now["arguments"]:
         return f"measured with {before.get('arguments')} then, with {now['arguments']} now"
     if min(before["runs"], now["runs"]) < RUNS_MIN:
         return f"it takes {RUNS_MIN} runs to see a spread"
     return ""
+
+
+def _latency_not_comparable(before: Mapping[str, Any] | None, now: Mapping[str, Any], which: str) -> str:
+    """Which other rates were measured does not matter; for how long does."""
+    if before is None:
+        return f"the {which} has no such name"
+    for one, when in ((before, "then"), (now, "now")):
+        if "value" not in one or one.get("at_rate") != JUDGED_RATE:
+            return f"not measured at {JUDGED_RATE:,} events/s {when}"
+    then_seconds, seconds = (one.get("arguments", {}).get("seconds") for one in (before, now))
+    return "" if then_seconds == seconds else f"measured for {then_seconds} s then, for {seconds} s now"
 
 
 def _line(name: str, peer: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -85,3 +95,8 @@ def _line(name: str, peer: str, before: Mapping[str, Any], now: Mapping[str, Any
         return f"{entry['ratio_to'][peer]:.2f} ({low:.2f} to {high:.2f})"
 
     return f"WORSE: {name} to {peer}: {figures(before)} -> {figures(now)}"
+
+
+def _latency_line(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    times = ["none" if one["value"] is None else f"{one['value']:,.0f} ms" for one in (before, now)]
+    return f"WORSE: {name} at {JUDGED_RATE:,} events/s: p99 {times[0]} -> {times[1]}"

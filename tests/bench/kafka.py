@@ -55,6 +55,17 @@ def fill(bootstrap: str, topic: str, messages: Iterable[tuple[bytes, bytes]]) ->
         raise TimeoutError(f"{left} events of {topic} were not acknowledged within {_TIMEOUT_SECONDS:g} s")
 
 
+def records_in(bootstrap: str, topic: str) -> int:
+    """How many records a topic has ever had, by the ends of its partitions."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench-ends", "log_level": 3})
+    try:
+        partitions = consumer.list_topics(topic, _TIMEOUT_SECONDS).topics[topic].partitions
+        places = [TopicPartition(topic, number) for number in partitions]
+        return sum(consumer.get_watermark_offsets(place, _TIMEOUT_SECONDS)[1] for place in places)
+    finally:
+        consumer.close()
+
+
 def committed_by(
     bootstrap: str, group: str, topic: str, closing: ExitStack, partitions: int = PARTITIONS
 ) -> Callable[[], int]:

@@ -9,7 +9,7 @@ from typing import Any
 from tests.bench.latencies import PACE_SHARE_MIN, Figures
 from tests.bench.rates import Result
 
-#: The value of each name is the 99th percentile at this rate (events/s).
+#: The value of each name is the 99th percentile at this rate (events/s), and at no other.
 JUDGED_RATE = 5_000
 COLUMNS = ("name", "events/s", "reached", "p50, ms", "p99, ms", "samples", "verdict")
 CPU_COLUMNS = ("events/s", "sent late by at most, ms", "dropped", "CPU, cores")
@@ -53,21 +53,25 @@ class LatencyResult(Result):
     runs: Sequence[LatencyRun]
 
     @property
-    def judged(self) -> LatencyRun:
-        """The run at `JUDGED_RATE`; where there is none, the one at the highest rate."""
-        return next((run for run in self.runs if run.rate == JUDGED_RATE), max(self.runs, key=lambda run: run.rate))
+    def judged(self) -> LatencyRun | None:
+        """The run at `JUDGED_RATE`, if there is one."""
+        return next((run for run in self.runs if run.rate == JUDGED_RATE), None)
 
     def entry(self) -> dict[str, Any]:
-        """Its part of the document: the 99th percentile in ms, None where that many events were not seen in time."""
+        """Its part of the document: the 99th percentile in ms, None where that many events were not seen in time.
+
+        Where the judged rate was not measured it has no value.
+        """
+        judged = self.judged
+        value = {} if judged is None else {"value": judged.figures[self.name].p99_ms, "at_rate": judged.rate}
         return {
-            "value": self.judged.figures[self.name].p99_ms,
+            **value,
             "unit": self.unit,
             "ratio_to": {},
             "ratio_range": {},
             "peers": {},
             "without_rate": {},
             "runs": 1,
-            "at_rate": self.judged.rate,
             "rates": {str(run.rate): self._of_rate(run) for run in self.runs},
         }
 

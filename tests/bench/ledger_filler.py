@@ -56,8 +56,8 @@ class Day:
     seconds: float
 
 
-def plan(events: int, now: datetime, days: int) -> list[Day]:
-    """So many events (a few less, by rounding) over the days up to now, busier on weekdays."""
+def plan(events: int, now: datetime, days: int, number: int = 0) -> list[Day]:
+    """So many events (a few less, by rounding) over the days up to now, busier on weekdays; the first has this number."""
     today = now.astimezone(UTC).date()
     midnight = datetime.combine(today, time(), UTC)
     seconds = {today - timedelta(days=back): float(_SECONDS_PER_DAY) for back in range(days - 1, 0, -1)}
@@ -67,7 +67,7 @@ def plan(events: int, now: datetime, days: int) -> list[Day]:
     if crowd < days:
         raise ValueError(f"events is {events}; it must be {of_heavy * days + days} or more for {days} days")
     weights = {day: _WEEKDAY_WEIGHTS[day.weekday()] * length for day, length in seconds.items()}
-    whole, first, planned = sum(weights.values()), 0, []
+    whole, first, planned = sum(weights.values()), number, []
     for day, length in seconds.items():
         count = max(1, int(crowd * weights[day] / whole))
         planned.append(Day(day, first, count, length))
@@ -76,31 +76,63 @@ def plan(events: int, now: datetime, days: int) -> list[Day]:
 
 
 def fill(url: str, events: int, now: datetime, *, seed: int, days: int, say: Callable[[str], None]) -> int:
-    """Fill the empty, migrated ledger at `url` (a superuser's); returns how many entries it has then."""
-    planned = plan(events, now, days)
-    first_day, end_day = planned[0].day, planned[-1].day + timedelta(days=1)
+    """Add so many events to the migrated ledger at `url` (a superuser's); returns how many entries it has then.
+
+    It is empty, or was filled by this before, with days up to the same `now`; sinks may have written other topics into the
+    months of these days. Positions go on where they ended, roll-ups are made anew from all entries of these months.
+    """
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("SELECT ledger.ensure_partitions(%s, %s)", (first_day, end_day))
+        filled = _filled(connection)
+        planned = plan(events, now, days, filled)
+        end_day = planned[-1].day + timedelta(days=1)
+        connection.execute("SELECT ledger.ensure_partitions(%s, %s)", (planned[0].day, end_day))
         _name_users(connection)
         for table in ("hourly_totals", "daily_totals"):
             # Made at the end: sorting once is several times faster than inserting in any order.
             connection.execute(f"ALTER TABLE ledger.{table} DROP CONSTRAINT {table}_pkey".encode())
-    parts = [[day for day in planned if (day.day.year, day.day.month) == month] for month in _months(planned)]
+            connection.execute(f"TRUNCATE ledger.{table}".encode())
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        for done in pool.map(lambda part: _fill_month(url, part, seed), parts):
+        for done in pool.map(lambda part: _fill_part(url, part, seed + filled), parts(planned)):
             say(f"  filled {done}")
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET maintenance_work_mem = '1GB'")
         for table, period in (("hourly_totals", "hour"), ("daily_totals", "day")):
             key = f"ALTER TABLE ledger.{table} ADD PRIMARY KEY (user_id, {period}, service, operation)"
             connection.execute(key.encode())
-        connection.execute((FOLDER / "fill_offsets.sql").read_bytes())
+        connection.execute((FOLDER / "fill_offsets.sql").read_bytes(), {"topic": EVENTS})
         connection.execute("VACUUM (ANALYZE) ledger.hourly_totals, ledger.daily_totals, ledger.entries, ledger.users")
         row = connection.execute("SELECT sum(inserted)::bigint FROM ledger.sink_offsets").fetchone()
     return 0 if row is None else int(row[0])
 
 
-def _fill_month(url: str, part: list[Day], seed: int) -> str:
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one connection fills: some days, and the days from `first` until before `end`, whose roll-ups it makes."""
+
+    days: list[Day]
+    first: date
+    end: date
+
+
+def parts(planned: list[Day]) -> list[Part]:
+    """A part for each month, or two where else connections would be idle; the roll-ups of all parts are those of whole months."""
+    months = [[day for day in planned if (day.day.year, day.day.month) == month] for month in _months(planned)]
+    if len(months) < 2 * CONNECTIONS:
+        months = [half for days in months for half in (days[: len(days) // 2], days[len(days) // 2 :]) if half]
+    firsts = [days[0].day for days in months]
+    firsts[0] = firsts[0].replace(day=1)
+    end = (planned[-1].day.replace(day=1) + timedelta(days=32)).replace(day=1)
+    return [Part(*part) for part in zip(months, firsts, [*firsts[1:], end], strict=True)]
+
+
+def _filled(connection: psycopg.Connection[Any]) -> int:
+    """How many events this has filled the ledger with before: their positions have no gap."""
+    query = "SELECT coalesce(sum(next_offset), 0) FROM ledger.sink_offsets WHERE topic = %s"
+    ((offsets,),) = connection.execute(query, (EVENTS,)).fetchall()
+    return int(offsets)
+
+
+def _fill_part(url: str, part: Part, seed: int) -> str:
     services, operations, units, prices = zip(*OPERATIONS, strict=True)
     parameters: dict[str, Any] = {
         "services": list(services),
@@ -116,14 +148,14 @@ def _fill_month(url: str, part: list[Day], seed: int) -> str:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
         connection.execute("SET work_mem = '512MB'")
-        for day in part:
+        for day in part.days:
             connection.execute("SELECT setseed(%s)", ((seed + day.day.toordinal()) % 1000 / 1000,))
             values = {"day": day.day, "first": day.first, "crowd": day.crowd, "seconds": day.seconds}
             connection.execute((FOLDER / "fill_entries.sql").read_bytes(), {**parameters, **values})
-        span = {"first": part[0].day, "end": part[-1].day + timedelta(days=1)}
+        span = {"first": part.first, "end": part.end}
         for name in ("fill_hourly", "fill_daily"):
             connection.execute((FOLDER / f"{name}.sql").read_bytes(), span)
-    return f"{part[0].day} to {part[-1].day}"
+    return f"{part.days[0].day} to {part.days[-1].day}"
 
 
 def _name_users(connection: psycopg.Connection[Any]) -> None:
@@ -131,7 +163,8 @@ def _name_users(connection: psycopg.Connection[Any]) -> None:
     rows = [(f"user-{number:05d}", TIERS[number % len(TIERS)], "UTC") for number in range(0, USERS, 2)]
     rows += [(user, "ultimate", zone) for user, zone in HEAVY.items()]
     with connection.cursor() as cursor:
-        cursor.executemany("INSERT INTO ledger.users (user_id, tier, time_zone) VALUES (%s, %s, %s)", rows)
+        query = "INSERT INTO ledger.users (user_id, tier, time_zone) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
+        cursor.executemany(query, rows)
 
 
 def _months(planned: list[Day]) -> Iterator[tuple[int, int]]:

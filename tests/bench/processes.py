@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 _STOP_SECONDS_MAX = 30.0
 _LOG_TAIL_CHARS = 3000
@@ -19,6 +20,13 @@ JAVA_STOPPED = 128 + signal.SIGTERM
 
 class ProgramFailed(RuntimeError):
     """A program ended when it should not, or not with 0; with the end of its log."""
+
+
+class ThreadCpu(NamedTuple):
+    """A thread's name as the kernel has it, and the CPU seconds that it has used."""
+
+    name: str
+    seconds: float
 
 
 class Program:
@@ -40,9 +48,16 @@ class Program:
 
     def cpu_seconds(self) -> float:
         """CPU that it has used so far, all its threads together; `FileNotFoundError` once it is gone."""
-        # Its second field is the name in brackets, which may hold blanks; utime and stime are the 14th and 15th.
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
+        return _cpu_seconds(Path(f"/proc/{self.pid}"))
+
+    def cpu_by_thread(self) -> dict[int, ThreadCpu]:
+        """What each of its threads has used so far, by thread id; nothing of those that have ended."""
+        found = {}
+        with suppress(FileNotFoundError):
+            for task in Path(f"/proc/{self.pid}/task").iterdir():
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    found[int(task.name)] = ThreadCpu((task / "comm").read_text().strip(), _cpu_seconds(task))
+        return found
 
     def ended(self) -> bool:
         """Whether it runs no more."""
@@ -73,6 +88,27 @@ class Program:
     def _failed(self, what: str) -> ProgramFailed:
         log = self._log_path.read_text(errors="replace")[-_LOG_TAIL_CHARS:]
         return ProgramFailed(f"{self._log_path.stem} {what}:\n{log}")
+
+
+def cpu_between(before: Mapping[int, ThreadCpu], after: Mapping[int, ThreadCpu]) -> dict[str, float]:
+    """CPU seconds of each thread between two samples, of those that used any.
+
+    `main` is the first; the others have their name and their place in the order of their start, since Python's have no names
+    of their own.
+    """
+    used = {}
+    for place, (thread_id, thread) in enumerate(sorted(after.items()), 1):
+        seconds = thread.seconds - (before[thread_id].seconds if thread_id in before else 0.0)
+        if seconds > 0:
+            used["main" if place == 1 else f"{thread.name} {place}"] = round(seconds, 2)
+    return used
+
+
+def _cpu_seconds(process: Path) -> float:
+    """User and system time of a process or thread, given its folder in /proc."""
+    # The second field is the name in brackets, which may hold blanks; utime and stime are the 14th and 15th.
+    fields = (process / "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
 
 
 @contextmanager

@@ -86,6 +86,12 @@ def alternate(contenders: Mapping[str, Contender], runs: int, say: Callable[[str
     return Turns(values, failed)
 
 
+def medians_of(runs: Sequence[Mapping[str, float]], digits: int) -> dict[str, float]:
+    """The median over the runs of each figure, rounded; a run that lacks one had 0."""
+    names = dict.fromkeys(name for run in runs for name in run)
+    return {name: round(median(run.get(name, 0.0) for run in runs), digits) for name in names}
+
+
 @dataclass(frozen=True)
 class Result:
     """One line of the document: `name` is ours in `values`, the others are its peers."""
@@ -98,6 +104,8 @@ class Result:
     unavailable: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     #: Peers of which a run failed, and how.
     failed: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    #: What else its part of the document has.
+    fields: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
 
     @property
     def peers(self) -> list[str]:
@@ -131,4 +139,5 @@ class Result:
             "peers": {peer: self.value(peer) for peer in self.peers},
             "without_rate": self.without_rate,
             "runs": len(self.values[self.name]),
+            **self.fields,
         }

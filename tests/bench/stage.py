@@ -15,6 +15,8 @@ from tests.bench.rates import committed_rate, watch
 from tests.bench.workload import Workload
 
 _RUN_SECONDS_MAX = 600.0
+#: Events of a history a second: each begins an hour, for which what is usual must be found.
+_HISTORY_RATE_MIN = 1_000.0
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,17 @@ class FullTopic:
         """A consumer group that nobody had before."""
         return f"bench-{name.replace('_', '-')}-{uuid.uuid4().hex[:8]}"
 
-    def rate(self, program: Program, group: str) -> float:
-        """Events per second between the first commit behind the history and the last one, asked of the broker from outside."""
+    def rate(self, program: Program, group: str, at_ends: Callable[[], object] = lambda: None) -> float:
+        """Events per second between the first commit behind the history and the last one, asked of the broker from outside.
+
+        `at_ends` is called as soon as each of these two is seen.
+        """
         with ExitStack() as closing:
             committed = committed_by(self.bootstrap, group, self.topic, closing)
-            commits = watch(lambda: _alive(program, committed, self.events), self.events, _RUN_SECONDS_MAX)
+            alive = telling_ends(
+                lambda: _alive(program, committed, self.events), max(1, self.history_events), self.events, at_ends
+            )
+            commits = watch(alive, self.events, _RUN_SECONDS_MAX + self.history_events / _HISTORY_RATE_MIN)
             return committed_rate([commit for commit in commits if commit.events >= self.history_events])
 
 
@@ -67,6 +75,23 @@ class SinkStage:
     def on_topic(self, topic: str) -> FullTopic:
         """A topic that has all events."""
         return FullTopic(self.bootstrap, topic, self.workload.events)
+
+
+def telling_ends(
+    committed: Callable[[], int], first: int, last: int, at_ends: Callable[[], object]
+) -> Callable[[], int]:
+    """The same as `committed`; calls `at_ends` when it comes to `first` and when it comes to `last`, once each."""
+    passed = 0
+
+    def told() -> int:
+        nonlocal passed
+        events = committed()
+        if passed < first <= events or passed < last <= events:
+            at_ends()
+        passed = max(passed, events)
+        return events
+
+    return told
 
 
 def _alive(program: Program, committed: Callable[[], int], events: int) -> int:

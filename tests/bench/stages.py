@@ -1,6 +1,6 @@
 """`python -m tests.bench.stages`: CPU of the stream worker's own stages for each event, in one process, without servers.
 
-The events are those of the benchmark. What is left of a worker's time is the client's: fetching, inflating, producing, and
+The events are those of the benchmark, and Python's garbage collector is set as the worker sets it. What is left of a worker's time is the client's: fetching, inflating, producing, and
 packing commands for Redis.
 """
 
@@ -17,6 +17,7 @@ from tests.bench.workload import Workload
 from costledger.deploy.console import JsonOption, print_json, print_table
 from costledger.schemas.codec import encode_event
 from costledger.schemas.event_reading import ReadEvent, read_event
+from costledger.schemas.memory import collect_seldom
 from costledger.streams.domain.adding import add_events
 from costledger.streams.domain.partition import PartitionTotals
 from costledger.streams.domain.rules import Rules
@@ -91,6 +92,8 @@ def main(
     as_json: JsonOption = False,
 ) -> None:
     """Measure how much CPU the stream worker's own stages take for an event."""
+    # As the worker does.
+    collect_seldom()
     payloads = partitions(Workload(events, USERS, time.time_ns() // 1000, seed))
     measured = {number: measure(payloads, number) for number in flush_events}
     if as_json:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-import pytest
-import typer
-from tests.bench.__main__ import finish
 from tests.bench.aims import judged, judged_value
-from tests.bench.comparison import compare, replace_document
-from tests.bench.rates import Result
+from tests.bench.comparison import LATENCY_GROWTH_MAX, compare
+from tests.bench.latency_result import JUDGED_RATE
 
 
 def entry(
@@ -68,37 +64,43 @@ def test_other_arguments_few_runs_and_old_documents_are_not_compared() -> None:
     assert "cannot be compared" in next(iter(compare("half a docu", {})))
 
 
-def test_the_last_document_is_kept(tmp_path: Path) -> None:
-    """Beside the new one, and only the last; what was not measured again stays, unless nobody can read it."""
-    output = tmp_path / "build" / "bench.json"
-    assert replace_document(output, {"a": {}}) is None
-    assert json.loads(replace_document(output, {"b": {}}) or "") == {"a": {}}
-    replace_document(output, {"a": {"value": 2}})
-    assert json.loads(output.read_text()) == {"a": {"value": 2}, "b": {}}
-    assert json.loads((output.parent / "bench.previous.json").read_text()) == {"a": {}, "b": {}}
-    output.write_text("half a docu")
-    assert replace_document(output, {"c": {}}) == "half a docu"
-    assert json.loads(output.read_text()) == {"c": {}}
-    assert sorted(path.name for path in output.parent.iterdir()) == ["bench.json", "bench.previous.json"]
+def latency(value: float | None, seconds: float = 30, rates: tuple[int, ...] = (JUDGED_RATE,)) -> dict[str, Any]:
+    """An entry of latency, of one run."""
+    found: dict[str, Any] = {"unit": "ms", "runs": 1, "ratio_to": {}, "rates": {str(rate): {} for rate in rates}}
+    if JUDGED_RATE in rates:
+        found |= {"value": value, "at_rate": JUDGED_RATE}
+    return {**found, "arguments": {"seconds": seconds, "rates": list(rates)}}
 
 
-def test_a_peer_without_a_rate_is_in_table_and_document_and_a_failed_one_ends_with_1(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """What cannot be installed is said; a run that failed is an error besides."""
-    output = tmp_path / "bench.json"
-    values = {"ours": [2.0], "peer": [1.0]}
-    result = Result("ours", "events/s", 0, values, unavailable={"gone": "no wheel"})
-    finish([(result, {})], output, as_json=False)
-    assert "no wheel" in capsys.readouterr().out
-    result = Result("ours", "events/s", 0, values, failed={"broken": "a wrong sum\nand its log"})
-    with pytest.raises(typer.Exit) as ended:
-        finish([(result, {})], output, as_json=False)
-    assert ended.value.exit_code == 1
-    assert json.loads(output.read_text())["ours"]["without_rate"] == {"broken": "a wrong sum\nand its log"}
-    printed = capsys.readouterr().out
-    assert "a wrong sum" in printed
-    assert "and its log" not in printed
+def test_a_latency_that_grew_by_more_than_half_is_worse() -> None:
+    """Of one run, since there is no ratio; what was not seen is longer than any, and no longer than what was not seen before."""
+    limit = 400 * (1 + LATENCY_GROWTH_MAX)
+    assert said(latency(400.0), latency(limit))[-1] == "0 of 1 latencies grew by more than 50 %"
+    worse = said(latency(400.0), latency(limit + 1, rates=(1_000, JUDGED_RATE)))
+    assert worse[0] == "WORSE: stream at 5,000 events/s: p99 400 ms -> 601 ms"
+    assert worse[-1] == "1 of 1 latencies grew by more than 50 %"
+    assert said(latency(400.0), latency(None))[0].endswith("400 ms -> none")
+    assert said(latency(None), latency(None))[-1].startswith("0 of 1 latencies")
+    assert said(latency(None), latency(400.0))[-1].startswith("0 of 1 latencies")
+
+
+def test_latency_at_other_rates_or_for_other_times_is_not_compared() -> None:
+    """A 99th percentile at one rate says nothing of another; neither do a few seconds of a minute."""
+    elsewhere = latency(None, rates=(20_000,))
+    assert said(latency(400.0), elsewhere)[0] == "stream is not compared: not measured at 5,000 events/s now"
+    assert said(elsewhere, latency(400.0))[0] == "stream is not compared: not measured at 5,000 events/s then"
+    at_another_rate = {**latency(400.0), "at_rate": 20_000}
+    assert "at 5,000 events/s then" in said(at_another_rate, latency(400.0))[0]
+    assert "for 30 s then, for 3 s now" in said(latency(400.0), latency(900.0, seconds=3))[0]
+
+
+def test_what_it_is_compared_with_is_named() -> None:
+    """The last document, or the one that is kept."""
+    assert list(compare(None, {}, "kept document")) == ["no kept document to compare with"]
+    now = {"stream": entry(0.5, 0.5, 0.5)}
+    assert (
+        next(iter(compare("{}", now, "kept document"))) == "stream is not compared: the kept document has no such name"
+    )
 
 
 def test_aims_are_judged() -> None:

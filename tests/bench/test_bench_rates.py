@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from tests.bench.rates import Commit, ContenderFailed, Result, TooFewEvents, alternate, committed_rate, watch
+from tests.bench.rates import (
+    Commit,
+    ContenderFailed,
+    Result,
+    TooFewEvents,
+    alternate,
+    committed_rate,
+    medians_of,
+    watch,
+)
+from tests.bench.stage import telling_ends
 from tests.bench.workload import Workload
 
 
@@ -85,6 +95,38 @@ def test_ratios_are_of_pairs() -> None:
         "without_rate": {},
         "runs": 3,
     }
+
+
+def test_what_else_a_result_has_is_in_its_entry() -> None:
+    """Beside value and ratios."""
+    result = Result("ours", "us", 0, {"ours": [10.0]}, fields={"calls_us": {"queued_p99": 9.0}})
+    assert result.entry()["calls_us"] == {"queued_p99": 9.0}
+
+
+def test_medians_are_of_each_figure() -> None:
+    """A run in which a thread did nothing does not have it: that is 0."""
+    runs = [{"main": 3.0, "python 2": 1.0}, {"main": 1.114}, {"main": 2.0, "python 2": 0.5, "python 5": 0.1}]
+    assert medians_of(runs, 1) == {"main": 2.0, "python 2": 0.5, "python 5": 0.0}
+    assert medians_of(runs[1:2], 2) == {"main": 1.11}
+
+
+def test_both_ends_of_a_span_are_told_once() -> None:
+    """As soon as they are seen, before more is asked; where one commit passes both, once."""
+    seen: list[int] = []
+    answers = iter([0, 3, 3, 5, 7, 9, 10, 10])
+    told = telling_ends(lambda: next(answers), 5, 10, lambda: seen.append(len(seen)))
+    assert [(told(), len(seen)) for _ in range(8)] == [
+        (0, 0),
+        (3, 0),
+        (3, 0),
+        (5, 1),
+        (7, 1),
+        (9, 1),
+        (10, 2),
+        (10, 2),
+    ]
+    at_once = telling_ends(lambda: 10, 5, 10, lambda: seen.append(0))
+    assert (at_once(), at_once(), len(seen)) == (10, 10, 3)
 
 
 def test_a_workload_is_the_same_every_time() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+from tests.bench import stages
 from tests.bench.stages import PARTITIONS, STAGES, measure, partitions
 from tests.bench.workload import Workload
 
@@ -14,3 +16,13 @@ def test_every_stage_has_worked() -> None:
     measured = measure(payloads, 500)
     assert tuple(measured) == STAGES
     assert min(measured.values()) > 0
+
+
+def test_the_collector_is_the_workers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is set before anything is measured."""
+    done: list[str] = []
+    monkeypatch.setattr(stages, "collect_seldom", lambda: done.append("set"))
+    monkeypatch.setattr(stages, "measure", lambda *_: done.append("measured") or dict.fromkeys(STAGES, 1.0))
+    stages.main(1_000, [100], 7, as_json=True)
+    assert done == ["set", "measured"]
+    assert "view" in capsys.readouterr().out

@@ -14,6 +14,7 @@ from itertools import islice
 
 from costledger.schemas.events import EventRecord
 from costledger.schemas.ids import derived_event_id
+from costledger.schemas.periods import PeriodKind, period_at
 
 #: Service, operation, unit, price per unit in USD.
 _OPERATIONS = (
@@ -25,7 +26,10 @@ _OPERATIONS = (
 )
 _HOUR_MICROSECONDS = 3600 * 1_000_000
 _SPAN_MICROSECONDS = 2 * _HOUR_MICROSECONDS
-_HISTORY_PICODOLLARS = 10**6
+#: A service's hour in the history. In the load it comes to one or two dollars: neither an anomaly nor a spike …
+_HISTORY_PICODOLLARS = 2 * 10**12
+#: … but for every so-manyth user, who spent a tenth of that before.
+THRIFTY_EVERY = 50
 _MEAN_SPEND_PICODOLLARS = 10 * 10**12
 _NANOUNITS_MAX = 10**13
 
@@ -34,7 +38,8 @@ _NANOUNITS_MAX = 10**13
 class History:
     """What came before: for `days` up to `end_us` (Unix microseconds) an event of each user in every hour.
 
-    The operations take turns, so that after a day each user has had them all.
+    The operations take turns, so that after a day each user has had them all. An hour costs about what a service costs in
+    an hour of the load, and in a few users much less: the load is unusual for those alone.
     """
 
     days: int
@@ -49,7 +54,11 @@ class History:
     @property
     def amount(self) -> int:
         """Their sum, 1e-12 USD."""
-        return self.events * _HISTORY_PICODOLLARS
+        return sum(map(self.spent_by, range(self.users)))
+
+    def spent_by(self, user: int) -> int:
+        """What a user has spent in it, 1e-12 USD."""
+        return self.days * 24 * hourly_spend(user)
 
     def records(self) -> Iterator[EventRecord]:
         """In the order of time."""
@@ -59,7 +68,7 @@ class History:
                 occurred_at = self.end_us - (self.days * 24 - hour) * _HOUR_MICROSECONDS + user
                 yield {
                     "event_id": str(derived_event_id(occurred_at, "history", f"{hour} {user}")),
-                    "user_id": f"user-{user:05d}",
+                    "user_id": user_id(user),
                     "service": service,
                     "operation": operation,
                     "category": "USAGE",
@@ -67,13 +76,29 @@ class History:
                     "unit": unit,
                     "unit_price": unit_price,
                     "price_version": "bench",
-                    "amount": _HISTORY_PICODOLLARS,
+                    "amount": hourly_spend(user),
                     "currency": "USD",
                     "occurred_at": occurred_at,
                     "source": "bench",
                     "reverses_event_id": None,
                     "metadata": {},
                 }
+
+
+def load_end_us(now_us: int) -> int:
+    """When a load ends (Unix microseconds): now, or with the last month, since in two months nobody would come to a budget."""
+    month_start_us = period_at(PeriodKind.MONTH, now_us).start_us
+    return now_us if now_us - _SPAN_MICROSECONDS >= month_start_us else month_start_us - 1
+
+
+def user_id(user: int) -> str:
+    """The id of a user by number, in history and load."""
+    return f"user-{user:05d}"
+
+
+def hourly_spend(user: int) -> int:
+    """What a user spends in each hour of the history, 1e-12 USD."""
+    return _HISTORY_PICODOLLARS if user % THRIFTY_EVERY else _HISTORY_PICODOLLARS // 10
 
 
 @dataclass(frozen=True)
@@ -111,7 +136,7 @@ class Workload:
             service, operation, unit, unit_price = chance.choice(_OPERATIONS)
             yield {
                 "event_id": str(derived_event_id(occurred_at, str(self.seed), str(number))),
-                "user_id": f"user-{chance.randrange(self.users):05d}",
+                "user_id": user_id(chance.randrange(self.users)),
                 "service": service,
                 "operation": operation,
                 "category": "USAGE",

@@ -1,4 +1,4 @@
-"""What the tests of the outbox share: a service's database with a business table, and what arrives on the topic."""
+"""What the tests of the outbox share: a service's database with a business table, its tracker, and what arrives on the topic."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from uuid import UUID
 
 import psycopg
 from tests.fixtures.fix_kafka import KafkaServer
+from tests.fixtures.fix_postgres import PostgresServer
 from tests.producers.reading import read_topic
 
-from costledger.producers import CostTracker
+from costledger.producers import CostTracker, EventDropped
 from costledger.producers.outbox.relay import Relay, Step
 from costledger.producers.outbox.table import OutboxTable
 from costledger.schemas.codec import decode_cost_event
@@ -27,6 +29,7 @@ NOBODY = "127.0.0.1:9"
 TABLE = "costledger_outbox"
 #: What a service keeps beside: the ids of the events that belong to its own committed rows.
 BUSINESS_TABLE = "CREATE TABLE orders (event_id uuid NOT NULL)"
+ORDER = "INSERT INTO orders (event_id) VALUES (%s)"
 PROCESS = Path(__file__).with_name("outbox_process.py")
 
 
@@ -140,3 +143,42 @@ def identity_holds(tracker: CostTracker) -> bool:
     """tracked = acked + spooled + queued + dropped."""
     stats = tracker.stats()
     return stats["tracked"] == stats["acked"] + stats["spooled"] + stats["queued"] + stats["dropped"]
+
+
+def bare_database(postgres: PostgresServer) -> str:
+    """A service's database with its business table alone."""
+    url = postgres.create_database()
+    with psycopg.connect(url) as connection:
+        connection.execute(BUSINESS_TABLE)
+    return url
+
+
+def outbox_database(postgres: PostgresServer) -> str:
+    """The same with the outbox."""
+    url = bare_database(postgres)
+    with OutboxTable(url, TABLE, 30) as table:
+        assert table.create()
+    return url
+
+
+@contextmanager
+def checked_tracker(errors: list[EventDropped]) -> Iterator[CostTracker]:
+    """A service's tracker, which tells its errors; at the end its counts add up, and nothing waits."""
+    with CostTracker(NOBODY, "tests", "outbox", on_error=errors.append) as tracker:
+        yield tracker
+        assert identity_holds(tracker)
+        assert tracker.flush() == 0
+
+
+def ids_in(url: str, table: str = TABLE) -> list[UUID]:
+    """The events in the outbox, as another session sees them."""
+    with psycopg.connect(url) as connection:
+        return [row[0] for row in connection.execute(f"SELECT event_id FROM {table} ORDER BY id")]
+
+
+def orders_in(url: str) -> int:
+    """The committed orders."""
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT count(*) FROM orders").fetchone()
+    assert row is not None
+    return int(row[0])

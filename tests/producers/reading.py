@@ -6,6 +6,10 @@ import time
 import uuid
 
 from confluent_kafka import Consumer, Message, TopicPartition
+from tests.fixtures.fix_kafka import KafkaServer
+
+from costledger.schemas.codec import decode_cost_event
+from costledger.schemas.events import CostEvent
 
 READ_SECONDS_MAX = 30.0
 
@@ -35,6 +39,11 @@ def read_topic(bootstrap_servers: str, topic: str) -> list[Message]:
         return messages
     finally:
         consumer.close()
+
+
+def events_in(kafka: KafkaServer, topic: str) -> list[CostEvent]:
+    """All events of the topic, decoded and checked."""
+    return [decode_cost_event(message.value() or b"") for message in read_topic(kafka.bootstrap_servers, topic)]
 
 
 def murmur2_partition(key: bytes, partitions: int) -> int:

@@ -1,4 +1,4 @@
-"""What the tests of the mode `spool` share: a watcher of the counts, and the ids on a topic."""
+"""What the tests of the mode `spool` share: a watcher of the counts, what is left behind, and the ids on a topic."""
 
 from __future__ import annotations
 
@@ -8,15 +8,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
+import pytest
 from tests.fixtures.fix_kafka import KafkaServer
 from tests.producers.reading import read_topic
 
 from costledger.producers import CostTracker
+from costledger.producers.spool import spool
 from costledger.schemas.codec import decode_cost_event
 
 FLUSH_SECONDS = 30.0
+DRAIN_SECONDS = 90.0
+MEBIBYTE = 2**20
 #: Nobody listens there: the port of the discard protocol, which no test starts.
 NOBODY = "127.0.0.1:9"
+
+
+def be_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with much to do may stand still for longer than `put` waits for another thread: no matter of these tests."""
+    monkeypatch.setattr(spool, "_WAIT_SECONDS_MAX", FLUSH_SECONDS)
 
 
 @contextmanager
@@ -56,3 +65,12 @@ def ids_in(kafka: KafkaServer, topic: str) -> list[UUID]:
 def spool_files(directory: Path) -> list[str]:
     """The names of what is in a spool directory, logs left out."""
     return sorted(path.name for path in directory.iterdir() if not path.name.endswith("-wal"))
+
+
+def leave_events(directory: Path, topic: str, events: int) -> list[UUID]:
+    """What a tracker without Kafka leaves behind."""
+    with CostTracker(NOBODY, "t", "spool", directory, topic=topic, flush_timeout_seconds=0) as tracker:
+        ids = [tracker.track_s3(f"user-{number % 10}", "get", 1) for number in range(events)]
+    stats = tracker.stats()
+    assert (stats["tracked"], stats["spooled"], stats["queued"], stats["dropped"]) == (events, events, 0, 0)
+    return ids

@@ -1,4 +1,4 @@
-"""Tracking through the caller's connection: committed or rolled back with the caller's work, and never harming it."""
+"""Tracking through the caller's connection: committed or rolled back with it, what is written, and what it needs."""
 
 from __future__ import annotations
 
@@ -6,18 +6,25 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
-from psycopg import rows
 from tests.fixtures.fix_kafka import KafkaServer
-from tests.fixtures.fix_postgres import OwnPostgres, PostgresServer
-from tests.producers.outbox_cases import BUSINESS_TABLE, NOBODY, TABLE, identity_holds, new_service
+from tests.fixtures.fix_postgres import PostgresServer
+from tests.producers.outbox_cases import (
+    NOBODY,
+    ORDER,
+    TABLE,
+    checked_tracker,
+    ids_in,
+    new_service,
+    orders_in,
+    outbox_database,
+)
 
 from costledger.producers import CostTracker, EventDropped
 from costledger.producers.optimiser.recording import EventSink, SpendRecorder
@@ -26,27 +33,11 @@ from costledger.producers.records import Draft, build_record
 from costledger.schemas.errors import InvalidEvent, InvalidValue, SettingsError
 from costledger.schemas.events import CostEvent, EventRecord
 
-ORDER = "INSERT INTO orders (event_id) VALUES (%s)"
-
 
 @pytest.fixture
 def url(postgres: PostgresServer) -> str:
     """A service's database, with the outbox."""
-    url = postgres.create_database()
-    with psycopg.connect(url) as connection:
-        connection.execute(BUSINESS_TABLE)
-    with OutboxTable(url, TABLE, 30) as table:
-        assert table.create()
-    return url
-
-
-@pytest.fixture
-def bare_url(postgres: PostgresServer) -> str:
-    """A service's database in which the outbox was forgotten."""
-    url = postgres.create_database()
-    with psycopg.connect(url) as connection:
-        connection.execute(BUSINESS_TABLE)
-    return url
+    return outbox_database(postgres)
 
 
 @pytest.fixture
@@ -58,24 +49,8 @@ def errors() -> list[EventDropped]:
 @pytest.fixture
 def tracker(errors: list[EventDropped]) -> Iterator[CostTracker]:
     """A service's tracker."""
-    with CostTracker(NOBODY, "tests", "outbox", on_error=errors.append) as tracker:
+    with checked_tracker(errors) as tracker:
         yield tracker
-        assert identity_holds(tracker)
-        assert tracker.flush() == 0
-
-
-def ids_in(url: str, table: str = TABLE) -> list[UUID]:
-    """The events in the outbox, as another session sees them."""
-    with psycopg.connect(url) as connection:
-        return [row[0] for row in connection.execute(f"SELECT event_id FROM {table} ORDER BY id")]
-
-
-def orders_in(url: str) -> int:
-    """The committed orders."""
-    with psycopg.connect(url) as connection:
-        row = connection.execute("SELECT count(*) FROM orders").fetchone()
-    assert row is not None
-    return int(row[0])
 
 
 def test_a_committed_event_arrives_once_with_its_key(
@@ -186,230 +161,6 @@ def test_a_wrong_argument_writes_nothing_and_spoils_nothing(
     assert (ids_in(url), orders_in(url)) == ([], 1)
 
 
-@contextmanager
-def by_block(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    with connection.transaction():
-        yield
-
-
-@contextmanager
-def by_commit(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    yield
-    connection.commit()
-
-
-@contextmanager
-def by_statements(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    connection.execute("BEGIN")
-    yield
-    connection.execute("COMMIT")
-
-
-@contextmanager
-def in_a_pipeline(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    with connection.pipeline(), connection.transaction():
-        yield
-
-
-@contextmanager
-def in_an_implicit_pipeline(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    with connection.pipeline():
-        yield
-        connection.commit()
-
-
-@contextmanager
-def nested(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    with connection.transaction(), connection.transaction():
-        yield
-
-
-Transaction = Callable[[psycopg.Connection[Any]], Any]
-TRANSACTIONS: list[tuple[dict[str, Any], Transaction]] = [
-    ({"autocommit": True}, by_block),
-    ({"autocommit": True}, by_statements),
-    ({"autocommit": True}, in_a_pipeline),
-    ({"autocommit": True}, nested),
-    ({}, by_block),
-    ({}, by_commit),
-    ({}, in_a_pipeline),
-    ({}, in_an_implicit_pipeline),
-    ({}, nested),
-    ({"row_factory": rows.dict_row}, by_commit),
-    ({"row_factory": rows.scalar_row}, by_block),
-    ({"cursor_factory": psycopg.ClientCursor}, by_commit),
-    ({"cursor_factory": psycopg.RawCursor}, by_block),
-    ({"prepare_threshold": 0}, by_block),
-    ({"prepare_threshold": None}, by_commit),
-]
-
-
-@pytest.mark.parametrize("event_first", [True, False])
-@pytest.mark.parametrize(("options", "transaction"), TRANSACTIONS)
-def test_any_connection_and_any_kind_of_transaction(
-    url: str, tracker: CostTracker, options: dict[str, Any], transaction: Transaction, event_first: bool
-) -> None:
-    """Whatever begins and ends the transaction, nothing is visible before its commit, and all of it after."""
-    order = "INSERT INTO orders (event_id) VALUES (gen_random_uuid())"
-    with closing(psycopg.connect(url, **options)) as connection:
-        costs = tracker.using(connection)
-        for _ in range(2):
-            before = ids_in(url)
-            with transaction(connection):
-                if not event_first:
-                    connection.execute(order)
-                costs.track_s3("u", "get", 1)
-                costs.track_chat("u", "gpt-4o", 10, 1)
-                if event_first:
-                    connection.execute(order)
-                assert ids_in(url) == before
-    assert (len(ids_in(url)), orders_in(url)) == (6, 2)
-
-
-@pytest.mark.parametrize("event_first", [True, False])
-@pytest.mark.parametrize(("options", "transaction"), TRANSACTIONS)
-def test_a_missing_table_is_loud_and_spoils_no_transaction(
-    bare_url: str,
-    tracker: CostTracker,
-    errors: list[EventDropped],
-    caplog: pytest.LogCaptureFixture,
-    options: dict[str, Any],
-    transaction: Transaction,
-    event_first: bool,
-) -> None:
-    """The order is committed, the event is dropped, told with what to do, and logged."""
-    order = "INSERT INTO orders (event_id) VALUES (gen_random_uuid())"
-    with closing(psycopg.connect(bare_url, **options)) as connection:
-        with transaction(connection):
-            if not event_first:
-                connection.execute(order)
-            tracker.using(connection).track_s3("u", "get", 1)
-            tracker.using(connection).track_chat("u", "gpt-4o", 10, 1)
-            if event_first:
-                connection.execute(order)
-        assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
-    assert orders_in(bare_url) == 1
-    assert [error.reason for error in errors] == ["outbox_failed"] * 3
-    assert "costledger outbox create --table costledger_outbox" in str(errors[0])
-    assert "42P01" in str(errors[0])
-    assert "costledger outbox create" in caplog.text
-    assert (tracker.stats()["dropped"], tracker.stats()["spooled"]) == (3, 0)
-
-
-def test_without_a_transaction_an_event_stands_for_itself(url: str, tracker: CostTracker) -> None:
-    """In autocommit mode, outside of a transaction, each call is committed at once."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        event_id = tracker.using(connection).track_s3("u", "get", 1)
-        assert ids_in(url) == [event_id]
-
-
-@pytest.mark.parametrize("known", [True, False])
-def test_no_savepoint_is_left_behind(postgres: PostgresServer, url: str, tracker: CostTracker, known: bool) -> None:
-    """Whether the write succeeds or fails: savepoints that pile up would slow a long transaction down."""
-    with psycopg.connect(url) as connection:
-        if not known:
-            connection.execute(f"DROP TABLE {TABLE}")
-        connection.execute("SELECT 1")
-        tracker.using(connection).track_s3("u", "get", 1)
-        with pytest.raises(psycopg.errors.InvalidSavepointSpecification):
-            connection.execute("RELEASE SAVEPOINT costledger_outbox")
-        connection.rollback()
-
-
-def test_a_strict_tracker_takes_the_transaction_with_it(bare_url: str) -> None:
-    """Cost and business stand or fall together; a caller that catches the error can still commit."""
-    with CostTracker(NOBODY, "tests", "outbox", strict=True) as tracker:
-
-        def order_and_track() -> None:
-            with psycopg.connect(bare_url) as connection:
-                connection.execute(ORDER, (UUID(int=1),))
-                tracker.using(connection).track_chat("u", "gpt-4o", 10, 1)
-
-        with pytest.raises(EventDropped, match="outbox_failed"):
-            order_and_track()
-        assert orders_in(bare_url) == 0
-        assert tracker.stats()["dropped"] == 2
-        with psycopg.connect(bare_url) as connection:
-            connection.execute(ORDER, (UUID(int=1),))
-            with pytest.raises(EventDropped):
-                tracker.using(connection).track_s3("u", "get", 1)
-        assert orders_in(bare_url) == 1
-
-
-def test_a_pipelines_own_failure_is_the_callers(url: str, tracker: CostTracker, errors: list[EventDropped]) -> None:
-    """A caller's statement that failed before is raised as what it is: hiding it would feign a commit."""
-
-    def order_and_track() -> None:
-        with psycopg.connect(url, autocommit=True) as connection, connection.pipeline(), connection.transaction():
-            connection.execute(ORDER, (UUID(int=1),))
-            connection.execute("SELECT 1 / 0")
-            tracker.using(connection).track_s3("u", "get", 1)
-            pytest.fail("the failure of the caller's own statement was hidden")
-
-    with pytest.raises(psycopg.errors.DivisionByZero):
-        order_and_track()
-    assert (ids_in(url), orders_in(url)) == ([], 0)
-    assert [error.reason for error in errors] == ["outbox_failed"]
-
-
-def test_a_transaction_that_has_failed_takes_no_event(
-    url: str, tracker: CostTracker, errors: list[EventDropped]
-) -> None:
-    """The caller's own failure stays what it is, until the caller has rolled back."""
-    with psycopg.connect(url) as connection:
-        costs = tracker.using(connection)
-        with pytest.raises(psycopg.errors.DivisionByZero):
-            connection.execute("SELECT 1 / 0")
-        costs.track_s3("u", "get", 1)
-        assert errors[-1].reason == "outbox_failed"
-        connection.rollback()
-        costs.track_s3("u", "get", 1)
-    assert len(ids_in(url)) == 1
-
-
-def test_in_the_middle_of_a_copy_or_a_stream_nothing_hangs(
-    url: str, tracker: CostTracker, errors: list[EventDropped]
-) -> None:
-    """The event is dropped loudly; the caller's command goes on."""
-    with psycopg.connect(url) as connection:
-        costs = tracker.using(connection)
-        with connection.cursor().copy("COPY orders FROM STDIN") as copy:
-            copy.write_row([str(UUID(int=1))])
-            costs.track_s3("u", "get", 1)
-        streamed = 0
-        for _ in connection.cursor().stream("SELECT generate_series(1, 3)"):
-            streamed += 1
-            costs.track_s3("u", "get", 1)
-        costs.track_s3("u", "get", 1)
-    assert streamed == 3
-    assert {error.reason for error in errors} == {"outbox_failed"}
-    assert (len(errors), len(ids_in(url)), orders_in(url)) == (4, 1, 1)
-    assert "in the middle of another command" in str(errors[0])
-
-
-def test_a_read_only_transaction_goes_on(url: str, tracker: CostTracker, errors: list[EventDropped]) -> None:
-    """PostgreSQL refuses the row, not the caller."""
-    with psycopg.connect(url) as connection:
-        connection.read_only = True
-        connection.execute("SELECT 1")
-        tracker.using(connection).track_s3("u", "get", 1)
-        assert connection.execute("SELECT 2").fetchone() == (2,)
-    assert "25006" in str(errors[0])
-
-
-def test_the_callers_own_limits_bound_the_wait(url: str, tracker: CostTracker, errors: list[EventDropped]) -> None:
-    """While a migration has the table, the caller's lock timeout ends the wait; the order is committed."""
-    with psycopg.connect(url) as migration, psycopg.connect(url) as connection:
-        migration.execute(f"LOCK TABLE {TABLE}")
-        connection.execute("SET lock_timeout = '50ms'")
-        tracker.using(connection).track_s3("u", "get", 1)
-        connection.execute(ORDER, (UUID(int=1),))
-        migration.rollback()
-        tracker.using(connection).track_s3("u", "get", 1)
-    assert "55P03" in str(errors[0])
-    assert (len(errors), len(ids_in(url)), orders_in(url)) == (1, 1, 1)
-
-
 def test_a_service_needs_no_more_than_insert(postgres: PostgresServer, url: str, tracker: CostTracker) -> None:
     """The least privilege for a service: INSERT on the one table, in a schema named by the setting."""
     role = f"outbox_writer_{os.getpid()}"
@@ -467,34 +218,6 @@ def test_after_closing_nothing_is_written(url: str, errors: list[EventDropped]) 
         tracker.using(connection).track_s3("u", "get", 1)
     assert [error.reason for error in errors] == ["closed"]
     assert ids_in(url) == []
-
-
-@pytest.mark.parametrize("connection", [None, "postgresql://", object()])
-def test_what_is_no_connection_never_reaches_the_host(
-    tracker: CostTracker, errors: list[EventDropped], connection: Any
-) -> None:
-    """It is dropped and told like any other failure."""
-    tracker.using(connection).track_s3("u", "get", 1)
-    assert [error.reason for error in errors] == ["outbox_failed"]
-
-
-def test_a_lost_connection_is_the_callers_to_notice(own_postgres: OwnPostgres, tracker: CostTracker) -> None:
-    """PostgreSQL dies in the midst of a transaction: tracking raises nothing, and the caller's commit fails."""
-    url = own_postgres.create_database()
-    with OutboxTable(url, TABLE, 30) as table:
-        table.create()
-    connection = psycopg.connect(url)
-    costs = tracker.using(connection)
-    costs.track_s3("u", "get", 1)
-    own_postgres.kill()
-    costs.track_s3("u", "get", 1)
-    costs.track_s3("u", "get", 1)
-    with pytest.raises(psycopg.OperationalError):
-        connection.commit()
-    own_postgres.start()
-    assert ids_in(url) == []
-    assert tracker.stats()["dropped"] == 2
-    connection.close()
 
 
 def test_forked_children_count_for_themselves(url: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from collections.abc import Callable, Iterator
+from itertools import count, islice
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ ROUND_EVENTS = 5_000
 #: After the first, which fills what is reused.
 COMPARED_ROUNDS = 3
 ROUNDS = 1 + 2 * COMPARED_ROUNDS
-#: Two bytes an event: a number kept of each would be eight or more.
+#: Two bytes an event, each of a user of its own: a number kept of either would be eight or more.
 GROWTH_BYTES_MAX = 2 * COMPARED_ROUNDS * ROUND_EVENTS
 FLUSH_SECONDS = 60.0
 REST_SECONDS = 10.0
@@ -36,6 +37,17 @@ def held_bytes() -> int:
     """What Python holds now."""
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
+
+
+def tracking_users_never_seen(tracker: CostTracker) -> Callable[[], None]:
+    """An event for each of so many users, other ones each time; their names are as long as any, so that rounds are alike."""
+    numbers = count()
+
+    def one_round() -> None:
+        for number in islice(numbers, ROUND_EVENTS):
+            tracker.track_rekognition(f"user-{number:09d}", "detectLabels", 1 + number % 9)
+
+    return one_round
 
 
 def assert_nothing_is_kept(one_round: Callable[[], None]) -> None:
@@ -60,13 +72,13 @@ def assert_nothing_is_kept(one_round: Callable[[], None]) -> None:
 @pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize("durability", ["memory", "spool"])
 def test_events_that_are_acknowledged_leave_nothing(kafka: KafkaServer, tmp_path: Path, durability: str) -> None:
-    """Of all users and services: none of the tracker's tables grows with the number of events."""
+    """Neither of themselves nor of their users: none of the tracker's tables grows with the number of either."""
     topic = kafka.create_topic(kafka.unique("events"))
     with CostTracker(kafka.bootstrap_servers, "tests", durability, tmp_path, topic=topic) as tracker:
+        track = tracking_users_never_seen(tracker)
 
         def one_round() -> None:
-            for number in range(ROUND_EVENTS):
-                tracker.track_rekognition(f"user-{number}", "detectLabels", 1 + number % 9)
+            track()
             assert tracker.flush(FLUSH_SECONDS) == 0
 
         assert_nothing_is_kept(one_round)
@@ -79,10 +91,5 @@ def test_events_that_are_dropped_leave_nothing() -> None:
     with CostTracker(
         NOBODY, "tests", topic="t", queue_events_max=ROUND_EVENTS // 2, flush_timeout_seconds=0.1
     ) as tracker:
-
-        def one_round() -> None:
-            for number in range(ROUND_EVENTS):
-                tracker.track_rekognition(f"user-{number}", "detectLabels", 1 + number % 9)
-
-        assert_nothing_is_kept(one_round)
+        assert_nothing_is_kept(tracking_users_never_seen(tracker))
         assert tracker.stats()["dropped"] == ROUNDS * ROUND_EVENTS - ROUND_EVENTS // 2

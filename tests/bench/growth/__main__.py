@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -25,6 +25,8 @@ from costledger.deploy.console import print_table, say
 from costledger.deploy.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[3]
+_EVENTS_HELP = f"Events over which a rate is taken. Default: {scale.EVENTS:,} for scale, {ledger.EVENTS:,} for ledger."
+_RUNS_HELP = f"Runs of each rate; medians are told. Default: {scale.RUNS} for scale and ledger, {api.RUNS} for api."
 CURVES = {curve.name: curve for curve in (users.CURVE, scale.CURVE, ledger.CURVE, api.CURVE)}
 
 
@@ -39,26 +41,30 @@ class CurveName(StrEnum):
 
 @dataclass(frozen=True)
 class _Sizes:
-    """The points of every curve, how many events a rate is taken over, and how often."""
+    """The points of every curve, how many events a rate is taken over, and how often; None: as the curve has it."""
 
     users: Sequence[int]
     ledger_rows: Sequence[int]
+    ledger_days: int
     api_rows: Sequence[int]
     workers: Sequence[int]
     partitions: Sequence[int]
-    events: int
-    runs: int
+    events: int | None
+    runs: int | None
 
 
 def main(
     curve: Annotated[list[CurveName], typer.Option(help="Which curve; may be given again. Default: all.")] = [],  # noqa: B006 - typer copies it
     users_: Annotated[list[int], typer.Option("--users", min=1, help="Users of a point.")] = list(users.SIZES),  # noqa: B006
     ledger_rows: Annotated[list[int], typer.Option(min=0, help="Entries of a point.")] = list(ledger.SIZES),  # noqa: B006
+    ledger_days: Annotated[
+        int, typer.Option(min=1, max=3660, help="Days over which its entries are spread.")
+    ] = ledger.DAYS,
     api_rows: Annotated[list[int], typer.Option(min=1, help="Entries of the larger ledger.")] = list(api.SIZES),  # noqa: B006
     workers: Annotated[list[int], typer.Option(min=1, help="Workers of a point.")] = list(scale.WORKERS),  # noqa: B006
     partitions: Annotated[list[int], typer.Option(min=1, help="Partitions of a point.")] = list(scale.PARTITIONS),  # noqa: B006
-    events: Annotated[int, typer.Option(min=1_000, help="Events over which a rate is taken.")] = 600_000,
-    runs: Annotated[int, typer.Option(min=1, max=100, help="Runs of each rate; medians are told.")] = 3,
+    events: Annotated[int | None, typer.Option(min=1_000, help=_EVENTS_HELP)] = None,
+    runs: Annotated[int | None, typer.Option(min=1, max=100, help=_RUNS_HELP)] = None,
     seed: Annotated[int, typer.Option(help="Makes users, services and amounts.")] = 20_261_129,
     output: Annotated[Path, typer.Option(help="The document; its other rows are kept.")] = ROOT
     / "build"
@@ -67,7 +73,7 @@ def main(
 ) -> None:
     """Measure how memory, recovery, rates and the API's times grow, point by point."""
     wanted = [str(name) for name in (curve or list(CurveName))]
-    sizes = _Sizes(users_, ledger_rows, api_rows, workers, partitions, events, runs)
+    sizes = _Sizes(users_, ledger_rows, ledger_days, api_rows, workers, partitions, events, runs)
     document: dict[str, Any] = json.loads(output.read_text()) if output.exists() else {}
     with tempfile.TemporaryDirectory(prefix="costledger-growth-") as name:
         folder = Path(name)
@@ -75,11 +81,7 @@ def main(
             machine = Machine(stack.environment(), folder, seed, say)
             for each in wanted:
                 say(f"{each} (load average {load_average()})")
-                for row in measured(each, machine, sizes):
-                    stamped = {**row, "at": datetime.now(UTC).isoformat(timespec="seconds"), "load": load_average()}
-                    # After each point: what comes later may fail, and points take long.
-                    document[each] = merged(CURVES[each].keys, document.get(each, []), [stamped])
-                    write(document, output, figures)
+                keep(CURVES[each], measured(each, machine, sizes), document, output, figures)
     for each in wanted:
         show(CURVES[each], document[each])
     say(f"written to {output} and {figures}")
@@ -91,28 +93,42 @@ def measured(name: str, machine: Machine, sizes: _Sizes) -> Iterator[Row]:
         case "users":
             yield from users.measure(machine, sizes.users)
         case "scale":
-            yield from scale.measure(machine, sizes.workers, sizes.partitions, sizes.events, sizes.runs)
+            events, runs = sizes.events or scale.EVENTS, sizes.runs or scale.RUNS
+            yield from scale.measure(machine, sizes.workers, sizes.partitions, events, runs)
         case "ledger":
-            yield from ledger.measure(machine, sizes.ledger_rows, sizes.events, sizes.runs)
+            events, runs = sizes.events or ledger.EVENTS, sizes.runs or ledger.RUNS
+            yield from ledger.measure(machine, sizes.ledger_rows, events, runs, sizes.ledger_days)
         case _:
-            yield from api.measure(machine, sizes.api_rows, sizes.runs)
+            yield from api.measure(machine, sizes.api_rows, sizes.runs or api.RUNS)
+
+
+def keep(curve: Curve, rows: Iterable[Row], document: dict[str, list[Row]], output: Path, figures: Path) -> None:
+    """Add the rows to the document, which is written after each: what comes later may fail, and points take long."""
+    for row in rows:
+        stamped = {**row, "at": datetime.now(UTC).isoformat(timespec="seconds"), "load": load_average()}
+        document[curve.name] = merged(curve.keys, document.get(curve.name, []), [stamped])
+        write(document, output, figures)
 
 
 def write(document: dict[str, list[Row]], output: Path, figures: Path) -> None:
     """The document, and the plots of all its curves."""
     output.parent.mkdir(parents=True, exist_ok=True)
     figures.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(document, indent=2) + "\n")
+    written = output.with_suffix(".new")
+    written.write_text(json.dumps(document, indent=2) + "\n")
+    written.replace(output)
     for name, rows in document.items():
-        for file, plot in CURVES[name].plots(rows).items():
+        plots = {file: plot for file, plot in CURVES[name].plots(rows).items() if plot.has_points()}
+        for file, plot in plots.items():
             (figures / f"{file}.svg").write_text(draw(plot))
 
 
 def show(curve: Curve, rows: Sequence[Row]) -> None:
     """The rows as a table."""
     say(curve.name)
-    columns = list(rows[0])
-    cells = [tuple(str(row.get(column, "")) for column in columns) for row in rows]
+    compared = curve.compared(rows)
+    columns = list(dict.fromkeys(column for row in compared for column in row))
+    cells = [tuple(str(row.get(column, "")) for column in columns) for row in compared]
     print_table(tuple(columns), cells)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tests.bench.growth.drawing import Plot
 
 #: A measured point; values are numbers and short texts.
 Row = dict[str, Any]
+#: What every row is given besides, when it is written.
+STAMPS: Final = ("at", "load")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +27,19 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A curve: the columns that tell its rows apart, and the plots of its rows by the name of their file."""
+    """A curve: the columns that tell its rows apart, the plots of its rows by the name of their file, and its rows with
+    what only several of them together tell.
+    """
 
     name: str
     keys: tuple[str, ...]
     plots: Callable[[Sequence[Row]], dict[str, Plot]]
+    compared: Callable[[Sequence[Row]], list[Row]] = list
 
 
 def merged(keys: Sequence[str], before: Sequence[Row], measured: Sequence[Row]) -> list[Row]:
-    """The rows of both, sorted; where both have a point, the one measured last."""
-    rows = {tuple(row[key] for key in keys): row for row in [*before, *measured]}
+    """The rows of both, sorted; where both have a point, the one measured last. Rows without these keys are of an older form."""
+    rows = {tuple(row[key] for key in keys): row for row in [*before, *measured] if row.keys() >= set(keys)}
     return [rows[place] for place in sorted(rows)]
 
 

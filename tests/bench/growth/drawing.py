@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from tests.fixtures.svg import Canvas, round_step
@@ -20,20 +20,30 @@ _LIMIT: Final = "limit"
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """One picture: (x, y) by name of the series; `limit` is a value of y that must not be passed, or be reached."""
+    """One picture: (x, y) by name of the series; `limit` is a value of y that must not be passed, or be reached.
+
+    `ranges` are (x, lowest y, highest y) by name of the series.
+    """
 
     title: str
     x_title: str
     series: Mapping[str, Sequence[tuple[float, float]]]
     limit: float | None = None
     is_logarithmic: bool = False
+    y_title: str = field(default="", kw_only=True)
+    ranges: Mapping[str, Sequence[tuple[float, float, float]]] = field(default_factory=dict, kw_only=True)
+
+    def has_points(self) -> bool:
+        """Whether there is anything to be drawn."""
+        return any(self.series.values())
 
 
 def draw(plot: Plot) -> str:
     """The picture; the y axis begins at 0. On a logarithmic x axis, 0 stands where 1 does."""
     points = [point for series in plot.series.values() for point in series]
     sizes = sorted({x for x, _ in points})
-    highest = max([*(y for _, y in points), plot.limit or 0.0, 1e-9])
+    ends = [high for ranges in plot.ranges.values() for _, _, high in ranges]
+    highest = max([*(y for _, y in points), *ends, plot.limit or 0.0, 1e-9])
     step = round_step(highest)
     top_value = step * math.ceil(highest * 1.02 / step)
     right, below = WIDTH - RIGHT, HEIGHT - BOTTOM
@@ -52,6 +62,7 @@ def draw(plot: Plot) -> str:
 
     canvas = Canvas()
     canvas.text(LEFT, 26, plot.title, size=14, fill="#000")
+    canvas.text(LEFT - 6, TOP - 14, plot.y_title, "end")
     for tick in range(round(top_value / step) + 1):
         canvas.line(LEFT, y(tick * step), right, y(tick * step))
         canvas.text(LEFT - 6, y(tick * step) + 4, f"{tick * step:,g}", "end")
@@ -65,6 +76,8 @@ def draw(plot: Plot) -> str:
     for number, (name, series) in enumerate(plot.series.items()):
         colour = canvas.colour(name)
         ordered = sorted(series)
+        for a, low, high in plot.ranges.get(name, ()):
+            canvas.line(x(a), y(low), x(a), y(high), colour)
         canvas.path([f"{'L' if index else 'M'}{x(a)} {y(b)}" for index, (a, b) in enumerate(ordered)], colour)
         for a, b in ordered:
             canvas.parts.append(f'<circle cx="{x(a)}" cy="{y(b)}" r="3" fill="{colour}"/>')

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from statistics import median
 from typing import Final
 
@@ -13,10 +14,12 @@ import redis
 from tests.bench.bench_stream import await_total
 from tests.bench.growth.curves import Curve, Machine, Row, series
 from tests.bench.growth.drawing import Plot
+from tests.bench.growth.groups import Group, watch_group
+from tests.bench.growth.spans import settled_rate
 from tests.bench.growth.workers import Place, Worker, worker
-from tests.bench.kafka import committed_by, fill
-from tests.bench.ledgers import check_entries, check_totals, consumed, fresh_ledger
-from tests.bench.rates import committed_rate, watch
+from tests.bench.kafka import fill
+from tests.bench.ledgers import Connection, check_entries, check_totals, fresh_ledger
+from tests.bench.rates import alternate
 from tests.bench.workload import Workload
 
 from costledger.schemas.codec import encode_event
@@ -24,74 +27,94 @@ from costledger.schemas.codec import encode_event
 WORKERS: Final = (1, 2)
 PARTITIONS: Final = (4, 12, 48)
 USERS: Final = 2_000
+#: More than half of them are left when a second worker has joined, and take several seconds.
+EVENTS: Final = 1_500_000
+RUNS: Final = 5
 _RUN_SECONDS_MAX: Final = 600.0
 
 
 def measure(
     machine: Machine, workers: Sequence[int], partitions: Sequence[int], events: int, runs: int
 ) -> Iterator[Row]:
-    """A row for each part, number of workers and number of partitions, the same events for all; medians of some runs."""
+    """A row for each part, number of workers and number of partitions, the same events for all; medians of some runs.
+
+    The numbers of workers take turns. Rates are those from when each worker had committed after the last rebalance.
+    """
     load = Workload(events, USERS, time.time_ns() // 1000, machine.seed)
     for count in partitions:
+        place = Place(machine, count)
+        place.make_topics()
+        machine.say(f"  {count} partitions: writing {events:,} events")
+        records = load.records()
+        fill(place.bootstrap, place.events, ((one["user_id"].encode(), encode_event(one)) for one in records))
         for part, run in (("stream", _stream), ("sink", _sink)):
-            for number in workers:
-                rates = []
-                for _ in range(runs):
-                    # Topics of its own: a group that begins anew finds no changelog.
-                    place = Place(machine, count)
-                    place.make_topics()
-                    records = load.records()
-                    fill(
-                        place.bootstrap, place.events, ((one["user_id"].encode(), encode_event(one)) for one in records)
-                    )
-                    rates.append(run(place, number, load))
-                    machine.say(f"  {part}, {number} of {count} partitions: {rates[-1]:,.0f} events/s")
-                runs_text = " ".join(f"{rate:.0f}" for rate in rates)
-                yield {
-                    "part": part,
-                    "partitions": count,
-                    "workers": number,
-                    "rate": round(median(rates)),
-                    "runs": runs_text,
-                }
+            names = {_name(number): number for number in workers}
+            contenders = {name: partial(run, place, number, load) for name, number in names.items()}
+            machine.say(f"  {part}, {count} partitions, events/s")
+            values = alternate(contenders, runs, machine.say).values
+            for name, number in names.items():
+                yield row_of(part, count, number, events, values[name])
 
 
-def _stream(place: Place, number: int, load: Workload) -> float:
+def row_of(part: str, partitions: int, workers: int, events: int, rates: Sequence[float]) -> Row:
+    """The row of a point."""
+    runs = " ".join(f"{rate:.0f}" for rate in rates)
+    point = {"part": part, "partitions": partitions, "workers": workers}
+    return {**point, "events": events, "rate": round(median(rates)), "runs": runs}
+
+
+def _stream(topics: Place, number: int, load: Workload) -> float:
+    # A group that begins anew finds no changelog.
+    place = topics.again()
+    place.make_topics()
     with ExitStack() as closing:
         totals = closing.enter_context(
             redis.Redis.from_url(place.machine.services["COSTLEDGER_REDIS_URL"], decode_responses=True)
         )
         totals.flushdb()
         workers = [closing.enter_context(worker(place, "stream")) for _ in range(number)]
-        committed = committed_by(place.bootstrap, place.group, place.events, closing, place.partitions)
-        rate = _watched(workers, committed, load.events)
+        group = Group(place, closing)
+        rate = _rate(group, workers, group.positions, load.events, place.partitions)
         await_total(totals, load.amount)
         _stop(workers)
     return rate
 
 
-def _sink(place: Place, number: int, load: Workload) -> float:
+def _sink(topics: Place, number: int, load: Workload) -> float:
+    place = topics.again()
     last = datetime.now(UTC).date()
     server_url = place.machine.services["COSTLEDGER_DATABASE_URL"]
     with ExitStack() as closing:
         url, connection = closing.enter_context(fresh_ledger(server_url, last - timedelta(days=1), last))
         workers = [closing.enter_context(worker(place, "sink", COSTLEDGER_DATABASE_URL=url)) for _ in range(number)]
-        rate = _watched(workers, lambda: consumed(connection), load.events)
+        group = Group(place, closing)
+        rate = _rate(group, workers, lambda: _written(connection), load.events, place.partitions)
         _stop(workers)
         check_entries(connection, load.events, load.amount)
         check_totals(connection, load.events, load.amount)
     return rate
 
 
-def _watched(workers: Sequence[Worker], committed: Callable[[], int], events: int) -> float:
-    """Events per second of all workers together, from the first commit to the last."""
+def _rate(
+    group: Group,
+    workers: Sequence[Worker],
+    positions: Callable[[], Mapping[int, int]],
+    events: int,
+    partitions: int,
+) -> float:
+    """Events per second of all workers together, once they share the partitions."""
 
-    def done() -> int:
+    def checked() -> Mapping[int, int]:
         for one in workers:
             one.program.check()
-        return committed()
+        return positions()
 
-    return committed_rate(watch(done, events, _RUN_SECONDS_MAX))
+    return settled_rate(watch_group(group.owners, checked, events, _RUN_SECONDS_MAX), len(workers), partitions)
+
+
+def _written(connection: Connection) -> dict[int, int]:
+    """How far the ledger is, by partition."""
+    return dict(connection.execute("SELECT partition, next_offset FROM ledger.sink_offsets").fetchall())
 
 
 def _stop(workers: Sequence[Worker]) -> None:
@@ -105,9 +128,13 @@ def _plots(rows: Sequence[Row]) -> dict[str, Plot]:
         for number in sorted({row["workers"] for row in rows}):
             some = [row for row in rows if row["part"] == part and row["workers"] == number]
             if some:
-                name = f"{part}, {number} worker{'s' if number > 1 else ''}"
-                shown[name] = series(some, "partitions", "rate")
-    return {"scale_rate": Plot("Rates by workers and partitions, events/s", "partitions", shown, is_logarithmic=True)}
+                shown[f"{part}, {_name(number)}"] = series(some, "partitions", "rate")
+    title = "Rates of stream and sink by workers and partitions"
+    return {"scale_rate": Plot(title, "partitions", shown, is_logarithmic=True, y_title="events/s")}
+
+
+def _name(workers: int) -> str:
+    return f"{workers} worker{'s' if workers > 1 else ''}"
 
 
 CURVE: Final = Curve("scale", ("part", "partitions", "workers"), _plots)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import redis
 from tests.bench.growth.curves import Curve, Machine, Row, series
 from tests.bench.growth.drawing import Plot
-from tests.bench.growth.workers import Place, worker
+from tests.bench.growth.workers import NotInTime, Place, worker
 from tests.bench.kafka import committed_by, fill
 from tests.bench.ledgers import WrongResult
-from tests.bench.rates import watch
+from tests.bench.rates import Commit, TooFewEvents, committed_rate, watch
 
 from costledger.schemas.codec import encode_event
 from costledger.schemas.events import EventRecord
@@ -37,18 +39,33 @@ WARM_USERS: Final = 240
 WARM_EVENTS: Final = 300_000
 _EVENT_PICODOLLARS: Final = 123_456_789
 _WORK_SECONDS_MAX: Final = 3600.0
-_VIEW_SECONDS_MAX: Final = 600.0
+#: Three periods of each of a million users, at a thousand a second.
+_VIEW_SECONDS_MAX: Final = 3600.0
+_PERIODS_PER_USER: Final = 3
 _MIB: Final = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """A worker that has worked through all events: its memory once that has settled, the most it had, and its rate.
+
+    The rate, events per second, is None where all events were committed at once.
+    """
+
+    held_bytes: int
+    peak_bytes: int
+    rate: float | None
 
 
 def measure(machine: Machine, sizes: Sequence[int]) -> Iterator[Row]:
     """A row for each number of users, compared to a worker without users, and to a warm one with hardly any."""
     empty = _empty(machine)
-    place = _filled(machine, WARM_USERS, WARM_EVENTS)
-    empty["warm_bytes"] = _worked(place, WARM_EVENTS)
-    machine.say(f"  {empty}")
-    for users in sizes:
-        yield _point(machine, users, empty)
+    with redis.Redis.from_url(machine.services["COSTLEDGER_REDIS_URL"]) as totals:
+        place = _filled(machine, WARM_USERS, WARM_EVENTS)
+        empty["warm_bytes"] = _worked(place, totals, WARM_USERS, WARM_EVENTS).held_bytes
+        machine.say(f"  {empty}")
+        for users in sorted(set(sizes)):
+            yield _point(machine, totals, users, empty)
 
 
 def records(users: int, events: int, at_us: int, seed: int) -> Iterator[EventRecord]:
@@ -97,8 +114,9 @@ def _filled(machine: Machine, users: int, events: int) -> Place:
     return place
 
 
-def _worked(place: Place, events: int) -> int:
-    """The memory of a worker that has worked through all events, bytes."""
+def _worked(place: Place, totals: redis.Redis, users: int, events: int) -> Worked:
+    """Have a worker work through all events, and wait until Redis, empty before, has every period."""
+    totals.flushdb()
     with ExitStack() as closing:
         one = closing.enter_context(worker(place, "stream"))
         committed = committed_by(place.bootstrap, place.group, place.events, closing, PARTITIONS)
@@ -107,48 +125,64 @@ def _worked(place: Place, events: int) -> int:
             one.program.check()
             return committed()
 
-        watch(done, events, _WORK_SECONDS_MAX)
-        held = one.steady_bytes()
+        commits = watch(done, events, _WORK_SECONDS_MAX)
+        _await_view(totals, users)
+        found = Worked(one.steady_bytes(), one.peak_bytes(), _rate(commits))
         one.program.stop()
-    return held
+    return found
 
 
-def _point(machine: Machine, users: int, empty: dict[str, float]) -> Row:
+def _rate(commits: Sequence[Commit]) -> float | None:
+    try:
+        return committed_rate(commits)
+    except TooFewEvents:
+        return None
+
+
+def _point(machine: Machine, totals: redis.Redis, users: int, empty: dict[str, float]) -> Row:
     events = users * len(SERVICES)
     place = _filled(machine, users, events)
-    with redis.Redis.from_url(machine.services["COSTLEDGER_REDIS_URL"]) as totals:
-        totals.flushdb()
-        worked_bytes = _worked(place, events)
-        # What is there afterwards was written from the recovered state.
-        totals.flushdb()
-        with worker(place, "stream") as one:
-            recovery_seconds = one.seconds_to_open() - empty["seconds"]
-            _await_view(totals, users)
-            recovered_bytes = one.steady_bytes()
-            _check(totals, users, events)
-            one.program.stop()
-        totals.flushdb()
+    worked = _worked(place, totals, users, events)
+    # What is there afterwards was written from the recovered state.
+    totals.flushdb()
+    with worker(place, "stream") as one:
+        recovery_seconds = one.seconds_to_open() - empty["seconds"]
+        _await_view(totals, users)
+        recovered_bytes, recovered_peak_bytes = one.steady_bytes(), one.peak_bytes()
+        _check(totals, users, events)
+        one.program.stop()
+    totals.flushdb()
     row = {
         "users": users,
-        "empty_mib": round(empty["bytes"] / _MIB, 1),
-        "warm_mib": round(empty["warm_bytes"] / _MIB, 1),
-        "worked_mib": round(worked_bytes / _MIB, 1),
-        "recovered_mib": round(recovered_bytes / _MIB, 1),
-        "bytes_per_user": round((worked_bytes - empty["bytes"]) / users),
-        "bytes_per_user_warm": round((worked_bytes - empty["warm_bytes"]) / users),
+        "empty_mib": _mib(empty["bytes"]),
+        "warm_mib": _mib(empty["warm_bytes"]),
+        "worked_mib": _mib(worked.held_bytes),
+        "worked_peak_mib": _mib(worked.peak_bytes),
+        "recovered_mib": _mib(recovered_bytes),
+        "recovered_peak_mib": _mib(recovered_peak_bytes),
+        "bytes_per_user": round((worked.held_bytes - empty["bytes"]) / users),
+        "bytes_per_user_warm": round((worked.held_bytes - empty["warm_bytes"]) / users),
         "bytes_per_user_recovered": round((recovered_bytes - empty["bytes"]) / users),
         "recovery_seconds": round(recovery_seconds, 2),
+        "rate": None if worked.rate is None else round(worked.rate),
     }
     machine.say(f"  {row}")
     return row
 
 
+def _mib(size_bytes: float) -> float:
+    return round(size_bytes / _MIB, 1)
+
+
 def _await_view(totals: redis.Redis, users: int) -> None:
     """Wait until Redis has an hour, a day and a month of each user."""
     deadline = time.monotonic() + _VIEW_SECONDS_MAX
-    while totals.dbsize() < 3 * users:
+    while totals.dbsize() < _PERIODS_PER_USER * users:
         if time.monotonic() > deadline:
-            raise WrongResult(f"Redis has {totals.dbsize()} keys; {users} users have three each")
+            raise NotInTime(
+                f"Redis has {totals.dbsize():,} keys after {_VIEW_SECONDS_MAX:g} s; {users:,} users have "
+                f"{_PERIODS_PER_USER} each"
+            )
         time.sleep(0.2)
 
 
@@ -165,25 +199,69 @@ def _check(totals: redis.Redis, users: int, events: int) -> None:
             raise WrongResult(f"the month of user {user} is {found} after the recovery; its events have {wanted}")
 
 
+def with_slopes(rows: Sequence[Row]) -> list[Row]:
+    """The rows, each but the smallest with its bytes a user: by how much memory grew for each user more than the row before has."""
+    ordered = sorted(rows, key=lambda row: int(row["users"]))
+    slopes = [
+        {
+            "bytes_per_added_user": _slope(before, row, "worked_mib"),
+            "bytes_per_added_user_recovered": _slope(before, row, "recovered_mib"),
+        }
+        for before, row in pairwise(ordered)
+    ]
+    return [*ordered[:1], *({**row, **slope} for row, slope in zip(ordered[1:], slopes, strict=True))]
+
+
+def _slope(before: Row, row: Row, memory: str) -> int:
+    grown_mib, users = float(row[memory] - before[memory]), int(row["users"] - before["users"])
+    return round(grown_mib * _MIB / users)
+
+
 def _plots(rows: Sequence[Row]) -> dict[str, Plot]:
-    # In MiB: for few users the share of each is mostly what a worker has anyway.
-    allowed = [(row["users"], row["empty_mib"] + row["users"] * USER_BYTES_MAX / _MIB) for row in rows]
+    compared = with_slopes(rows)
+    smallest = compared[0]
+    # By the slope: for few users the share of each is mostly what a worker has anyway.
+    allowed = [
+        (row["users"], smallest["worked_mib"] + (row["users"] - smallest["users"]) * USER_BYTES_MAX / _MIB)
+        for row in compared
+    ]
     memory = {
-        "after its events": series(rows, "users", "worked_mib"),
-        "after a restart": series(rows, "users", "recovered_mib"),
-        "empty, and 2 KiB a user": allowed,
+        "after its events": series(compared, "users", "worked_mib"),
+        "after a restart": series(compared, "users", "recovered_mib"),
+        "2 KiB for each user more": allowed,
     }
-    recovery = {"recovery, s": series(rows, "users", "recovery_seconds")}
+    slopes = {
+        "after its events": series(compared, "users", "bytes_per_added_user"),
+        "after a restart": series(compared, "users", "bytes_per_added_user_recovered"),
+    }
+    recovery = {"recovery": series(compared, "users", "recovery_seconds")}
+    rate = {"stream": series(compared, "users", "rate")}
     return {
-        "users_memory": Plot("Memory of a stream worker, MiB", "users", memory, is_logarithmic=True),
+        "users_memory": Plot("Memory of a stream worker", "users", memory, is_logarithmic=True, y_title="MiB"),
+        "users_slope": Plot(
+            "Memory for each user more than the point before has",
+            "users",
+            slopes,
+            USER_BYTES_MAX,
+            is_logarithmic=True,
+            y_title="bytes",
+        ),
         "users_recovery": Plot(
-            f"Recovery, seconds (limit at {RECOVERY_USERS:,} users)",
+            f"Recovery (limit at {RECOVERY_USERS:,} users)",
             "users",
             recovery,
             RECOVERY_SECONDS_MAX,
             is_logarithmic=True,
+            y_title="seconds",
+        ),
+        "users_rate": Plot(
+            "Rate of the stream, the next event always another user's",
+            "users",
+            rate,
+            is_logarithmic=True,
+            y_title="events/s",
         ),
     }
 
 
-CURVE: Final = Curve("users", ("users",), _plots)
+CURVE: Final = Curve("users", ("users",), _plots, with_slopes)

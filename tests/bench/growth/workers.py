@@ -7,7 +7,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Final
 
 import psutil
@@ -21,8 +22,9 @@ START_SECONDS_MAX: Final = 300.0
 #: Memory counts when it has changed by less than this share for so long; users go to rest and Redis is written first.
 STEADY_SHARE: Final = 0.01
 STEADY_SECONDS: Final = 6.0
-_STEADY_SECONDS_MAX: Final = 120.0
+_STEADY_SECONDS_MAX: Final = 600.0
 _POLL_SECONDS: Final = 0.02
+_BYTES_PER_KIB: Final = 1024
 #: What the transport logs once the state of all partitions is there and reading begins.
 _OPEN: Final = "Open: "
 
@@ -33,11 +35,16 @@ class NotInTime(TimeoutError):
 
 @dataclass(frozen=True)
 class Place:
-    """Topics under a prefix that nobody had before, and the groups that read them."""
+    """Topics under a prefix that nobody had before, and the group that reads them."""
 
     machine: Machine
     partitions: int
     prefix: str = field(default_factory=lambda: f"growth-{uuid.uuid4().hex[:8]}.")
+    run: str = ""
+
+    def again(self) -> Place:
+        """The same topics for a group that nobody had before; a stream app of it still needs a changelog."""
+        return replace(self, run=f"{uuid.uuid4().hex[:8]}.")
 
     @property
     def bootstrap(self) -> str:
@@ -47,7 +54,7 @@ class Place:
     @property
     def group(self) -> str:
         """The stream app's id, the sink's group."""
-        return f"{self.prefix}group"
+        return f"{self.prefix}{self.run}group"
 
     @property
     def events(self) -> str:
@@ -64,7 +71,7 @@ class Place:
         )
 
     def make_topics(self) -> None:
-        """All topics of the system, the changelog of the app among them."""
+        """All topics of the system that are not there yet, the changelog of the app among them."""
         settings = self.settings()
         check_topics(settings, needed_topics(settings), create=True)
 
@@ -103,6 +110,16 @@ class Worker:
         process = psutil.Process(self.pid)
         deadline = time.monotonic() + _STEADY_SECONDS_MAX
         return steady(lambda: process.memory_info().rss, deadline, self.program.check)
+
+    def peak_bytes(self) -> int:
+        """The most resident memory that it has had since its start."""
+        return peak_of(Path(f"/proc/{self.pid}/status").read_text())
+
+
+def peak_of(status: str) -> int:
+    """The bytes of VmHWM in the text of a /proc/PID/status."""
+    (kibibytes,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(kibibytes) * _BYTES_PER_KIB
 
 
 def steady(ask: Callable[[], int], deadline: float, check: Callable[[], None]) -> int:

@@ -1,7 +1,7 @@
 """The same limit as `raw_aiokafka_loop.py` with librdkafka: `consume(n)`, decode, one dict update, commit.
 
 `python raw_confluent_loop.py BOOTSTRAP TOPIC GROUP COMMIT_SECONDS REPORT`; on SIGTERM the sum of the totals goes to
-the file REPORT.
+the file REPORT. Its garbage collector is that of our own worker.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import fastavro
 from confluent_kafka import Consumer, KafkaException
 
 from costledger.schemas.codec import current_schema, without_logical_types
+from costledger.schemas.memory import collect_seldom
 
 HEADER_BYTES = 10
 #: `consume` waits for so many, or for so long: short, since at the end of the topic that wait is part of the run.
@@ -82,5 +83,7 @@ def run(bootstrap: str, topic: str, group: str, commit_seconds: float) -> int:
 
 if __name__ == "__main__":
     _, bootstrap, topic, group, commit_seconds, report = sys.argv
+    # As our own worker.
+    collect_seldom()
     total = run(bootstrap, topic, group, float(commit_seconds))
     Path(report).write_text(str(total))

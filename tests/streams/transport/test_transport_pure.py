@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import pkgutil
 import struct
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +11,7 @@ from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from costledger.streams import transport
-from costledger.streams.transport import StageConfig, changelog_topic, internals
+from costledger.streams.transport import StageConfig, changelog_topic
 from costledger.streams.transport.acks import Fences, LogEnd, Progress
 from costledger.streams.transport.app import build_app
 from costledger.streams.transport.producer import BATCH_OVERHEAD_BYTES, GroupTooLargeError, pack, row_bytes
@@ -276,54 +272,3 @@ def test_changelog_has_fausts_own_name(tmp_path: Any) -> None:
     app = asyncio.run(_built(config(security=security), str(tmp_path)))
     assert app.tables["totals"].changelog_topic.get_topic_name() == changelog_topic("app", "totals")
     assert app.conf.broker_credentials.mechanism.value == "SCRAM-SHA-512"
-
-
-def test_internals_are_there() -> None:
-    """Every inner name of Faust, mode and aiokafka that the transport leans on exists."""
-    assert internals.missing() == []
-
-
-def test_missing_internals_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that a release dropped is reported."""
-    monkeypatch.setitem(internals.METHODS, Runtime, ("no_such_method",))
-    monkeypatch.setitem(internals.ATTRIBUTES, Progress, ("no_such_attribute",))
-    monkeypatch.setitem(internals.NAMES, internals, ("no_such_name",))
-    assert [name.rsplit(".", 1)[1] for name in internals.missing()] == [
-        "no_such_method",
-        "no_such_attribute",
-        "no_such_name",
-    ]
-
-
-def test_a_method_with_other_parameters_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where it still has its name: what overrides it would be called in another way."""
-    (named, *_) = internals.PARAMETERS
-    monkeypatch.setitem(internals.PARAMETERS, named, "self other")
-    assert [line.partition(": ")[2] for line in internals.missing()] == ["parameters self fetcher, expected self other"]
-
-
-def test_everything_that_is_overridden_is_named() -> None:
-    """Of every class of the transport that builds on one of Faust, mode or aiokafka."""
-    unnamed = []
-    for module in pkgutil.iter_modules(transport.__path__, f"{transport.__name__}."):
-        for kind in vars(importlib.import_module(module.name)).values():
-            if not (inspect.isclass(kind) and kind.__module__ == module.name):
-                continue
-            theirs = [base for base in kind.__mro__ if base.__module__.split(".")[0] in ("faust", "mode", "aiokafka")]
-            named = {name for base, names in internals.METHODS.items() if issubclass(kind, base) for name in names}
-            # mode gives each of its classes a logger, and abc its books.
-            overridden = {name for name in vars(kind) if not name.startswith("__")} - {"logger", "_abc_impl"}
-            unnamed += [
-                f"{kind.__qualname__}.{name}"
-                for name in overridden - named
-                if any(name in vars(base) for base in theirs)
-            ]
-    assert sorted(unnamed) == []
-
-
-def test_a_client_that_no_longer_calls_what_is_bound_anew_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Binding names anew does nothing where the fetcher no longer calls them: memory would have no bound."""
-    monkeypatch.setattr(internals, "ClientFetcher", Runtime)
-    monkeypatch.setattr(internals, "create_conn", Runtime)
-    ends = [": a call of MemoryRecords", ": a call of PartitionRecords", ": a call of AIOKafkaConnection"]
-    assert [name[name.index(":") :] for name in internals.missing()] == ends

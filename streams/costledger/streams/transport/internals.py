@@ -1,13 +1,15 @@
 """Every name inside Faust, mode and aiokafka that the transport leans on beyond their documented API.
 
 `missing` says which of them a release no longer has; a test calls it, so that an upgrade fails by name
-and not by a stalled worker. Instance attributes set in `__init__` are looked for in its code.
+and not by a stalled worker. Instance attributes set in `__init__` are looked for in its code. `unknown_settings` does
+the same for settings, which Faust ignores where it does not know them.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -16,19 +18,24 @@ from aiokafka import conn as client_connections
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import create_conn
 from aiokafka.consumer import fetcher as client_fetcher
+from aiokafka.consumer import group_coordinator
 from aiokafka.consumer.fetcher import Fetcher as ClientFetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.protocol import group as client_groups
 from aiokafka.record import util as client_records
 from aiokafka.record.default_records import DefaultRecordBatch
+from aiokafka.record.memory_records import MemoryRecords
 from faust import App, Channel, Event, Table
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from faust.transport import consumer as faust_consumer
 from faust.transport.base import Producer as FaustProducer
+from faust.transport.base import Transport as FaustTransport
 from faust.transport.conductor import Conductor
 from faust.transport.drivers import aiokafka as driver
+from faust.types.settings import Settings as FaustSettings
 from faust.types.tuples import ConsumerMessage
 from mode import Service
 from mode.threads import QueueServiceThread, ServiceThread, WorkerThread
@@ -68,7 +75,7 @@ METHODS: dict[type[Any], tuple[str, ...]] = {
         "position",
     ),
     driver.Producer: ("_ensure_producer", "_settings_extra"),
-    driver.Transport: ("Conductor", "Consumer", "Producer"),
+    driver.Transport: ("Conductor", "Consumer", "Producer", "default_port"),
     Conductor: ("_build_handler",),
     Channel: ("queue",),
     Recovery: (
@@ -118,6 +125,8 @@ METHODS: dict[type[Any], tuple[str, ...]] = {
     client_connections.AIOKafkaConnection: ("_send_sasl_token", "close", "send"),
     # Hands records on as they are decoded.
     client_fetcher.PartitionRecords: ("__iter__", "_consumer_record"),
+    # All that the fetcher calls of it: `Batches` stands in for it.
+    MemoryRecords: ("has_next", "next_batch", "size_in_bytes"),
     # Of batches that are read within bounds.
     DefaultRecordBatch: ("__iter__", "base_offset", "is_control_batch", "next_offset", "validate_crc"),
 }
@@ -126,6 +135,8 @@ ATTRIBUTES: dict[type[Any], tuple[str, ...]] = {
     faust_consumer.Consumer: ("can_resume_flow", "callback", "flow_active"),
     faust_consumer.ThreadDelegateConsumer: ("_thread",),
     FaustProducer: ("max_batch_size",),
+    FaustTransport: ("url",),
+    FaustSettings: ("broker_consumer", "broker_credentials", "broker_session_timeout", "id", "ssl_context"),
     TableManager: ("_recovery",),
     Recovery: ("active_highwaters", "active_offsets", "tp_to_table"),
     Service: ("crash_reason",),
@@ -141,6 +152,7 @@ NAMES: dict[ModuleType, tuple[str, ...]] = {
     driver: ("DEFAULT_GENERATION_ID", "credentials_to_aiokafka_auth", "server_list"),
     client_connections: ("AIOKafkaConnection", "CloseReason"),
     client_fetcher: ("FetchResult", "MemoryRecords", "PartitionRecords"),
+    client_groups: ("SyncGroupRequest",),
     client_records: ("decode_varint_py",),
 }
 
@@ -160,7 +172,6 @@ PARAMETERS: dict[tuple[Any, str], str] = {
     (Recovery, "__init__"): "self app tables kwargs",
     (Recovery, "_build_offsets"): "self consumer tps destination title",
     (Recovery, "_seek_offsets"): "self consumer tps offsets title",
-    (GroupCoordinator, "_send_req"): "self request",
     (client_connections.AIOKafkaConnection, "send"): "self request expect_response",
     (client_connections.AIOKafkaConnection, "_send_sasl_token"): "self payload expect_response",
     (client_fetcher.PartitionRecords, "_consumer_record"): "self tp record",
@@ -168,37 +179,66 @@ PARAMETERS: dict[tuple[Any, str], str] = {
     (ConsumerMessage, "__init__"): "self topic partition offset timestamp timestamp_type headers key value checksum",
 }
 
+#: Coroutines that are replaced in an instance: their parameters, all of them, for whoever calls them knows nothing of that.
+REPLACED: dict[tuple[Any, str], str] = {
+    (GroupCoordinator, "_do_heartbeat"): "self",
+    (GroupCoordinator, "_send_req"): "self request",
+}
+
+
+def unknown_settings(names: Iterable[str]) -> list[str]:
+    """Return the settings that Faust would ignore, or says are to go."""
+    return sorted(set(names) - FaustSettings.setting_names())
+
 
 def missing() -> list[str]:
     """Return the dotted names that are no longer there, or no longer what they were; empty when all is well."""
-    gone = [
-        f"{owner.__module__}.{owner.__qualname__}.{name}"
-        for owner, names in METHODS.items()
-        for name in names
-        if not hasattr(owner, name)
-    ]
+    return [*_gone(), *_no_longer_called(), *_with_other_parameters()]
+
+
+def _gone() -> Iterator[str]:
+    for owner, names in METHODS.items():
+        yield from (_dotted(owner, name) for name in names if not hasattr(owner, name))
     for owner, names in ATTRIBUTES.items():
         source = inspect.getsource(owner)
-        gone += [
-            f"{owner.__module__}.{owner.__qualname__}.{name}"
-            for name in names
-            if not hasattr(owner, name) and re.search(rf"\bself\.{name}\b", source) is None
-        ]
+        for name in names:
+            if not hasattr(owner, name) and re.search(rf"\bself\.{name}\b", source) is None:
+                yield _dotted(owner, name)
     for module, names in NAMES.items():
-        gone += [f"{module.__name__}.{name}" for name in names if not hasattr(module, name)]
-    for caller, called in (
-        (ClientFetcher, ("MemoryRecords", "PartitionRecords")),
-        (create_conn, ("AIOKafkaConnection",)),
+        yield from (f"{module.__name__}.{name}" for name in names if not hasattr(module, name))
+
+
+def _no_longer_called() -> Iterator[str]:
+    """What is bound anew, replaced or recognised does nothing where the client no longer calls it."""
+    for caller, calls in (
+        (ClientFetcher, ("MemoryRecords(", "PartitionRecords(")),
+        (create_conn, ("AIOKafkaConnection(",)),
+        (group_coordinator, ("self._do_heartbeat(", "._send_req(", "SyncGroupRequest(")),
     ):
         source = inspect.getsource(caller)
-        gone += [
-            f"{caller.__module__}.{caller.__qualname__}: a call of {name}"
-            for name in called
-            if f"{name}(" not in source
-        ]
+        for call in calls:
+            if call not in source:
+                name = call.removesuffix("(").rpartition(".")[2]
+                yield f"{getattr(caller, '__qualname__', caller.__name__)}: a call of {name}"
+
+
+def _with_other_parameters() -> Iterator[str]:
     for (owner, name), wanted in PARAMETERS.items():
-        method = getattr(owner, name, None)
-        found = "none" if method is None else " ".join(inspect.signature(method).parameters)
+        found = _parameters(owner, name)
         if not f"{found} ".startswith(f"{wanted} "):
-            gone.append(f"{owner.__module__}.{owner.__qualname__}.{name}: parameters {found}, expected {wanted}")
-    return gone
+            yield f"{_dotted(owner, name)}: parameters {found}, expected {wanted}"
+    for (owner, name), wanted in REPLACED.items():
+        found = _parameters(owner, name)
+        if found != wanted:
+            yield f"{_dotted(owner, name)}: parameters {found}, expected {wanted} and no other"
+        if not inspect.iscoroutinefunction(getattr(owner, name, None)):
+            yield f"{_dotted(owner, name)}: is no coroutine"
+
+
+def _parameters(owner: Any, name: str) -> str:
+    method = getattr(owner, name, None)
+    return "none" if method is None else " ".join(inspect.signature(method).parameters)
+
+
+def _dotted(owner: Any, name: str) -> str:
+    return f"{owner.__module__}.{owner.__qualname__}.{name}"
