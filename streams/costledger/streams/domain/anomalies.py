@@ -11,7 +11,7 @@ from typing import Final
 
 from costledger.schemas.alerts import CostAlert
 from costledger.streams.domain import decisions
-from costledger.streams.domain.baselines import known_weeks, service_baseline
+from costledger.streams.domain.baselines import Past, known_weeks, service_baseline
 from costledger.streams.domain.buckets import Buckets, quarter_of
 from costledger.streams.domain.calendar import Calendar
 from costledger.streams.domain.decisions import Cause
@@ -25,7 +25,7 @@ SERVICES_MAX: Final = 32
 class AnomalyWatch:
     """Watches the services in the hours of one user's calendar against the user's own history."""
 
-    __slots__ = ("_baselines", "_calendar", "_hour", "_rules", "_user_id", "_weeks", "_weeks_of", "open")
+    __slots__ = ("_baselines", "_calendar", "_hour", "_past", "_past_of", "_rules", "_user_id", "open")
 
     def __init__(self, user_id: str, calendar: Calendar, rules: Rules) -> None:
         self._user_id = user_id
@@ -36,15 +36,15 @@ class AnomalyWatch:
         #: The hour looked at last, with its baselines unpacked.
         self._hour: HourTotals | None = None
         self._baselines: Baselines = {}
-        #: The weeks of history of the day looked at last.
-        self._weeks_of: tuple[str, str] | None = None
-        self._weeks: list[tuple[str, ...]] = []
+        #: The history of the day looked at last.
+        self._past_of: tuple[str, str] | None = None
+        self._past = Past(calendar, [])
 
     def take_back(self) -> None:
         """After recovery, or when the hours have moved: find the anomalies whose end was not told."""
         self.open.clear()
         self._hour = None
-        self._weeks_of = None
+        self._past_of = None
         for key, hour in self._calendar.hours():
             if hour.flags & HAS_ANOMALY:
                 for service, found in hour.baselines.items():
@@ -53,7 +53,12 @@ class AnomalyWatch:
 
     def begin_day(self) -> None:
         """A day is about to have its first hour: the weeks of history may be others."""
-        self._weeks_of = None
+        self._past_of = None
+
+    def changed(self, day_label: str) -> None:
+        """Totals of a day have changed: also what is known of the days after it."""
+        if self._past_of is not None and day_label < self._past_of[0]:
+            self._past_of = None
 
     def met(self, hour: HourTotals) -> Baselines:
         """The services met in the hour so far; `meet` adds to it as long as no other hour is asked about."""
@@ -64,8 +69,8 @@ class AnomalyWatch:
     def meet(self, hour: HourTotals, buckets: Buckets, service: str, cause: Cause) -> None:
         """A service's first event in an hour: find what is usual. Totals of other days must be complete."""
         baselines = self.met(hour)
-        weeks = self._known_weeks(buckets.day.label, cause.received_at)
-        baselines[service] = service_baseline(self._calendar, weeks, buckets.hour.label[-2:], service, self._rules)
+        past = self._past_before(buckets.day.label, cause.received_at)
+        baselines[service] = service_baseline(past, buckets.hour.label[-2:], service, self._rules)
         hour.set_baselines(baselines)
 
     def rooms(self, hour: HourTotals) -> Iterator[int]:
@@ -132,12 +137,12 @@ class AnomalyWatch:
             hour = self._calendar.hour(hour_key)
         return False
 
-    def _known_weeks(self, day: str, received_at_us: int) -> list[tuple[str, ...]]:
+    def _past_before(self, day: str, received_at_us: int) -> Past:
         oldest = self._calendar.buckets(quarter_of(received_at_us - self._rules.horizon_us)).day.label
-        if self._weeks_of != (day, oldest):
-            self._weeks_of = (day, oldest)
-            self._weeks = known_weeks(self._calendar, day, oldest)
-        return self._weeks
+        if self._past_of != (day, oldest):
+            self._past_of = (day, oldest)
+            self._past = Past(self._calendar, known_weeks(self._calendar, day, oldest))
+        return self._past
 
 
 def is_unmet(met: Baselines, service: str) -> bool:

@@ -16,8 +16,9 @@ from typing import Final
 
 from costledger.streams.domain.buckets import hour_keys_of, labels_before
 from costledger.streams.domain.calendar import Calendar
+from costledger.streams.domain.lookback import costs_at, latest_costs
 from costledger.streams.domain.rules import Rules
-from costledger.streams.domain.totals import ServiceBaseline
+from costledger.streams.domain.totals import HourTotals, ServiceBaseline
 
 WEEKS_MAX: Final = 5
 #: Days in which the user's first event is looked for: some more, as a day in five weeks may be one without events.
@@ -29,26 +30,64 @@ _COST_HOURS_MIN: Final = 12
 _DEVIATION_PER_MAD: Final = (14_826, 10_000)
 
 
-def service_baseline(
-    calendar: Calendar, weeks: list[tuple[str, ...]], hour: str, service: str, rules: Rules
-) -> ServiceBaseline | None:
-    """What is usual for a service in an hour ("00" to "23"), by these weeks; None where the history is too short."""
-    if len(weeks) < rules.anomaly_weeks_min:
+class Past:
+    """The days before one, as a baseline looks at them. What does not depend on the hour is found once.
+
+    For as long as none of these days changes: whoever changes one makes this anew.
+    """
+
+    __slots__ = ("_calendar", "_hour", "_hours", "_lately", "weeks")
+
+    def __init__(self, calendar: Calendar, weeks: list[tuple[str, ...]]) -> None:
+        self.weeks = weeks
+        self._calendar = calendar
+        #: The hour asked about last, and it in each day of the weeks.
+        self._hour = ""
+        self._hours: list[HourTotals | None] = []
+        #: By service, and how many deviations: usual amount and limit by the latest hours with costs.
+        self._lately: dict[tuple[str, int | None], tuple[int, int] | None] = {}
+
+    def amounts_at(self, hour: str, service: str) -> list[int]:
+        """What the service cost in an hour of each day; 0 where the hour has no events, or clocks skip it."""
+        if hour != self._hour:
+            self._hours, self._hour = self._hours_at(hour), hour
+        return costs_at(self._hours, service)
+
+    def lately(self, service: str, rules: Rules, deviations: int | None) -> ServiceBaseline | None:
+        """The baseline by the latest hours in which the service cost anything; None where these are too few."""
+        key = (service, deviations)
+        if key not in self._lately:
+            days = [day for week in self.weeks for label in week if (day := self._calendar.days.get(label)) is not None]
+            costs = latest_costs(days, service, _COST_HOURS_MAX)
+            found = baseline(costs, costs, rules, deviations) if len(costs) >= _COST_HOURS_MIN else None
+            self._lately[key] = None if found is None else (found.usual, found.limit)
+        known = self._lately[key]
+        return None if known is None else ServiceBaseline(*known)
+
+    def _hours_at(self, hour: str) -> list[HourTotals | None]:
+        hours = []
+        for week in self.weeks:
+            for label, key in zip(week, hour_keys_of(week, hour, self._calendar.time_zone), strict=True):
+                day = self._calendar.days.get(label)
+                hours.append(None if day is None or key is None else day.hours.get(key))
+        return hours
+
+
+def service_baseline(past: Past, hour: str, service: str, rules: Rules) -> ServiceBaseline | None:
+    """What is usual for a service in an hour ("00" to "23"), by the days before; None where the history is too short."""
+    if len(past.weeks) < rules.anomaly_weeks_min:
         return None
-    daily = _amounts_at(calendar, weeks, hour, service)
+    daily = past.amounts_at(hour, service)
     costs = [amount for amount in daily if amount > 0]
-    if len(weeks) >= rules.anomaly_slot_weeks_min:
+    if len(past.weeks) >= rules.anomaly_slot_weeks_min:
         weekly = daily[6::7]
         if median_low(weekly) > 0:
             return baseline(weekly, costs, rules)
     if 2 * len(costs) > len(daily):
         return baseline(costs, costs, rules)
-    is_never = not costs and len(weeks) >= rules.anomaly_slot_weeks_min
-    costs = _latest_costs(calendar, weeks, service)
-    if not costs:
-        return None
+    is_never = not costs and len(past.weeks) >= rules.anomaly_slot_weeks_min
     # At an hour of the day at which the service was never used, half as much is unusual.
-    return baseline(costs, costs, rules, -(-rules.anomaly_deviations // 2) if is_never else None)
+    return past.lately(service, rules, -(-rules.anomaly_deviations // 2) if is_never else None)
 
 
 def baseline(samples: list[int], wider: list[int], rules: Rules, deviations: int | None = None) -> ServiceBaseline:
@@ -85,29 +124,3 @@ def known_weeks(calendar: Calendar, day_label: str, oldest: str) -> list[tuple[s
     weeks = range(min(WEEKS_MAX, (held[-1] + 1) // 7))
     active = {back // 7 for back in held}
     return [labels[7 * week : 7 * week + 7] for week in weeks if week in active]
-
-
-def _amounts_at(calendar: Calendar, weeks: list[tuple[str, ...]], hour: str, service: str) -> list[int]:
-    """What the service cost in an hour of each day of the weeks; 0 where the hour has no events, or clocks skip it."""
-    amounts = []
-    for week in weeks:
-        for label, key in zip(week, hour_keys_of(week, hour, calendar.time_zone), strict=True):
-            day = calendar.days.get(label)
-            totals = None if day is None or key is None else day.hours.get(key)
-            amounts.append(0 if totals is None else totals.spent_on(service))
-    return amounts
-
-
-def _latest_costs(calendar: Calendar, weeks: list[tuple[str, ...]], service: str) -> list[int]:
-    """What the service cost in the latest hours in which it cost anything; none where these are too few."""
-    costs: list[int] = []
-    for label in (label for week in weeks for label in week):
-        day = calendar.days.get(label)
-        if day is None or not any(name == service for name, _ in day.amounts):
-            continue
-        # By key: the order in which hours were met is not the order of time.
-        spent = (day.hours[key].spent_on(service) for key in sorted(day.hours, reverse=True))
-        costs += [amount for amount in spent if amount > 0]
-        if len(costs) >= _COST_HOURS_MAX:
-            break
-    return costs[:_COST_HOURS_MAX] if len(costs) >= _COST_HOURS_MIN else []

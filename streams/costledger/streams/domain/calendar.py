@@ -7,6 +7,7 @@ from typing import Final
 
 from costledger.schemas.periods import Period, PeriodKind
 from costledger.streams.domain.buckets import QUARTERS_PER_HOUR, Buckets, buckets_of, labelled, quarter_of
+from costledger.streams.domain.lookback import totals_between
 from costledger.streams.domain.totals import DayTotals, HourTotals, MonthTotals
 
 _WEEK_QUARTERS: Final = 7 * 24 * QUARTERS_PER_HOUR
@@ -81,8 +82,8 @@ class Calendar:
         start = hour_key - _WEEK_QUARTERS
         first = max(self.buckets(start).day.label, self._oldest_day)
         last = self.buckets(hour_key).day.label
-        week = (day.hours for label, day in self.days.items() if first <= label <= last)
-        return [hour.total for hours in week for key, hour in hours.items() if start <= key < hour_key]
+        week = [day for label, day in self.days.items() if first <= label <= last]
+        return totals_between(week, start, hour_key)
 
     def forget_before(self, instant_us: int) -> None:
         """Drop the days and months that ended before the instant (Unix microseconds)."""

@@ -123,6 +123,7 @@ class UserTotals:
             self.calendar.changed_days.add(buckets.day.label)
             self.calendar.changed_months.add(buckets.month.label)
             self._forecasts.changed(buckets.day.label)
+            self._anomalies.changed(buckets.day.label)
         self._pending.clear()
         self._met.clear()
         self._hours.clear()
