@@ -16,27 +16,35 @@ def costs_at(hours, service):
     return [0 if hour is None else _spent_on(hour, service) for hour in hours]
 
 
-def latest_costs(days, service, costs_max):
+cdef int _note(dict costs, object service, object amount, Py_ssize_t costs_max) except -1:
+    found = costs.get(service)
+    if found is None:
+        found = costs[service] = []
+    cdef list known = <list>found
+    if amount > 0 and len(known) < costs_max:
+        known.append(amount)
+    return 0
+
+
+def latest_costs(days, Py_ssize_t costs_max):
     """As `lookback.latest_costs`."""
-    cdef list costs = []
-    cdef dict hours
-    cdef bint is_met
+    cdef dict costs = {}, hours, amounts, spent
     for day in days:
-        is_met = False
-        for operation in <dict>day.amounts:
-            if (<tuple>operation)[0] == service:
-                is_met = True
-                break
-        if not is_met:
-            continue
         hours = day.hours
         for key in sorted(hours, reverse=True):
-            amount = _spent_on(hours[key], service)
-            if amount > 0:
-                costs.append(amount)
-        if len(costs) >= costs_max:
-            break
-    return costs[:costs_max]
+            amounts = hours[key].amounts
+            if len(amounts) == 1:
+                for operation, amount in amounts.items():
+                    _note(costs, (<tuple>operation)[0], amount, costs_max)
+                continue
+            spent = {}
+            for operation, amount in amounts.items():
+                service = (<tuple>operation)[0]
+                before = spent.get(service)
+                spent[service] = amount if before is None else before + amount
+            for service, amount in spent.items():
+                _note(costs, service, amount, costs_max)
+    return costs
 
 
 def totals_between(days, start, end):

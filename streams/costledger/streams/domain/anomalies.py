@@ -38,7 +38,7 @@ class AnomalyWatch:
         self._baselines: Baselines = {}
         #: The history of the day looked at last.
         self._past_of: tuple[str, str] | None = None
-        self._past = Past(calendar, [])
+        self._past = Past(calendar, [], rules)
 
     def take_back(self) -> None:
         """After recovery, or when the hours have moved: find the anomalies whose end was not told."""
@@ -141,7 +141,7 @@ class AnomalyWatch:
         oldest = self._calendar.buckets(quarter_of(received_at_us - self._rules.horizon_us)).day.label
         if self._past_of != (day, oldest):
             self._past_of = (day, oldest)
-            self._past = Past(self._calendar, known_weeks(self._calendar, day, oldest))
+            self._past = Past(self._calendar, known_weeks(self._calendar, day, oldest), self._rules)
         return self._past
 
 

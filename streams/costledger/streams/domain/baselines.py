@@ -12,7 +12,7 @@ Nothing that can be dropped from the state is looked at, so that a replay finds 
 from __future__ import annotations
 
 from statistics import median_low
-from typing import Final
+from typing import Final, NamedTuple
 
 from costledger.streams.domain.buckets import hour_keys_of, labels_before
 from costledger.streams.domain.calendar import Calendar
@@ -30,22 +30,34 @@ _COST_HOURS_MIN: Final = 12
 _DEVIATION_PER_MAD: Final = (14_826, 10_000)
 
 
+class Usual(NamedTuple):
+    """A usual amount and how far amounts are from it, 1e-12 USD."""
+
+    amount: int
+    deviation: int
+
+    def limited(self, deviations: int) -> ServiceBaseline:
+        """The baseline whose limit is so many deviations above what is usual."""
+        return ServiceBaseline(self.amount, self.amount + deviations * self.deviation)
+
+
 class Past:
     """The days before one, as a baseline looks at them. What does not depend on the hour is found once.
 
     For as long as none of these days changes: whoever changes one makes this anew.
     """
 
-    __slots__ = ("_calendar", "_hour", "_hours", "_lately", "weeks")
+    __slots__ = ("_calendar", "_hour", "_hours", "_lately", "_rules", "weeks")
 
-    def __init__(self, calendar: Calendar, weeks: list[tuple[str, ...]]) -> None:
+    def __init__(self, calendar: Calendar, weeks: list[tuple[str, ...]], rules: Rules) -> None:
         self.weeks = weeks
         self._calendar = calendar
+        self._rules = rules
         #: The hour asked about last, and it in each day of the weeks.
         self._hour = ""
         self._hours: list[HourTotals | None] = []
-        #: By service, and how many deviations: usual amount and limit by the latest hours with costs.
-        self._lately: dict[tuple[str, int | None], tuple[int, int] | None] = {}
+        #: By service what is usual by its latest hours with costs; of all services at once, when the first is asked about.
+        self._lately: dict[str, Usual] | None = None
 
     def amounts_at(self, hour: str, service: str) -> list[int]:
         """What the service cost in an hour of each day; 0 where the hour has no events, or clocks skip it."""
@@ -53,16 +65,16 @@ class Past:
             self._hours, self._hour = self._hours_at(hour), hour
         return costs_at(self._hours, service)
 
-    def lately(self, service: str, rules: Rules, deviations: int | None) -> ServiceBaseline | None:
-        """The baseline by the latest hours in which the service cost anything; None where these are too few."""
-        key = (service, deviations)
-        if key not in self._lately:
+    def lately(self, service: str) -> Usual | None:
+        """What is usual by the latest hours in which the service cost anything; None where these are too few."""
+        if self._lately is None:
             days = [day for week in self.weeks for label in week if (day := self._calendar.days.get(label)) is not None]
-            costs = latest_costs(days, service, _COST_HOURS_MAX)
-            found = baseline(costs, costs, rules, deviations) if len(costs) >= _COST_HOURS_MIN else None
-            self._lately[key] = None if found is None else (found.usual, found.limit)
-        known = self._lately[key]
-        return None if known is None else ServiceBaseline(*known)
+            self._lately = {
+                name: usual(costs, costs, self._rules)
+                for name, costs in latest_costs(days, _COST_HOURS_MAX).items()
+                if len(costs) >= _COST_HOURS_MIN
+            }
+        return self._lately.get(service)
 
     def _hours_at(self, hour: str) -> list[HourTotals | None]:
         hours = []
@@ -82,27 +94,27 @@ def service_baseline(past: Past, hour: str, service: str, rules: Rules) -> Servi
     if len(past.weeks) >= rules.anomaly_slot_weeks_min:
         weekly = daily[6::7]
         if median_low(weekly) > 0:
-            return baseline(weekly, costs, rules)
+            return usual(weekly, costs, rules).limited(rules.anomaly_deviations)
     if 2 * len(costs) > len(daily):
-        return baseline(costs, costs, rules)
+        return usual(costs, costs, rules).limited(rules.anomaly_deviations)
+    lately = past.lately(service)
+    if lately is None:
+        return None
     is_never = not costs and len(past.weeks) >= rules.anomaly_slot_weeks_min
     # At an hour of the day at which the service was never used, half as much is unusual.
-    return past.lately(service, rules, -(-rules.anomaly_deviations // 2) if is_never else None)
+    return lately.limited(-(-rules.anomaly_deviations // 2) if is_never else rules.anomaly_deviations)
 
 
-def baseline(samples: list[int], wider: list[int], rules: Rules, deviations: int | None = None) -> ServiceBaseline:
-    """The usual amount and the limit for samples in 1e-12 USD, at least one.
+def usual(samples: list[int], wider: list[int], rules: Rules) -> Usual:
+    """What is usual by samples in 1e-12 USD, at least one.
 
-    Few samples may be alike by chance: the deviation is at least that of `wider`. `deviations` is how many make the
-    limit, by default those of the rules.
+    Few samples may be alike by chance: the deviation is at least that of `wider`.
     """
-    if deviations is None:
-        deviations = rules.anomaly_deviations
-    usual = median_low(samples)
+    amount = median_low(samples)
     numerator, denominator = _DEVIATION_PER_MAD
-    mad = max(_mad(samples), _mad(wider))
-    least = max(usual * rules.anomaly_least_percent // 100, rules.anomaly_least)
-    return ServiceBaseline(usual, usual + deviations * max(mad * numerator // denominator, least))
+    mad = _mad(samples) if wider is samples else max(_mad(samples), _mad(wider))
+    least = max(amount * rules.anomaly_least_percent // 100, rules.anomaly_least)
+    return Usual(amount, max(mad * numerator // denominator, least))
 
 
 def _mad(samples: list[int]) -> int:

@@ -11,8 +11,8 @@ from costledger.schemas.twins import twin_of
 from costledger.streams.domain.totals import DayTotals, HourTotals
 
 #: The three functions of the compiled twin, in the order in which they stand here; or None.
-_compiled: tuple[Callable[..., list[int]], Callable[..., list[int]], Callable[..., list[int]]] | None = twin_of(
-    __name__, "functions"
+_compiled: tuple[Callable[..., list[int]], Callable[..., dict[str, list[int]]], Callable[..., list[int]]] | None = (
+    twin_of(__name__, "functions")
 )
 
 
@@ -23,20 +23,25 @@ def costs_at(hours: Sequence[HourTotals | None], service: str) -> list[int]:
     return [0 if hour is None else hour.spent_on(service) for hour in hours]
 
 
-def latest_costs(days: Sequence[DayTotals], service: str, costs_max: int) -> list[int]:
-    """What a service cost in hours in which it cost anything (1e-12 USD), of days from the latest back, `costs_max` at most."""
+def latest_costs(days: Sequence[DayTotals], costs_max: int) -> dict[str, list[int]]:
+    """By service what it cost in hours in which it cost anything (1e-12 USD), of days from the latest back.
+
+    Of each service the first `costs_max` at most.
+    """
     if _compiled is not None:
-        return _compiled[1](days, service, costs_max)
-    costs: list[int] = []
+        return _compiled[1](days, costs_max)
+    costs: dict[str, list[int]] = {}
     for day in days:
-        if not any(name == service for name, _ in day.amounts):
-            continue
         # By key: the order in which hours were met is not the order of time.
-        spent = (day.hours[key].spent_on(service) for key in sorted(day.hours, reverse=True))
-        costs += [amount for amount in spent if amount > 0]
-        if len(costs) >= costs_max:
-            break
-    return costs[:costs_max]
+        for key in sorted(day.hours, reverse=True):
+            spent: dict[str, int] = {}
+            for (service, _), amount in day.hours[key].amounts.items():
+                spent[service] = spent.get(service, 0) + amount
+            for service, amount in spent.items():
+                known = costs.setdefault(service, [])
+                if amount > 0 and len(known) < costs_max:
+                    known.append(amount)
+    return costs
 
 
 def totals_between(days: Sequence[DayTotals], start: int, end: int) -> list[int]:
