@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from costledger.schemas.errors import Unavailable
 from costledger.schemas.fail_points import reach
+from costledger.schemas.memory import COLLECT_SECONDS, collect
 from costledger.schemas.settings import Settings
 from costledger.schemas.stopping import StopRequest
 from costledger.sinks.alerts import refuse_alerts, store_alerts
@@ -65,6 +66,7 @@ class Notifier:
         )
         self._stopping = StopRequest()
         self._turned_at: float | None = None
+        self._collected_at = time.monotonic()
         self._failure: str | None = None
         self._trouble: str | None = None
         #: By partition: a record batch that cannot be read, and its first offset that is not put aside yet.
@@ -102,6 +104,7 @@ class Notifier:
                 ours = {one.partition for one in consumer.assignment()}
                 self._commit(consumer, self._commits.due(ours, time.monotonic()))
                 self._tell_lag()
+                self._collect()
         except Abandoned as error:
             logger.warning("the notifier stops without its last alerts, which will be read again: %s", error)
         except Exception as error:
@@ -216,6 +219,13 @@ class Notifier:
             consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
             logger.warning("Kafka did not take the offsets, they are committed again: %s", error)
+
+    def _collect(self) -> None:
+        """Connections that were lost are in cycles: in a process with so little to do Python would come for them after hours."""
+        now = time.monotonic()
+        if now - self._collected_at > COLLECT_SECONDS:
+            self._collected_at = now
+            collect()
 
     def _tell_lag(self) -> None:
         """In every turn, and while PostgreSQL is away and alerts wait."""

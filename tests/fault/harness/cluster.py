@@ -62,6 +62,8 @@ class Cluster:
         self.generators: list[Generator] = []
         #: What was attempted by processes that are no generators.
         self.other_records: list[Record] = []
+        #: Of every process of the product, as they are.
+        self.variables: dict[str, str] = {}
         self._settings: dict[str, str] = {}
         self._started: dict[str, dict[str, str]] = {}
         self.revived = 0
@@ -106,6 +108,7 @@ class Cluster:
             "COSTLEDGER_SINK_METRICS_PORT": "0",
             "COSTLEDGER_NOTIFIER_METRICS_PORT": "0",
             "COSTLEDGER_SCHEDULER_METRICS_PORT": "0",
+            **self.variables,
             **self._settings,
         }
 
@@ -120,6 +123,7 @@ class Cluster:
             **{
                 name.removeprefix("COSTLEDGER_").lower(): json.loads(value) if value.startswith("{") else value
                 for name, value in self.environment(None).items()
+                if name not in self.variables
             }
         )
 
