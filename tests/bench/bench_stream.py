@@ -120,27 +120,30 @@ class StreamBench:
             topic_prefix="" if self._name == NAME else f"{self._name}.",
         )
 
-    def _ours(self) -> float:
-        app_id = self._stage.group("stream")
-        settings = self._settings(app_id)
-        check_topics(settings, needed_topics(settings), create=True)
-        alerts_before = records_in(self._bootstrap, settings.topics.alerts)
-        variables = {
+    def _variables(self, app_id: str, topic_prefix: str) -> dict[str, str]:
+        return {
             **self._services,
             "COSTLEDGER_STREAM_APP_ID": app_id,
-            "COSTLEDGER_TOPIC_PREFIX": settings.topic_prefix,
+            "COSTLEDGER_TOPIC_PREFIX": topic_prefix,
             "COSTLEDGER_PARTITIONS": str(PARTITIONS),
             "COSTLEDGER_STREAM_METRICS_PORT": "0",
             "COSTLEDGER_STREAM_FLUSH_INTERVAL_SECONDS": self._commit_seconds,
             # As shipped it waits for a second while it is far behind; the others commit as often as they are told.
             "COSTLEDGER_STREAM_FLUSH_INTERVAL_SECONDS_MAX": self._commit_seconds,
         }
+
+    def _ours(self) -> float:
+        app_id = self._stage.group("stream")
+        settings = self._settings(app_id)
+        check_topics(settings, needed_topics(settings), create=True)
+        alerts_before = records_in(self._bootstrap, settings.topics.alerts)
+        variables = self._variables(app_id, settings.topic_prefix)
         arguments = ["-m", "costledger", "stream", "--supervisor", str(os.getpid())]
         with redis.Redis.from_url(self._redis_url, decode_responses=True) as totals:
             totals.flushdb()
             with running("stream", arguments, self._folder, variables) as worker:
                 rate = self._watched_rate(worker, app_id)
-                await_total(totals, self._amount, self._history.events if self._history else 0)
+                await_total(totals, self._amount)
                 self.held_bytes.append(psutil.Process(worker.pid).memory_info().rss)
                 worker.stop()
         check_alerts(alerts_before, records_in(self._bootstrap, settings.topics.alerts))

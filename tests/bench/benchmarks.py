@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.bench.bench_api import ApiBench
 from tests.bench.bench_latency import LatencyBench
+from tests.bench.bench_month import MonthBench
 from tests.bench.bench_sdk import PEER, SdkBench
 from tests.bench.bench_sink import SinkBench
 from tests.bench.bench_stream import StreamBench
@@ -137,7 +138,7 @@ def month(plan: Plan, place: Place) -> Result:
     """The stream worker, whose users have been there for so long, beside a loop without state."""
     workload = Workload(plan.events, USERS, plan.end_us, plan.seed)
     history = History(plan.history_days, USERS, workload.start_us)
-    bench = StreamBench(place.services, place.folder, workload, plan.commit_interval_seconds, "stream_month", history)
+    bench = MonthBench(place.services, place.folder, workload, plan.commit_interval_seconds, history)
     say(f"writing {history.events:,} events of {history.days} days and the load to Kafka")
     return _beside_a_loop(bench, "stream_month", plan.runs, f"{history.users:,} users of {history.days} days")
 
