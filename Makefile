@@ -79,7 +79,7 @@ bench-keep:
 	mkdir -p tests/bench/results
 	cp $(wildcard build/bench.json build/bench-quick.json) tests/bench/results/
 
-# Over an hour with all its points; rows are added to those in build/growth.json.
+# Hours with all its points; rows are added to those in build/growth.json.
 bench-growth: install
 	$(BIN)/python -m tests.bench.growth $(ARGS)
 

@@ -21,6 +21,7 @@ from tests.bench.bench_stream import StreamBench, await_total, budgets_of, check
 from tests.bench.kafka import committed_by, fill, records_in
 from tests.bench.processes import Program, cpu_between, running
 from tests.bench.rates import committed_rate, watch
+from tests.bench.stage import HISTORY_RATE_MIN
 from tests.bench.workload import History, Workload
 
 from costledger.deploy.kafka_topics import check_topics, needed_topics
@@ -29,8 +30,6 @@ from costledger.schemas.codec import encode_budget, encode_event
 #: Longer than a load is written.
 _SESSION_SECONDS = 60
 _LOAD_SECONDS_MAX = 600.0
-#: Events of a history a second: each begins an hour, for which what is usual must be found.
-_HISTORY_RATE_MIN = 1_000.0
 
 
 class MonthBench(StreamBench):
@@ -67,7 +66,7 @@ class MonthBench(StreamBench):
             totals.flushdb()
             with running("stream", arguments, self._folder, variables) as worker, ExitStack() as closing:
                 committed = committed_by(self._bootstrap, app_id, topics.events, closing)
-                watch(committed, self._past.events, self._past.events / _HISTORY_RATE_MIN + _LOAD_SECONDS_MAX)
+                watch(committed, self._past.events, self._past.events / HISTORY_RATE_MIN + _LOAD_SECONDS_MAX)
                 await_total(totals, self._past.amount, self._past.events)
                 told = records_in(self._bootstrap, topics.alerts)
                 with suspended(worker):

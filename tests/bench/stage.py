@@ -16,7 +16,7 @@ from tests.bench.workload import Workload
 
 _RUN_SECONDS_MAX = 600.0
 #: Events of a history a second: each begins an hour, for which what is usual must be found.
-_HISTORY_RATE_MIN = 1_000.0
+HISTORY_RATE_MIN = 1_000.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class FullTopic:
             alive = telling_ends(
                 lambda: _alive(program, committed, self.events), max(1, self.history_events), self.events, at_ends
             )
-            commits = watch(alive, self.events, _RUN_SECONDS_MAX + self.history_events / _HISTORY_RATE_MIN)
+            commits = watch(alive, self.events, _RUN_SECONDS_MAX + self.history_events / HISTORY_RATE_MIN)
             return committed_rate([commit for commit in commits if commit.events >= self.history_events])
 
 

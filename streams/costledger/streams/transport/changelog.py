@@ -184,7 +184,8 @@ class Changelog:
         if held is None:
             return ()
         kept = 0 if time.monotonic() - held.held_at >= ORPHANS_KEPT_SECONDS else ORPHANS_MAX
-        useless, held.orphans = held.orphans[: -kept or None], held.orphans[-kept:] if kept else ()
+        end = max(0, len(held.orphans) - kept)
+        useless, held.orphans = held.orphans[:end], held.orphans[end:]
         return useless
 
     def _note(self, partition: int, held: _Held, records: Sequence[Any]) -> None:
