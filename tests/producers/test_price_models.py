@@ -49,6 +49,16 @@ def test_gpt_4_in_2023_costs_30_and_60_dollars_a_million() -> None:
     assert (prompt.priced.unit_price, completion.priced.unit_price) == ("0.00003", "0.00006")
 
 
+@pytest.mark.parametrize("providers_asked", [("azure", "openai"), ("openai", "azure")])
+def test_a_version_names_the_provider_that_was_asked_for(providers_asked: tuple[str, str]) -> None:
+    """Azure's gpt-4o has OpenAI's prices in the library; whichever is asked first, each event names its own."""
+    rates = llm.LlmPrices()
+    for provider in providers_asked:
+        found = rates.rate(provider, "gpt-4o", llm.INPUT, NOW_US)
+        assert found is not None
+        assert found[1] == f"{installed_snapshot().label}/{provider}/gpt-4o"
+
+
 def test_cached_tokens_are_charged_once() -> None:
     """Of 1000 input tokens of gpt-4o, 400 cached ones cost half, the others the whole price."""
     charges = {charge.operation: charge for charge in BOOK.price_chat("openai", "gpt-4o", 1000, 0, 400, NOW_US)}

@@ -95,8 +95,9 @@ class LlmPrices:
         self.version: Final = installed_snapshot().label
         self._find = lru_cache(_MODELS_MAX)(_find_model)
         # By the identity of the library's own price objects, which live as long as the process: as many at
-        # most as the library has prices.
-        self._flat: dict[tuple[int, str], VersionedRate | None] = {}
+        # most as the library has prices. A rate's version names its provider, and two of them share one object
+        # where the library falls back from one to the other (Azure's gpt-4o is OpenAI's): so by both.
+        self._flat: dict[tuple[str, int, str], VersionedRate | None] = {}
         self._tiered: dict[int, bool] = {}
         self._apart: dict[tuple[int, str], bool] = {}
 
@@ -113,7 +114,7 @@ class LlmPrices:
             return None
         owner, info = found
         prices = _in_force(info, occurred_at_us)
-        key = (id(prices), kind)
+        key = (owner.id, id(prices), kind)
         if key in self._flat:
             return self._flat[key]
         price = _price_of(prices, kind)
