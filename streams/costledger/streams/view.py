@@ -28,7 +28,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from costledger.schemas.periods import PeriodKind
 from costledger.schemas.redis_keys import totals_key
-from costledger.streams.domain.totals import Amounts, Operation
+from costledger.streams.domain.amounts import Amounts, Operation
 from costledger.streams.domain.views import PeriodView
 from costledger.streams.view_scripts import TAKE_EPOCH, WRITE_PERIODS, WRITE_ROUND
 

@@ -13,9 +13,10 @@ from costledger.schemas.budgets import Budget
 from costledger.schemas.periods import PeriodKind, period_at
 from costledger.streams.domain.anomalies import SERVICES_MAX
 from costledger.streams.domain.buckets import QUARTER_MICROSECONDS, hour_key_of, labels_before
+from costledger.streams.domain.hours import HourTotals
+from costledger.streams.domain.months import MonthTotals
 from costledger.streams.domain.partition import PartitionTotals
 from costledger.streams.domain.rules import DAY_MICROSECONDS, Rules
-from costledger.streams.domain.totals import HourTotals, MonthTotals
 
 #: With samples all alike, a deviation is 30 % of them, and eight of them are allowed.
 LIMIT = 3_400_000_000_000

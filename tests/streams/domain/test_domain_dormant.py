@@ -17,14 +17,16 @@ from tests.streams.domain.test_domain_partition import HOUR, NOW, USD, Broker, e
 from costledger.schemas.alerts import AlertKind, AlertState
 from costledger.schemas.budgets import Budget
 from costledger.schemas.redis_keys import TOTAL_KINDS
+from costledger.streams.domain.months import MonthTotals
 from costledger.streams.domain.partition import PartitionFlush, PartitionTotals
 from costledger.streams.domain.rules import DAY_MICROSECONDS, Rules
-from costledger.streams.domain.totals import MonthTotals
 
 AWAKE = Rules(recent_events_max=500, active_users_max=10_000)
 AT_REST = replace(AWAKE, active_users_max=0)
 #: What a user with five services, an hour, a day and a month may take.
 USER_BYTES_MAX = 2048
+#: Of an active user, with all that is made for each hour of history.
+HOUR_BYTES_MAX = 300
 SERVICES = ("aws-rekognition", "aws-comprehend", "aws-s3", "openai", "internal")
 USERS = 12
 
@@ -237,6 +239,29 @@ def test_a_user_at_rest_takes_at_most_two_kibibytes() -> None:
         tracemalloc.stop()
     assert (len(partition.users), partition.users.active) == (users, 0)
     assert taken / users <= USER_BYTES_MAX
+
+
+def test_an_active_user_with_a_month_of_hours_takes_little() -> None:
+    """All days but two are one piece each: an hour with one service comes to some 60 bytes, not to half a dozen objects."""
+    users, hours = 20, 36 * 24
+    partition = PartitionTotals(AWAKE)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        empty = tracemalloc.get_traced_memory()[0]
+        for number in range(users * hours):
+            at = NOW - (hours - number // users) * HOUR
+            user, service = f"user-{number % users:05d}", SERVICES[number % len(SERVICES)]
+            partition.add_event(event(number, user, USD // 7 + number, at, service, "operation"), number, at)
+            if number % 500 == 0:
+                partition.flush()
+        partition.flush()
+        gc.collect()
+        taken = tracemalloc.get_traced_memory()[0] - empty
+    finally:
+        tracemalloc.stop()
+    assert partition.users.active == users
+    assert taken / users / hours <= HOUR_BYTES_MAX
 
 
 def test_a_user_whose_forecast_is_beyond_64_bits_rests() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 from tests.fixtures.twins import WAYS, using
@@ -12,14 +13,19 @@ from tests.streams.domain.test_domain_partition import HOUR, NOW, RULES, USD
 
 from costledger.schemas.budgets import Budget
 from costledger.streams.domain import lookback
+from costledger.streams.domain.amounts import spent_by_service
 from costledger.streams.domain.anomalies import AnomalyWatch
 from costledger.streams.domain.baselines import Past
-from costledger.streams.domain.lookback import costs_at, latest_costs, totals_between
+from costledger.streams.domain.days import DayTotals
+from costledger.streams.domain.hours import HourTotals
+from costledger.streams.domain.lookback import flags_of, latest_costs, spent_at, totals_between
 from costledger.streams.domain.rules import DAY_MICROSECONDS
-from costledger.streams.domain.totals import DayTotals, HourTotals
 
 SERVICES = ("openai", "aws-s3", "stripe")
+OPERATIONS = ("a", "b", "c" * 40, "d" * 300)
 DAYS = 20
+#: What reading refuses bytes with, in Python or compiled.
+REFUSALS = (ValueError, TypeError, OverflowError, KeyError, AttributeError)
 
 
 @pytest.fixture(scope="module", autouse=True, params=WAYS)
@@ -30,39 +36,95 @@ def way(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def some_days(chance: random.Random) -> list[DayTotals]:
-    """Days with hours that were met in any order, some of them stored and not decoded yet; also credits and huge amounts."""
-    days = []
-    for number in range(DAYS):
-        day = DayTotals()
-        for hour in chance.sample(range(24), chance.randrange(25)):
-            amounts = {
-                (chance.choice(SERVICES), chance.choice("ab")): chance.choice(
-                    (0, 1, -USD, 10**20, chance.randrange(USD))
-                )
-                for _ in range(chance.randrange(4))
-            }
-            day.take_over(96 * number + 4 * hour, HourTotals(amounts))
-        days.append(DayTotals.of_stored(day.stored()) if chance.random() < 0.3 else day)
-    return days
+    """Open days with hours that were met in any order; also credits, amounts of any size, and names of any length."""
+    return [some_day(chance, number) for number in range(DAYS)]
 
 
-def test_costs_are_those_of_the_hours(seed: int) -> None:
-    """By service, by hour, from the latest back and no more than asked for; totals by span."""
+def some_day(chance: random.Random, number: int) -> DayTotals:
+    """One of them."""
+    day = DayTotals()
+    services = [*SERVICES, *(f"service-{index}" * index for index in range(chance.choice((1, 1, 30))))]
+    for hour in chance.sample(range(24), chance.randrange(25)):
+        amounts = {
+            (chance.choice(services), chance.choice(OPERATIONS)): chance.choice((0, 1, USD, 10**20))
+            * chance.choice((1, -1))
+            + chance.randrange(-(2 ** chance.randrange(70)), 2 ** chance.randrange(70))
+            for _ in range(chance.choice((0, 1, 1, 3, 40)))
+        }
+        day.take_over(96 * number + 4 * hour, HourTotals(amounts, flags=chance.choice((0, 0, 1, 18))))
+    return day
+
+
+def some_packed(chance: random.Random, days: list[DayTotals]) -> list[DayTotals]:
+    """The same days: packed, or open with a few hours as objects, or with all."""
+    others = [DayTotals.of_stored(day.stored()) for day in days]
+    for day in others:
+        if chance.random() < 0.3:
+            for key in chance.sample(sorted(day.read_hours()), min(3, len(day.read_hours()))):
+                day.hour(key)
+    return [day if chance.random() < 0.2 else other for day, other in zip(days, others, strict=True)]
+
+
+def test_costs_are_those_of_the_hours_also_of_packed_days(seed: int) -> None:
+    """By service, by hour, from the latest back and no more than asked for; totals by span, and flags."""
     chance = random.Random(seed)
     for _ in range(50):
-        days, service = some_days(chance), chance.choice((*SERVICES, "unknown"))
-        hours = [(key, hour) for day in days for key, hour in day.hours.items()]
-        costs = {
-            key: sum(amount for (name, _), amount in hour.amounts.items() if name == service) for key, hour in hours
-        }
-        asked = chance.sample(hours, min(len(hours), 9))
-        assert costs_at([None, *(hour for _, hour in asked)], service) == [0, *(costs[key] for key, _ in asked)]
+        days = some_days(chance)
+        hours = [(key, hour) for day in days for key, hour in sorted(day.read_hours().items())]
+        spent = {key: spent_by_service(hour.amounts) for key, hour in hours}
+        packed = some_packed(chance, days)
+        asked = [(96 * number + 4 * chance.randrange(24)) for number in range(DAYS)]
+        stored = [day.stored() for day in packed]
+        found = spent_at([None, stored[0], *stored], [1, None, *asked])
+        assert set(found) == {service for key in asked for service in spent.get(key, {})}
+        for service, costs in found.items():
+            assert costs == [0, 0, *(spent.get(key, {}).get(service, 0) for key in asked)]
         for costs_max in (1, 30, 1000):
-            latest = latest_costs(days[::-1], costs_max)
-            wanted = [costs[key] for key in sorted(costs, reverse=True) if costs[key] > 0]
-            assert latest.get(service, []) == wanted[:costs_max]
+            latest = latest_costs(stored[::-1], costs_max)
+            for service in {name for each in spent.values() for name in each} | {"unknown"}:
+                costs = [spent[key].get(service, 0) for key in sorted(spent, reverse=True)]
+                assert latest.get(service, []) == [cost for cost in costs if cost > 0][:costs_max]
         start, end = sorted((chance.randrange(96 * DAYS), chance.randrange(96 * DAYS)))
-        assert totals_between(days, start, end) == [hour.total for key, hour in hours if start <= key < end]
+        assert totals_between(stored, start, end) == [hour.total for key, hour in hours if start <= key < end]
+        for day, same in zip(days, packed, strict=True):
+            assert same.flags() == [(key, hour.flags) for key, hour in sorted(day.read_hours().items()) if hour.flags]
+            assert (same.total, same.amounts, same.has_hours) == (day.total, day.amounts, day.has_hours)
+            assert same.stored() == day.stored()
+
+
+def test_a_packed_day_can_be_changed(seed: int) -> None:
+    """Opened, it is the day that was packed; packed once more it has what was changed."""
+    chance = random.Random(seed)
+    day = some_day(chance, 0)
+    other = DayTotals.of_stored(day.stored())
+    for one in (day, other):
+        one.begin(99_999, HourTotals())
+        one.add(99_999, {("openai", "a"): 5})
+        one.unpriced.add(("openai", "b"))
+    other.pack()
+    assert spent_at([other.stored()], [99_999]) == {"openai": [5]}
+    assert (other.total, other.stored(), other.unpriced) == (day.total, day.stored(), day.unpriced)
+    assert list(other.read_hours()) == sorted(day.read_hours())
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [flags_of, lambda day: totals_between([day]), lambda day: latest_costs([day], 9), lambda day: spent_at([day], [0])],
+)
+def test_bytes_that_are_no_day_are_refused(seed: int, reading: Callable[[bytes], object]) -> None:
+    """Cut off, or with a byte changed, a stored day raises ValueError or is read as another; nothing beyond its end is read."""
+    chance = random.Random(seed)
+    data = some_day(chance, 0).stored()
+    for end in chance.choices(range(len(data)), k=200):
+        with suppress(*REFUSALS):
+            reading(data[:end])
+    for _ in range(2000):
+        place = chance.randrange(len(data))
+        with suppress(*REFUSALS):
+            reading(data[:place] + bytes([chance.randrange(256)]) + data[place + 1 :])
+    for wrong in (b"", b"\x92", b"\x91\x80", b"\x92\x81\x01\xc4\xff\x90", b"\x92\xdf\xff\xff\xff\xff"):
+        with pytest.raises(REFUSALS):
+            reading(wrong)
 
 
 def spend_at_random(chance: random.Random) -> tuple[Log, list[tuple[object, ...]]]:

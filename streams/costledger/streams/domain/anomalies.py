@@ -11,12 +11,13 @@ from typing import Final
 
 from costledger.schemas.alerts import CostAlert
 from costledger.streams.domain import decisions
+from costledger.streams.domain.amounts import spent_by_service
 from costledger.streams.domain.baselines import Past, known_weeks, service_baseline
 from costledger.streams.domain.buckets import Buckets, quarter_of
 from costledger.streams.domain.calendar import Calendar
 from costledger.streams.domain.decisions import Cause
+from costledger.streams.domain.hours import HAS_ANOMALY, Baselines, HourTotals
 from costledger.streams.domain.rules import Rules
-from costledger.streams.domain.totals import HAS_ANOMALY, Baselines, HourTotals
 
 #: Services of one hour that are watched, the first ones met.
 SERVICES_MAX: Final = 32
@@ -45,11 +46,11 @@ class AnomalyWatch:
         self.open.clear()
         self._hour = None
         self._past_of = None
-        for key, hour in self._calendar.hours():
-            if hour.flags & HAS_ANOMALY:
-                for service, found in hour.baselines.items():
-                    if found is not None and found.is_anomalous and not found.is_end_told:
-                        self.open[service] = max(self.open.get(service, 0), key)
+        for key, day in self._calendar.flagged(HAS_ANOMALY):
+            hour = day.read_hour(key)
+            for service, found in hour.baselines.items() if hour else ():
+                if found is not None and found.is_anomalous and not found.is_end_told:
+                    self.open[service] = max(self.open.get(service, 0), key)
 
     def begin_day(self) -> None:
         """A day is about to have its first hour: the weeks of history may be others."""
@@ -73,15 +74,21 @@ class AnomalyWatch:
         baselines[service] = service_baseline(past, buckets.hour.label[-2:], service, self._rules)
         hour.set_baselines(baselines)
 
-    def rooms(self, hour: HourTotals) -> Iterator[int]:
-        """How much may be added before each service passes its limit, of those that have one and have not passed it."""
+    def room(self, hour: HourTotals) -> int | None:
+        """How much may be added before a service can pass its limit, at least 0; None where none has one that it has not passed."""
+        room, spent = None, None
         for service, found in self.met(hour).items():
             if found is not None and not found.is_anomalous:
-                yield max(0, found.limit + 1 - hour.spent_on(service))
+                if spent is None:
+                    spent = spent_by_service(hour.amounts)
+                left = found.limit + 1 - spent.get(service, 0)
+                if room is None or left < room:
+                    room = left
+        return None if room is None else max(0, room)
 
     def decide(self, buckets: Buckets, cause: Cause) -> Iterator[CostAlert]:
         """Mark the services that have passed their limits by now; the alerts of the anomalies that begin with it."""
-        hour = self._calendar.days[buckets.day.label].hours[buckets.hour_key]
+        hour = self._calendar.days[buckets.day.label].hour(buckets.hour_key)
         baselines = self.met(hour)
         for service, found in baselines.items():
             if found is None or found.is_anomalous:
@@ -111,14 +118,14 @@ class AnomalyWatch:
 
     def _mark_end(self, service: str) -> None:
         """Note in every hour of the anomaly that its end is told: a recovery finds none that is open."""
-        for key, hour in self._calendar.hours():
-            if not hour.flags & HAS_ANOMALY:
-                continue
-            baselines = self.met(hour)
+        for key, day in self._calendar.flagged(HAS_ANOMALY):
+            hour = day.read_hour(key)
+            baselines = hour.baselines if hour else {}
             found = baselines.get(service)
             if found is not None and found.is_anomalous and not found.is_end_told:
                 found.is_end_told = True
-                hour.set_baselines(baselines)
+                day.hour(key).set_baselines(baselines)
+                self._hour = None
                 self._calendar.changed_days.add(self._calendar.buckets(key).day.label)
 
     def _goes_on(self, hour_key: int, service: str) -> bool:

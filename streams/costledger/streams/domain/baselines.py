@@ -11,14 +11,15 @@ Nothing that can be dropped from the state is looked at, so that a replay finds 
 
 from __future__ import annotations
 
+from itertools import chain
 from statistics import median_low
 from typing import Final, NamedTuple
 
 from costledger.streams.domain.buckets import hour_keys_of, labels_before
 from costledger.streams.domain.calendar import Calendar
-from costledger.streams.domain.lookback import costs_at, latest_costs
+from costledger.streams.domain.hours import ServiceBaseline
+from costledger.streams.domain.lookback import latest_costs, spent_at
 from costledger.streams.domain.rules import Rules
-from costledger.streams.domain.totals import HourTotals, ServiceBaseline
 
 WEEKS_MAX: Final = 5
 #: Days in which the user's first event is looked for: some more, as a day in five weeks may be one without events.
@@ -47,42 +48,37 @@ class Past:
     For as long as none of these days changes: whoever changes one makes this anew.
     """
 
-    __slots__ = ("_calendar", "_hour", "_hours", "_lately", "_rules", "weeks")
+    __slots__ = ("_days", "_hour", "_labels", "_lately", "_rules", "_spent", "_time_zone", "weeks")
 
     def __init__(self, calendar: Calendar, weeks: list[tuple[str, ...]], rules: Rules) -> None:
         self.weeks = weeks
-        self._calendar = calendar
         self._rules = rules
-        #: The hour asked about last, and it in each day of the weeks.
+        self._time_zone = calendar.time_zone
+        self._labels = tuple(chain.from_iterable(weeks))
+        #: Each day as stored, the nearest first.
+        self._days = [calendar.days[label].stored() if label in calendar.days else None for label in self._labels]
+        #: The hour asked about last, and what each service cost in it on each day of the weeks.
         self._hour = ""
-        self._hours: list[HourTotals | None] = []
+        self._spent: dict[str, list[int]] = {}
         #: By service what is usual by its latest hours with costs; of all services at once, when the first is asked about.
         self._lately: dict[str, Usual] | None = None
 
     def amounts_at(self, hour: str, service: str) -> list[int]:
         """What the service cost in an hour of each day; 0 where the hour has no events, or clocks skip it."""
         if hour != self._hour:
-            self._hours, self._hour = self._hours_at(hour), hour
-        return costs_at(self._hours, service)
+            self._spent, self._hour = spent_at(self._days, hour_keys_of(self._labels, hour, self._time_zone)), hour
+        return self._spent.get(service) or [0] * len(self._days)
 
     def lately(self, service: str) -> Usual | None:
         """What is usual by the latest hours in which the service cost anything; None where these are too few."""
         if self._lately is None:
-            days = [day for week in self.weeks for label in week if (day := self._calendar.days.get(label)) is not None]
+            known = [day for day in self._days if day is not None]
             self._lately = {
                 name: usual(costs, costs, self._rules)
-                for name, costs in latest_costs(days, _COST_HOURS_MAX).items()
+                for name, costs in latest_costs(known, _COST_HOURS_MAX).items()
                 if len(costs) >= _COST_HOURS_MIN
             }
         return self._lately.get(service)
-
-    def _hours_at(self, hour: str) -> list[HourTotals | None]:
-        hours = []
-        for week in self.weeks:
-            for label, key in zip(week, hour_keys_of(week, hour, self._calendar.time_zone), strict=True):
-                day = self._calendar.days.get(label)
-                hours.append(None if day is None or key is None else day.hours.get(key))
-        return hours
 
 
 def service_baseline(past: Past, hour: str, service: str, rules: Rules) -> ServiceBaseline | None:

@@ -6,11 +6,23 @@ from collections.abc import Iterator
 from typing import Final
 
 from costledger.schemas.periods import Period, PeriodKind
-from costledger.streams.domain.buckets import QUARTERS_PER_HOUR, Buckets, buckets_of, labelled, quarter_of
+from costledger.streams.domain.buckets import (
+    QUARTERS_PER_HOUR,
+    Buckets,
+    buckets_of,
+    labelled,
+    labels_before,
+    quarter_of,
+)
+from costledger.streams.domain.days import DayTotals
+from costledger.streams.domain.hours import HourTotals
 from costledger.streams.domain.lookback import totals_between
-from costledger.streams.domain.totals import DayTotals, HourTotals, MonthTotals
+from costledger.streams.domain.months import MonthTotals
 
-_WEEK_QUARTERS: Final = 7 * 24 * QUARTERS_PER_HOUR
+_WEEK_DAYS: Final = 7
+_WEEK_QUARTERS: Final = _WEEK_DAYS * 24 * QUARTERS_PER_HOUR
+#: The latest days, which events are mostly of: those of a day come late into the one before it, seldom into others.
+_OPEN_DAYS: Final = 2
 
 
 class Calendar:
@@ -19,7 +31,17 @@ class Calendar:
     What is looked at for a decision must not depend on when old periods are dropped: see `look_back_to`.
     """
 
-    __slots__ = ("_oldest_day", "changed_days", "changed_months", "days", "months", "retired", "time_zone")
+    __slots__ = (
+        "_forgotten_before",
+        "_oldest_day",
+        "_open_from",
+        "changed_days",
+        "changed_months",
+        "days",
+        "months",
+        "retired",
+        "time_zone",
+    )
 
     def __init__(self, time_zone: str = "UTC") -> None:
         self.time_zone = time_zone
@@ -30,6 +52,9 @@ class Calendar:
         #: Periods that a change of zone has left without totals.
         self.retired: set[tuple[PeriodKind, str]] = set()
         self._oldest_day = ""
+        #: The first of the latest days; None where a day was begun since they were looked for.
+        self._open_from: str | None = None
+        self._forgotten_before = ""
 
     def look_back_to(self, instant_us: int) -> None:
         """From here on `hour` and `week_before` know no day before the one that holds the instant (Unix microseconds)."""
@@ -48,6 +73,7 @@ class Calendar:
         day = self.days.get(label)
         if day is None:
             day = self.days[label] = DayTotals()
+            self._open_from = None
         return day
 
     def month(self, label: str) -> MonthTotals:
@@ -58,10 +84,10 @@ class Calendar:
         return month
 
     def hour(self, hour_key: int) -> HourTotals | None:
-        """The hour of a key, if there is one, and it may be looked at."""
+        """The hour of a key to be read, if there is one, and it may be looked at."""
         label = self.buckets(hour_key).day.label
         day = self.days.get(label) if label >= self._oldest_day else None
-        return None if day is None else day.hours.get(hour_key)
+        return None if day is None else day.read_hour(hour_key)
 
     def is_held(self, day_label: str) -> bool:
         """Whether a day has events with an amount."""
@@ -73,22 +99,50 @@ class Calendar:
         return self.buckets(hour_key - 1).hour_key
 
     def hours(self) -> Iterator[tuple[int, HourTotals]]:
-        """Every hour with its key, in no particular order."""
+        """Every hour with its key, to be read, in no particular order."""
         for day in self.days.values():
-            yield from day.hours.items()
+            yield from day.read_hours().items()
+
+    def flagged(self, flag: int, but_not: int = 0) -> list[tuple[int, DayTotals]]:
+        """The key and the day of every hour that has a flag, and not the other."""
+        return [
+            (key, day)
+            for day in self.days.values()
+            for key, flags in day.flags()
+            if flags & flag and not flags & but_not
+        ]
 
     def week_before(self, hour_key: int) -> list[int]:
         """The totals of the hours in the seven days before an hour that may be looked at."""
         start = hour_key - _WEEK_QUARTERS
         first = max(self.buckets(start).day.label, self._oldest_day)
-        last = self.buckets(hour_key).day.label
-        week = [day for label, day in self.days.items() if first <= label <= last]
+        today = self.buckets(hour_key).day.label
+        labels = (today, *labels_before(today, _WEEK_DAYS))
+        week = [self.days[label].stored() for label in labels if first <= label and label in self.days]
         return totals_between(week, start, hour_key)
+
+    def pack_days(self) -> None:
+        """Once what has changed is stored: pack the days that events are seldom of."""
+        if self._open_from is None:
+            labels = sorted(self.days)
+            self._open_from = labels[-_OPEN_DAYS:][0] if labels else ""
+            closing = labels[:-_OPEN_DAYS]
+        else:
+            closing = [label for label in self.changed_days if label < self._open_from and label in self.days]
+        for label in closing:
+            self.days[label].pack()
+        for label in self.changed_days:
+            if label in self.days:
+                self.days[label].close_hours()
 
     def forget_before(self, instant_us: int) -> None:
         """Drop the days and months that ended before the instant (Unix microseconds)."""
         # Labels of days and months sort by time: what is less than the label that holds the instant has ended.
         buckets = self.buckets(quarter_of(instant_us))
+        if self._open_from is not None and self._forgotten_before == buckets.day.label:
+            # No day was begun since.
+            return
+        self._forgotten_before = buckets.day.label
         for label in [label for label in self.days if label < buckets.day.label]:
             del self.days[label]
             self.changed_days.add(label)

@@ -19,8 +19,10 @@ from costledger.schemas.alerts import TOTAL_SCOPE, AlertKind, AlertState, CostAl
 from costledger.schemas.budgets import THRESHOLD_PERCENT_LIMIT, Budget
 from costledger.schemas.money import usd_text
 from costledger.schemas.periods import Period
+from costledger.streams.domain.amounts import Operation
+from costledger.streams.domain.hours import OVER_LIMIT, ServiceBaseline
+from costledger.streams.domain.months import MonthTotals
 from costledger.streams.domain.rules import Rules
-from costledger.streams.domain.totals import OVER_LIMIT, MonthTotals, Operation, ServiceBaseline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

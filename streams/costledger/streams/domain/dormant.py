@@ -16,8 +16,9 @@ from typing import Any, Final
 import msgpack
 
 from costledger.schemas.codec import decode_budget, encode_stored_budget
+from costledger.streams.domain.days import DayTotals
+from costledger.streams.domain.months import MonthTotals
 from costledger.streams.domain.rules import Rules
-from costledger.streams.domain.totals import DayTotals, MonthTotals
 from costledger.streams.domain.user import UserTotals
 
 _DAY_BYTES: Final = len("2026-11-23")

@@ -12,10 +12,11 @@ from statistics import median_low
 from typing import Final, NamedTuple
 
 from costledger.schemas.periods import Period, PeriodKind
+from costledger.streams.domain.amounts import number
 from costledger.streams.domain.buckets import labels_before
 from costledger.streams.domain.calendar import Calendar
+from costledger.streams.domain.months import MonthTotals
 from costledger.streams.domain.rules import DAY_MICROSECONDS, Rules
-from costledger.streams.domain.totals import MonthTotals, number
 
 _DAYS_MAX: Final = 14
 _WEEK: Final = 7

@@ -1,51 +1,90 @@
-"""What hours of the past cost: read whenever a service is met in a new hour, over five weeks of hours.
+"""What days of the past cost, read from their stored forms without making objects of the rest.
 
-Where there was a C compiler by a compiled twin (`_lookback`), with the same answers.
+Whenever a user has events in a new hour, rules look back at five weeks of hours. Where there was a C compiler these are read by a
+compiled twin (`_lookback`), with the same answers, some ten times faster than they can be decoded.
+
+Keys are those of hours (`Buckets.hour_key`), amounts 1e-12 USD. Bytes that no day was stored as raise ValueError or another error of
+decoding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import msgpack
 
 from costledger.schemas.twins import twin_of
-from costledger.streams.domain.totals import DayTotals, HourTotals
 
-#: The three functions of the compiled twin, in the order in which they stand here; or None.
-_compiled: tuple[Callable[..., list[int]], Callable[..., dict[str, list[int]]], Callable[..., list[int]]] | None = (
-    twin_of(__name__, "functions")
-)
+#: The module of the compiled twin, with functions of the same names; or None.
+_compiled: Any = twin_of(__name__, "functions")
+#: No hour has a key so large.
+KEY_MAX: Final = 2**62
 
 
-def costs_at(hours: Sequence[HourTotals | None], service: str) -> list[int]:
-    """What a service cost in each of these hours (1e-12 USD); 0 where there is none."""
+def totals_between(days: Sequence[bytes], start: int = 0, end: int = KEY_MAX) -> list[int]:
+    """The totals of the hours with keys from `start` up to `end`, without it, day by day."""
     if _compiled is not None:
-        return _compiled[0](hours, service)
-    return [0 if hour is None else hour.spent_on(service) for hour in hours]
+        return _compiled.totals_between(days, start, end)  # type: ignore[no-any-return]
+    return [sum(_spent(rows).values()) for day in days for key, rows, _ in _hours(day) if start <= key < end]
 
 
-def latest_costs(days: Sequence[DayTotals], costs_max: int) -> dict[str, list[int]]:
-    """By service what it cost in hours in which it cost anything (1e-12 USD), of days from the latest back.
+def flags_of(day: bytes) -> list[tuple[int, int]]:
+    """(key, flags) of each hour that has any."""
+    if _compiled is not None:
+        return _compiled.flags_of(day)  # type: ignore[no-any-return]
+    return [(key, flags) for key, _, flags in _hours(day) if flags]
 
-    Of each service the first `costs_max` at most.
+
+def spent_at(days: Sequence[bytes | None], keys: Sequence[int | None]) -> dict[str, list[int]]:
+    """By service what it cost in an hour of each day, given by its key; 0 where there is none.
+
+    Services that are in none of the hours are left out.
     """
     if _compiled is not None:
-        return _compiled[1](days, costs_max)
+        return _compiled.spent_at(days, keys)  # type: ignore[no-any-return]
+    costs: dict[str, list[int]] = {}
+    for place, (day, wanted) in enumerate(zip(days, keys, strict=True)):
+        found = [] if day is None else [rows for key, rows, _ in _hours(day) if key == wanted]
+        for service, amount in _spent(found[0]).items() if found else ():
+            costs.setdefault(service, [0] * len(days))[place] = amount
+    return costs
+
+
+def latest_costs(days: Sequence[bytes], costs_max: int) -> dict[str, list[int]]:
+    """By service what it cost in hours in which it cost anything, of days from the latest back.
+
+    Of each service the first `costs_max` at most; none of one that cost nothing.
+    """
+    if _compiled is not None:
+        return _compiled.latest_costs(days, costs_max)  # type: ignore[no-any-return]
     costs: dict[str, list[int]] = {}
     for day in days:
-        # By key: the order in which hours were met is not the order of time.
-        for key in sorted(day.hours, reverse=True):
-            spent: dict[str, int] = {}
-            for (service, _), amount in day.hours[key].amounts.items():
-                spent[service] = spent.get(service, 0) + amount
-            for service, amount in spent.items():
+        # By key: days of earlier releases have their hours in the order in which they were met.
+        for _, rows, _ in sorted(_hours(day), key=_key, reverse=True):
+            for service, amount in _spent(rows).items():
                 known = costs.setdefault(service, [])
                 if amount > 0 and len(known) < costs_max:
                     known.append(amount)
     return costs
 
 
-def totals_between(days: Sequence[DayTotals], start: int, end: int) -> list[int]:
-    """The totals (1e-12 USD) of the hours with keys from `start` up to `end`, without it, day by day."""
-    if _compiled is not None:
-        return _compiled[2](days, start, end)
-    return [hour.total for day in days for key, hour in day.hours.items() if start <= key < end]
+_Rows = list[tuple[str, str, int | str]]
+
+
+def _hours(day: bytes) -> Iterator[tuple[int, _Rows, int]]:
+    hours, _ = msgpack.unpackb(day, strict_map_key=False)
+    for key, hour in hours.items():
+        rows, flags, *_ = msgpack.unpackb(hour)
+        yield key, rows, flags
+
+
+def _key(hour: tuple[int, _Rows, int]) -> int:
+    return hour[0]
+
+
+def _spent(rows: _Rows) -> dict[str, int]:
+    spent: dict[str, int] = {}
+    for service, _, amount in rows:
+        spent[service] = spent.get(service, 0) + int(amount)
+    return spent

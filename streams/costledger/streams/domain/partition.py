@@ -18,12 +18,12 @@ from costledger.schemas.budgets import Budget
 from costledger.schemas.codec import encode_stored_budget
 from costledger.schemas.events import EventRecord
 from costledger.schemas.periods import PeriodKind
+from costledger.streams.domain.amounts import Operation
 from costledger.streams.domain.buckets import QUARTER_MICROSECONDS
 from costledger.streams.domain.decisions import Cause
 from costledger.streams.domain.dormant import StoredUser
 from costledger.streams.domain.recent import RecentEvents
 from costledger.streams.domain.rules import DAY_MICROSECONDS, Rules
-from costledger.streams.domain.totals import Operation
 from costledger.streams.domain.user import UserTotals
 from costledger.streams.domain.users import Users
 from costledger.streams.domain.views import PeriodView, all_views, changed_views, gone_views, views_of
@@ -262,6 +262,7 @@ class PartitionTotals:
         for label in sorted(calendar.changed_months):
             month = calendar.months.get(label)
             changes.append((_key(_MONTH, name, label), None if month is None else month.stored()))
+        calendar.pack_days()
         calendar.changed_days.clear()
         calendar.changed_months.clear()
         calendar.retired.clear()

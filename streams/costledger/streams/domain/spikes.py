@@ -14,8 +14,8 @@ from costledger.streams.domain import decisions
 from costledger.streams.domain.buckets import Buckets
 from costledger.streams.domain.calendar import Calendar
 from costledger.streams.domain.decisions import Cause
+from costledger.streams.domain.hours import END_TOLD_SHIFT, OVER_LIMIT, OVER_USUAL, HourTotals
 from costledger.streams.domain.rules import Rules
-from costledger.streams.domain.totals import END_TOLD_SHIFT, OVER_LIMIT, OVER_USUAL, HourTotals
 
 
 class SpikeWatch:
@@ -32,25 +32,23 @@ class SpikeWatch:
     def take_back(self) -> None:
         """After recovery, or when the hours have moved: find the spikes whose end was not told."""
         self.open.clear()
-        for key, hour in self._calendar.hours():
-            for flag in (OVER_LIMIT, OVER_USUAL):
-                if hour.flags & flag and not hour.flags & (flag << END_TOLD_SHIFT):
-                    self.open[flag] = max(self.open.get(flag, 0), key)
+        for flag in (OVER_LIMIT, OVER_USUAL):
+            for key, _ in self._calendar.flagged(flag, flag << END_TOLD_SHIFT):
+                self.open[flag] = max(self.open.get(flag, 0), key)
 
     def begin_hour(self, hour_key: int) -> HourTotals:
         """A new hour, with the user's usual hour as it is now."""
         usual = decisions.usual_hour(self._calendar.week_before(hour_key), self._rules)
         return HourTotals(usual=usual)
 
-    def rooms(self, hour: HourTotals, limits: BudgetLimits) -> Iterator[int]:
-        """How much may be added before each rule that the hour has not broken yet is broken."""
-        for flag, least in self._least(hour, limits):
-            if not hour.flags & flag:
-                yield max(0, least - hour.total)
+    def room(self, hour: HourTotals, limits: BudgetLimits) -> int | None:
+        """How much may be added before a rule that the hour has not broken yet is broken, at least 0; None if there is none."""
+        least = min((least for flag, least in self._least(hour, limits) if not hour.flags & flag), default=None)
+        return None if least is None else max(0, least - hour.total)
 
     def decide(self, buckets: Buckets, limits: BudgetLimits, budget: Budget, cause: Cause) -> Iterator[CostAlert]:
         """Mark the rules that the hour breaks by now; the alerts of the spikes that begin with it."""
-        hour = self._calendar.days[buckets.day.label].hours[buckets.hour_key]
+        hour = self._calendar.days[buckets.day.label].hour(buckets.hour_key)
         for flag, least in self._least(hour, limits):
             if hour.flags & flag or hour.total < least:
                 continue
@@ -74,10 +72,9 @@ class SpikeWatch:
 
     def _mark_end(self, flag: int) -> None:
         """Note in every hour of the spike that its end is told: a recovery finds none that is open."""
-        for key, hour in self._calendar.hours():
-            if hour.flags & flag and not hour.flags & (flag << END_TOLD_SHIFT):
-                hour.mark(flag << END_TOLD_SHIFT)
-                self._calendar.changed_days.add(self._calendar.buckets(key).day.label)
+        for key, day in self._calendar.flagged(flag, flag << END_TOLD_SHIFT):
+            day.hour(key).mark(flag << END_TOLD_SHIFT)
+            self._calendar.changed_days.add(self._calendar.buckets(key).day.label)
 
     def _least(self, hour: HourTotals, limits: BudgetLimits) -> list[tuple[int, int]]:
         """(flag, least total that breaks the rule) of the rules that this hour can break."""

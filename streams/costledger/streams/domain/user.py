@@ -13,14 +13,16 @@ from costledger.schemas.alerts import CostAlert
 from costledger.schemas.budgets import Budget
 from costledger.schemas.periods import Period, PeriodKind
 from costledger.streams.domain import decisions
+from costledger.streams.domain.amounts import Amounts, Operation
 from costledger.streams.domain.anomalies import AnomalyWatch, is_unmet
 from costledger.streams.domain.buckets import Buckets
 from costledger.streams.domain.calendar import Calendar
 from costledger.streams.domain.decisions import Cause
 from costledger.streams.domain.forecasts import ForecastWatch, is_untold
+from costledger.streams.domain.hours import Baselines, HourTotals
+from costledger.streams.domain.months import MonthTotals
 from costledger.streams.domain.rules import Rules
 from costledger.streams.domain.spikes import SpikeWatch
-from costledger.streams.domain.totals import Amounts, Baselines, HourTotals, MonthTotals, Operation
 
 _UNLIMITED: Final = 1 << 200
 
@@ -221,40 +223,40 @@ class UserTotals:
         if amounts is None:
             amounts = self._open(quarter, buckets, hour, cause)
         self._met[quarter] = self._anomalies.met(hour)
-        self._room = min(self._room, *self._anomalies.rooms(hour), _UNLIMITED)
+        self._narrow(self._anomalies.room(hour))
         return amounts
 
     def _open(self, quarter: int, buckets: Buckets, hour: HourTotals, cause: Cause) -> Amounts:
         """Begin to gather for a quarter: the room that the rules of all services together leave."""
-        self._room = min(self._room, *self._spikes.rooms(hour, self.limits), _UNLIMITED)
-        month_room = decisions.room_in_month(self._month(buckets.month, cause))
-        if month_room is not None:
-            self._room = min(self._room, month_room)
+        self._narrow(self._spikes.room(hour, self.limits))
+        self._narrow(decisions.room_in_month(self._month(buckets.month, cause)))
         self._pending_day = buckets.day.label if not self._pending or self._pending_day == buckets.day.label else None
         amounts = self._pending[quarter] = {}
         self._hours[buckets.hour_key] = buckets, quarter
         outlook = self._forecasts.outlook(cause.received_at)
         if outlook is not None:
-            room = self._forecasts.room(outlook, self.limits.monthly, self._pending_day)
-            if room is not None:
-                self._room = min(self._room, room)
+            self._narrow(self._forecasts.room(outlook, self.limits.monthly, self._pending_day))
         return amounts
+
+    def _narrow(self, room: int | None) -> None:
+        """No more than this may be added before the rules are looked at; None: as far as one of them goes, anything."""
+        if room is not None and room < self._room:
+            self._room = room
 
     def _hour(self, buckets: Buckets, cause: Cause) -> HourTotals:
         day = self.calendar.day(buckets.day.label)
-        hour = day.hours.get(buckets.hour_key)
-        if hour is None:
+        if not day.has_hour(buckets.hour_key):
             if self._pending:
                 # A new hour looks back at the totals of the hours before it: they must be complete.
                 self.settle(cause)
-            if not day.hours:
+            if not day.has_hours:
                 self._anomalies.begin_day()
             self._forecasts.changed(buckets.day.label)
             self._look_back(cause)
-            hour = day.hours[buckets.hour_key] = self._spikes.begin_hour(buckets.hour_key)
+            day.begin(buckets.hour_key, self._spikes.begin_hour(buckets.hour_key))
             self.alerts.extend(self._spikes.ends(buckets.hour_key, self.limits, self.budget, cause))
             self.alerts.extend(self._anomalies.ends(buckets.hour_key, cause))
-        return hour
+        return day.hour(buckets.hour_key)
 
     def _look_back(self, cause: Cause) -> None:
         """No further than the horizon: what is older may be gone from the state, now or in a replay."""

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from costledger.schemas.periods import PeriodKind
+from costledger.streams.domain.amounts import Amounts, add_amounts
 from costledger.streams.domain.buckets import quarter_of
+from costledger.streams.domain.days import DayTotals
+from costledger.streams.domain.hours import HourTotals
 from costledger.streams.domain.rules import DAY_MICROSECONDS
-from costledger.streams.domain.totals import Amounts, DayTotals, add_amounts
 from costledger.streams.domain.user import UserTotals
 
 
@@ -39,9 +41,8 @@ def changed_views(user: UserTotals, offset: int) -> Iterator[PeriodView]:
         if day is None:
             continue
         yield PeriodView(name, PeriodKind.DAY, label, day.amounts, offset)
-        for key, hour in day.hours.items():
-            if hour.is_changed:
-                yield _hour_view(user, day, key, offset)
+        for key, hour in day.changed_hours():
+            yield _hour_view(user, day, key, hour, offset)
     for label in calendar.changed_months:
         month = calendar.months.get(label)
         if month is not None:
@@ -57,8 +58,8 @@ def all_views(user: UserTotals) -> Iterator[PeriodView]:
     calendar, name, offset = user.calendar, user.user_id, user.fence
     for label, day in calendar.days.items():
         yield PeriodView(name, PeriodKind.DAY, label, day.amounts, offset)
-        for key in day.hours:
-            yield _hour_view(user, day, key, offset)
+        for key, hour in day.read_hours().items():
+            yield _hour_view(user, day, key, hour, offset)
     for label, month in calendar.months.items():
         yield PeriodView(name, PeriodKind.MONTH, label, month.amounts, offset)
 
@@ -87,20 +88,21 @@ def _hour_view_of(user: UserTotals, label: str) -> PeriodView:
     first = quarter_of(period.start_us)
     day = calendar.days.get(calendar.buckets(first).day.label)
     if day is not None and period.label == label:
+        hours = day.read_hours()
         # Where a zone has an hour twice, the second may be all there is.
-        for key in (first,) if first in day.hours else day.hours:
+        for key in (first,) if first in hours else hours:
             if calendar.buckets(key).hour.label == label:
-                return _hour_view(user, day, key, user.fence)
+                return _hour_view(user, day, key, hours[key], user.fence)
     return PeriodView(user.user_id, PeriodKind.HOUR, label, None)
 
 
-def _hour_view(user: UserTotals, day: DayTotals, hour_key: int, offset: int) -> PeriodView:
+def _hour_view(user: UserTotals, day: DayTotals, hour_key: int, hour: HourTotals, offset: int) -> PeriodView:
     """An hour by its label. Where clocks go back, two hours of a day have one label and are shown as one."""
     buckets = user.calendar.buckets(hour_key)
-    label, amounts = buckets.hour.label, day.hours[hour_key].amounts
+    label, amounts = buckets.hour.label, hour.amounts
     if buckets.day.end_us - buckets.day.start_us > DAY_MICROSECONDS:
         amounts = {}
-        for key, hour in day.hours.items():
+        for key, one in day.read_hours().items():
             if user.calendar.buckets(key).hour.label == label:
-                add_amounts(amounts, hour.amounts)
+                add_amounts(amounts, one.amounts)
     return PeriodView(user.user_id, PeriodKind.HOUR, label, amounts, offset)
