@@ -11,9 +11,9 @@ from typing import Any
 
 
 def twin_of(module: str, function: str) -> Any:
-    """The function of that name in a module's compiled twin; None where there is no twin."""
+    """The function of that name in a module's compiled twin; None where there is no twin, or an old one without it."""
     package, _, name = module.rpartition(".")
     try:
         return getattr(import_module(f"{package}._{name}"), function)
-    except ImportError:
+    except (ImportError, AttributeError):
         return None

@@ -2,6 +2,7 @@
 """The compiled twin of what is in `lookback`: the same answers in the same order, read byte by byte.
 
 A reader of MessagePack for what a day holds, in the sizes of its formats that a writer may choose. No byte is read beyond the end.
+Of bytes that no day was stored as the twins may refuse different ones.
 """
 
 import sys
@@ -152,7 +153,7 @@ cdef object number_of(Span* span):
 
 
 cdef class _Names:
-    """The names of services: those met lately are not made again, nor their hashes."""
+    """The names of services: those met lately are not made again, nor their hashes. What they were read from has to live as long."""
 
     cdef Span spans[NAMES_MAX]
     cdef list names
@@ -261,8 +262,11 @@ cdef object total_of(Span* hour):
 cdef object flags_in(Span* hour):
     cdef Span service
     cdef Py_ssize_t row
+    cdef long long skipped
     for row in range(rows_of(hour)):
-        row_of(hour, &service)
+        begin_row(hour, &service)
+        if not take_small(hour, &skipped):
+            number_of(hour)
     return number_of(hour)
 
 
@@ -290,14 +294,25 @@ def flags_of(day):
     return found
 
 
+def hour_in(day, long long key):
+    """As `lookback.hour_in`."""
+    cdef Hour hours[HOURS_MAX]
+    cdef Py_ssize_t index
+    for index in range(hours_of(day, hours)):
+        if hours[index].key == key:
+            return (<const char*>hours[index].span.at)[: hours[index].span.end - hours[index].span.at]
+    return None
+
+
 def spent_at(days, keys):
     """As `lookback.spent_at`."""
     cdef Hour held[HOURS_MAX]
     cdef Py_ssize_t index, place = 0, count = len(days)
+    cdef list kept = list(days)
     cdef long long key
     cdef dict costs = {}
     cdef _Names names = _Names()
-    for day, wanted in zip(days, keys, strict=True):
+    for day, wanted in zip(kept, keys, strict=True):
         if day is not None and wanted is not None:
             key = wanted
             for index in range(hours_of(day, held)):
@@ -335,8 +350,9 @@ def latest_costs(days, Py_ssize_t costs_max):
     cdef Py_ssize_t index, count
     cdef Span span, service
     cdef dict costs = {}
+    cdef list kept = list(days)
     cdef _Names names = _Names()
-    for day in days:
+    for day in kept:
         count = hours_of(day, hours)
         latest_first(hours, count)
         for index in range(count):
@@ -350,4 +366,4 @@ def latest_costs(days, Py_ssize_t costs_max):
     return costs
 
 
-functions = sys.modules[__name__]
+this_module = sys.modules[__name__]

@@ -6,7 +6,7 @@ what comes later, in this hour or late in an earlier one, does not move it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from costledger.schemas.alerts import CostAlert
@@ -15,6 +15,7 @@ from costledger.streams.domain.amounts import spent_by_service
 from costledger.streams.domain.baselines import Past, known_weeks, service_baseline
 from costledger.streams.domain.buckets import Buckets, quarter_of
 from costledger.streams.domain.calendar import Calendar
+from costledger.streams.domain.days import DayTotals
 from costledger.streams.domain.decisions import Cause
 from costledger.streams.domain.hours import HAS_ANOMALY, Baselines, HourTotals
 from costledger.streams.domain.rules import Rules
@@ -26,7 +27,7 @@ SERVICES_MAX: Final = 32
 class AnomalyWatch:
     """Watches the services in the hours of one user's calendar against the user's own history."""
 
-    __slots__ = ("_baselines", "_calendar", "_hour", "_past", "_past_of", "_rules", "_user_id", "open")
+    __slots__ = ("_baselines", "_calendar", "_hour", "_past", "_rules", "_user_id", "open")
 
     def __init__(self, user_id: str, calendar: Calendar, rules: Rules) -> None:
         self._user_id = user_id
@@ -37,29 +38,28 @@ class AnomalyWatch:
         #: The hour looked at last, with its baselines unpacked.
         self._hour: HourTotals | None = None
         self._baselines: Baselines = {}
-        #: The history of the day looked at last.
-        self._past_of: tuple[str, str] | None = None
-        self._past = Past(calendar, [], rules)
+        #: The history of the day looked at last, with that day and the oldest one that may be looked at.
+        self._past: tuple[str, str, Past] | None = None
 
-    def take_back(self) -> None:
-        """After recovery, or when the hours have moved: find the anomalies whose end was not told."""
+    def take_back(self, flagged: Iterable[tuple[int, int, DayTotals]]) -> None:
+        """After recovery, or when the hours have moved: find the anomalies whose end was not told among all hours with flags."""
         self.open.clear()
         self._hour = None
-        self._past_of = None
-        for key, day in self._calendar.flagged(HAS_ANOMALY):
-            hour = day.read_hour(key)
+        self._past = None
+        for key, flags, day in flagged:
+            hour = day.read_hour(key) if flags & HAS_ANOMALY else None
             for service, found in hour.baselines.items() if hour else ():
                 if found is not None and found.is_anomalous and not found.is_end_told:
                     self.open[service] = max(self.open.get(service, 0), key)
 
     def begin_day(self) -> None:
         """A day is about to have its first hour: the weeks of history may be others."""
-        self._past_of = None
+        self._past = None
 
     def changed(self, day_label: str) -> None:
         """Totals of a day have changed: also what is known of the days after it."""
-        if self._past_of is not None and day_label < self._past_of[0]:
-            self._past_of = None
+        if self._past is not None and day_label < self._past[0]:
+            self._past = None
 
     def met(self, hour: HourTotals) -> Baselines:
         """The services met in the hour so far; `meet` adds to it as long as no other hour is asked about."""
@@ -118,8 +118,8 @@ class AnomalyWatch:
 
     def _mark_end(self, service: str) -> None:
         """Note in every hour of the anomaly that its end is told: a recovery finds none that is open."""
-        for key, day in self._calendar.flagged(HAS_ANOMALY):
-            hour = day.read_hour(key)
+        for key, flags, day in self._calendar.flagged():
+            hour = day.read_hour(key) if flags & HAS_ANOMALY else None
             baselines = hour.baselines if hour else {}
             found = baselines.get(service)
             if found is not None and found.is_anomalous and not found.is_end_told:
@@ -146,10 +146,11 @@ class AnomalyWatch:
 
     def _past_before(self, day: str, received_at_us: int) -> Past:
         oldest = self._calendar.buckets(quarter_of(received_at_us - self._rules.horizon_us)).day.label
-        if self._past_of != (day, oldest):
-            self._past_of = (day, oldest)
-            self._past = Past(self._calendar, known_weeks(self._calendar, day, oldest), self._rules)
-        return self._past
+        if self._past is not None and self._past[:2] == (day, oldest):
+            return self._past[2]
+        past = Past(self._calendar, known_weeks(self._calendar, day, oldest), self._rules)
+        self._past = day, oldest, past
+        return past
 
 
 def is_unmet(met: Baselines, service: str) -> bool:

@@ -11,7 +11,6 @@ Nothing that can be dropped from the state is looked at, so that a replay finds 
 
 from __future__ import annotations
 
-from itertools import chain
 from statistics import median_low
 from typing import Final, NamedTuple
 
@@ -48,15 +47,16 @@ class Past:
     For as long as none of these days changes: whoever changes one makes this anew.
     """
 
-    __slots__ = ("_days", "_hour", "_labels", "_lately", "_rules", "_spent", "_time_zone", "weeks")
+    __slots__ = ("_days", "_hour", "_lately", "_rules", "_spent", "_time_zone", "weeks")
 
     def __init__(self, calendar: Calendar, weeks: list[tuple[str, ...]], rules: Rules) -> None:
         self.weeks = weeks
         self._rules = rules
         self._time_zone = calendar.time_zone
-        self._labels = tuple(chain.from_iterable(weeks))
         #: Each day as stored, the nearest first.
-        self._days = [calendar.days[label].stored() if label in calendar.days else None for label in self._labels]
+        self._days = [
+            calendar.days[label].stored() if label in calendar.days else None for week in weeks for label in week
+        ]
         #: The hour asked about last, and what each service cost in it on each day of the weeks.
         self._hour = ""
         self._spent: dict[str, list[int]] = {}
@@ -66,7 +66,7 @@ class Past:
     def amounts_at(self, hour: str, service: str) -> list[int]:
         """What the service cost in an hour of each day; 0 where the hour has no events, or clocks skip it."""
         if hour != self._hour:
-            self._spent, self._hour = spent_at(self._days, hour_keys_of(self._labels, hour, self._time_zone)), hour
+            self._spent, self._hour = spent_at(self._days, self._keys_of(hour)), hour
         return self._spent.get(service) or [0] * len(self._days)
 
     def lately(self, service: str) -> Usual | None:
@@ -79,6 +79,9 @@ class Past:
                 if len(costs) >= _COST_HOURS_MIN
             }
         return self._lately.get(service)
+
+    def _keys_of(self, hour: str) -> list[int | None]:
+        return [key for week in self.weeks for key in hour_keys_of(week, hour, self._time_zone)]
 
 
 def service_baseline(past: Past, hour: str, service: str, rules: Rules) -> ServiceBaseline | None:

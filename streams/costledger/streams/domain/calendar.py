@@ -103,21 +103,17 @@ class Calendar:
         for day in self.days.values():
             yield from day.read_hours().items()
 
-    def flagged(self, flag: int, but_not: int = 0) -> list[tuple[int, DayTotals]]:
-        """The key and the day of every hour that has a flag, and not the other."""
-        return [
-            (key, day)
-            for day in self.days.values()
-            for key, flags in day.flags()
-            if flags & flag and not flags & but_not
-        ]
+    def flagged(self) -> list[tuple[int, int, DayTotals]]:
+        """Key, flags and day of every hour that has any flag."""
+        return [(key, flags, day) for day in self.days.values() for key, flags in day.flags()]
 
     def week_before(self, hour_key: int) -> list[int]:
         """The totals of the hours in the seven days before an hour that may be looked at."""
         start = hour_key - _WEEK_QUARTERS
         first = max(self.buckets(start).day.label, self._oldest_day)
         today = self.buckets(hour_key).day.label
-        labels = (today, *labels_before(today, _WEEK_DAYS))
+        # One more: where clocks went forward, a week before the first hour of a day is in the last one of another.
+        labels = (today, *labels_before(today, _WEEK_DAYS + 1))
         week = [self.days[label].stored() for label in labels if first <= label and label in self.days]
         return totals_between(week, start, hour_key)
 

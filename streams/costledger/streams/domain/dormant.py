@@ -68,7 +68,7 @@ def woken(user_id: str, data: bytes, rules: Rules) -> UserTotals:
     user = UserTotals(user_id, rules, fence)
     user.take_back(decode_budget(budget) if budget else None, budget_offset)
     for label, value in days.items():
-        user.calendar.days[label] = DayTotals.of_stored(value)
+        user.calendar.days[label] = DayTotals(value)
     for label, value in months.items():
         user.calendar.months[label] = MonthTotals.of_stored(value)
     if found is None:

@@ -49,8 +49,8 @@ Baselines = dict[str, ServiceBaseline | None]
 class HourTotals:
     """The totals of one hour. `usual` is the user's usual hour when this one began (None: too little history).
 
-    The baselines of its services are kept packed: they are seldom looked at. `is_changed` is for whoever stores it: set by every
-    change, and by nothing unset.
+    The baselines of its services are kept packed: they are seldom looked at. `is_changed` is set by every
+    change, and unset by whoever has stored it.
     """
 
     __slots__ = ("_baselines", "_stored", "amounts", "flags", "is_changed", "total", "usual")

@@ -17,12 +17,12 @@ import msgpack
 from costledger.schemas.twins import twin_of
 
 #: The module of the compiled twin, with functions of the same names; or None.
-_compiled: Any = twin_of(__name__, "functions")
+_compiled: Any = twin_of(__name__, "this_module")
 #: No hour has a key so large.
-KEY_MAX: Final = 2**62
+_KEY_MAX: Final = 2**62
 
 
-def totals_between(days: Sequence[bytes], start: int = 0, end: int = KEY_MAX) -> list[int]:
+def totals_between(days: Sequence[bytes], start: int = 0, end: int = _KEY_MAX) -> list[int]:
     """The totals of the hours with keys from `start` up to `end`, without it, day by day."""
     if _compiled is not None:
         return _compiled.totals_between(days, start, end)  # type: ignore[no-any-return]
@@ -34,6 +34,14 @@ def flags_of(day: bytes) -> list[tuple[int, int]]:
     if _compiled is not None:
         return _compiled.flags_of(day)  # type: ignore[no-any-return]
     return [(key, flags) for key, _, flags in _hours(day) if flags]
+
+
+def hour_in(day: bytes, key: int) -> bytes | None:
+    """An hour as it is stored; None where the day has none of this key."""
+    if _compiled is not None:
+        return _compiled.hour_in(day, key)  # type: ignore[no-any-return]
+    hours: dict[int, bytes] = msgpack.unpackb(day, strict_map_key=False)[0]
+    return hours.get(key)
 
 
 def spent_at(days: Sequence[bytes | None], keys: Sequence[int | None]) -> dict[str, list[int]]:
@@ -54,7 +62,7 @@ def spent_at(days: Sequence[bytes | None], keys: Sequence[int | None]) -> dict[s
 def latest_costs(days: Sequence[bytes], costs_max: int) -> dict[str, list[int]]:
     """By service what it cost in hours in which it cost anything, of days from the latest back.
 
-    Of each service the first `costs_max` at most; none of one that cost nothing.
+    Of each service the first `costs_max` at most: an empty list of one that cost nothing.
     """
     if _compiled is not None:
         return _compiled.latest_costs(days, costs_max)  # type: ignore[no-any-return]

@@ -6,13 +6,14 @@ below the clearing level, and is told once. Its end is told with the first event
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from costledger.schemas.alerts import CostAlert
 from costledger.schemas.budgets import Budget, BudgetLimits
 from costledger.streams.domain import decisions
 from costledger.streams.domain.buckets import Buckets
 from costledger.streams.domain.calendar import Calendar
+from costledger.streams.domain.days import DayTotals
 from costledger.streams.domain.decisions import Cause
 from costledger.streams.domain.hours import END_TOLD_SHIFT, OVER_LIMIT, OVER_USUAL, HourTotals
 from costledger.streams.domain.rules import Rules
@@ -29,12 +30,13 @@ class SpikeWatch:
         #: The latest hour that broke a rule and whose end was not told, by flag.
         self.open: dict[int, int] = {}
 
-    def take_back(self) -> None:
-        """After recovery, or when the hours have moved: find the spikes whose end was not told."""
+    def take_back(self, flagged: Iterable[tuple[int, int, DayTotals]]) -> None:
+        """After recovery, or when the hours have moved: find the spikes whose end was not told among all hours with flags."""
         self.open.clear()
-        for flag in (OVER_LIMIT, OVER_USUAL):
-            for key, _ in self._calendar.flagged(flag, flag << END_TOLD_SHIFT):
-                self.open[flag] = max(self.open.get(flag, 0), key)
+        for key, flags, _ in flagged:
+            for flag in (OVER_LIMIT, OVER_USUAL):
+                if _is_untold(flags, flag):
+                    self.open[flag] = max(self.open.get(flag, 0), key)
 
     def begin_hour(self, hour_key: int) -> HourTotals:
         """A new hour, with the user's usual hour as it is now."""
@@ -72,9 +74,10 @@ class SpikeWatch:
 
     def _mark_end(self, flag: int) -> None:
         """Note in every hour of the spike that its end is told: a recovery finds none that is open."""
-        for key, day in self._calendar.flagged(flag, flag << END_TOLD_SHIFT):
-            day.hour(key).mark(flag << END_TOLD_SHIFT)
-            self._calendar.changed_days.add(self._calendar.buckets(key).day.label)
+        for key, flags, day in self._calendar.flagged():
+            if _is_untold(flags, flag):
+                day.hour(key).mark(flag << END_TOLD_SHIFT)
+                self._calendar.changed_days.add(self._calendar.buckets(key).day.label)
 
     def _least(self, hour: HourTotals, limits: BudgetLimits) -> list[tuple[int, int]]:
         """(flag, least total that breaks the rule) of the rules that this hour can break."""
@@ -97,3 +100,8 @@ class SpikeWatch:
             hour_key = self._calendar.hour_before(hour_key)
             hour = self._calendar.hour(hour_key)
         return False
+
+
+def _is_untold(flags: int, flag: int) -> bool:
+    """Whether an hour broke the rule, and the end of that spike was not told."""
+    return bool(flags & flag) and not flags & (flag << END_TOLD_SHIFT)

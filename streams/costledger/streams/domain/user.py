@@ -171,8 +171,9 @@ class UserTotals:
 
     def taken_back(self) -> None:
         """After the periods of a recovery were put into the calendar, or have moved."""
-        self._spikes.take_back()
-        self._anomalies.take_back()
+        flagged = self.calendar.flagged()
+        self._spikes.take_back(flagged)
+        self._anomalies.take_back(flagged)
         self._forecasts.forget()
 
     def found(self) -> list[Any]:

@@ -88,11 +88,11 @@ def _hour_view_of(user: UserTotals, label: str) -> PeriodView:
     first = quarter_of(period.start_us)
     day = calendar.days.get(calendar.buckets(first).day.label)
     if day is not None and period.label == label:
-        hours = day.read_hours()
+        hour = day.read_hour(first)
         # Where a zone has an hour twice, the second may be all there is.
-        for key in (first,) if first in hours else hours:
+        for key, found in day.read_hours().items() if hour is None else ((first, hour),):
             if calendar.buckets(key).hour.label == label:
-                return _hour_view(user, day, key, hours[key], user.fence)
+                return _hour_view(user, day, key, found, user.fence)
     return PeriodView(user.user_id, PeriodKind.HOUR, label, None)
 
 
