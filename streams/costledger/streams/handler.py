@@ -21,7 +21,7 @@ from costledger.schemas.event_reading import ReadEvent, read_event
 from costledger.schemas.fail_points import reach
 from costledger.schemas.topics import TopicNames
 from costledger.streams.domain.adding import add_events
-from costledger.streams.domain.partition import Outcome, PartitionFlush, PartitionTotals
+from costledger.streams.domain.partition import Outcome, PartitionFlush, PartitionTotals, order_of
 from costledger.streams.domain.rules import Rules
 from costledger.streams.instruments import Instruments
 from costledger.streams.transport import Batch, Change, Flush, Output, StateRecord
@@ -116,6 +116,10 @@ class CostHandler:
     def renew(self, partition: int, keys: Iterable[bytes]) -> None:
         """The next flush has these state records, too."""
         self._partitions[partition].renew(keys)
+
+    def order(self, key: bytes, value: bytes) -> int | None:
+        """A budget's place on its topic: see `order_of`."""
+        return order_of(key, value)
 
     def acknowledged(self, partition: int) -> None:
         """The last flush is durable: what it has changed may be shown."""

@@ -14,7 +14,7 @@ from costledger.schemas.alerts import CostAlert
 from costledger.schemas.budgets import Budget
 from costledger.schemas.event_reading import Charge, Pricing, ReadEvent, Tail
 from costledger.streams.domain.adding import add_events
-from costledger.streams.domain.partition import PartitionTotals
+from costledger.streams.domain.partition import PartitionTotals, order_of
 from costledger.streams.domain.rules import Rules
 from costledger.streams.domain.views import PeriodView
 from costledger.streams.transport.acks import Fences
@@ -117,7 +117,7 @@ class Worker:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        recovered = RecoveredPartition()
+        recovered = RecoveredPartition(order_of)
         recovered.apply(world.changelog)
         self.totals = PartitionTotals(world.rules)
         self.totals.restore(recovered.state())

@@ -41,8 +41,6 @@ ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Pacific/Auckland", "Pacifi
 #: Users who stay in one zone: half an hour off, half an hour of daylight saving, clocks that go back over midnight.
 SETTLED = {"kol": "Asia/Kolkata", "lor": "Australia/Lord_Howe", "bea": "Asia/Beirut"}
 USERS = ("ann", "bob", *SETTLED)
-#: What the keys of users' own records begin with.
-PROFILE = b"u\0"
 OPERATIONS = (("openai", "input"), ("openai", "output"), ("aws-s3", "put"))
 
 AMOUNTS = st.one_of(
@@ -233,6 +231,22 @@ class StreamMachine(RuleBasedStateMachine):
         self._rest()
         self.a_late_write_arrives(alerts=alerts, groups=groups | {0}, is_noticed=is_noticed)
 
+    @rule(seed=st.integers(0, 2**32), user=st.sampled_from(USERS), older=BUDGETS, newer=BUDGETS)
+    def be_replaced_by_one_that_takes_a_budget(
+        self, seed: int, user: str, older: dict[str, Any], newer: dict[str, Any]
+    ) -> None:
+        """Who writes late has read more events and an older budget; who took the newer one dies before it notices."""
+        self._rest()
+        self.a_budget_is_set_meanwhile(user=user, changes=older)
+        self.many_events(seed=seed, user=user, days=0)
+        self.worker.read_events(len(self.world.events))
+        self.worker.begin_flush()
+        self.be_suspended()
+        self.a_budget_is_set_meanwhile(user=user, changes=newer)
+        self._store()
+        self.a_late_write_arrives(alerts=set(), groups=set(range(len(USERS))), is_noticed=False)
+        self._next_worker()
+
     @precondition(lambda self: self.worker.under_way is not None)
     @rule()
     def be_suspended(self) -> None:
@@ -243,16 +257,9 @@ class StreamMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.zombies)
     @rule(alerts=SOME, groups=SOME, is_noticed=st.booleans())
     def a_late_write_arrives(self, alerts: set[int], groups: set[int], is_noticed: bool) -> None:
-        """Of a former owner: in part, after what the present one has written, which notices, or dies before it does.
-
-        In that case a budget that was set meanwhile may be lost with the user's own record: that is not promised, so none is late.
-        """
+        """Of a former owner: in part, after what the present one has written, which notices, or dies before it does."""
         written = self.zombies.pop(0)
-        late = {
-            number: [key for key, _, _ in group]
-            for number, group in enumerate(written.groups)
-            if number in groups and (is_noticed or not any(key.startswith(PROFILE) for key, _, _ in group))
-        }
+        late = {number: [key for key, _, _ in group] for number, group in enumerate(written.groups) if number in groups}
         self.world.land(written, alerts=alerts, groups=late)
         if is_noticed:
             self.worker.totals.renew(key for keys in late.values() for key in keys)
@@ -306,6 +313,8 @@ class StreamMachine(RuleBasedStateMachine):
         if self.was_harmed:
             shown = {key: amount for key, amount in shown.items() if key in expected or key[0] not in self.moved}
         assert shown == self._recent(expected)
+        for user, person in self.naive.people.items():
+            assert user not in self.worker.totals.users or self.worker.totals.users[user].budget == person.budget
         alerts = [alert for alert in self.world.alerts if alert.user_id not in self.unordered]
         told = dict(decision_of(alert) for alert in alerts if alert.kind not in KINDS)
         assert told == {each: said for each, said in self.naive.told.items() if each.user not in self.unordered}

@@ -104,6 +104,9 @@ class CountingHandler:
             self.outputs[partition].append(Output(self.output_topic, key, name, [("id", name)]))
         self.dirty[partition].add(key)
 
+    def order(self, key: bytes, value: bytes) -> None:
+        """By the source offset."""
+
     def renew(self, partition: int, keys: Iterable[bytes]) -> None:
         for key in keys:
             kind, _, name = key.partition(b":")

@@ -37,6 +37,9 @@ class LastValue:
             self.state[batch.partition][record.key] = self.changed[batch.partition][record.key] = value
         self.last[batch.partition] = batch.records[-1].offset
 
+    def order(self, key: bytes, value: bytes) -> None:
+        """By the source offset."""
+
     def renew(self, partition: int, keys: Iterable[bytes]) -> None:
         self.changed[partition] |= {key: self.state[partition].get(key) for key in keys}
 

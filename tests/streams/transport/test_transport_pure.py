@@ -17,7 +17,7 @@ from costledger.streams.transport.app import build_app
 from costledger.streams.transport.producer import BATCH_OVERHEAD_BYTES, GroupTooLargeError, pack, row_bytes
 from costledger.streams.transport.recovery import BatchRecovery
 from costledger.streams.transport.runtime import Runtime
-from costledger.streams.transport.table import OFFSET_HEADER, RecoveredPartition, encode_change
+from costledger.streams.transport.table import OFFSET_HEADER, RecoveredPartition, by_source_offset, encode_change
 from costledger.streams.transport.watchdog import caught_up, partition_stats, stalled
 
 A, B = TP("main", 0), TP("limits", 0)
@@ -155,6 +155,23 @@ def test_higher_source_offset_wins_over_the_later_record() -> None:
     assert recovered.offsets() == {b"a": 5, b"b": 5}
 
 
+def test_a_key_with_an_order_of_its_own_goes_by_that() -> None:
+    """Such as a budget: who had read more events, and writes late, may have read fewer budgets."""
+    recovered = RecoveredPartition(lambda key, value: value[0] if key == b"u" else None)
+    recovered.apply(
+        [change(b"u", 5, b"2 new"), change(b"d", 5, b"2"), change(b"u", 9, b"1 late"), change(b"d", 9, b"1")]
+    )
+    assert sorted(recovered.state()) == [(b"d", 9, b"1"), (b"u", 9, b"2 new")]
+    assert recovered.repairs() == [(b"u", 9, b"2 new")]
+    recovered.apply([change(b"u", 7, b"3 newer")])
+    assert sorted(recovered.state()) == [(b"d", 9, b"1"), (b"u", 9, b"3 newer")]
+    assert recovered.repairs() == []
+    recovered.apply([change(b"u", 4, b"3 of the same place, and of fewer events")])
+    assert recovered.repairs() == [(b"u", 9, b"3 newer")]
+    recovered.apply([change(b"u", 9, None)])
+    assert [row.key for row in recovered.state()] == [b"d"]
+
+
 def test_deletion_carries_an_offset_too() -> None:
     """A deletion is compared by its offset; one without an offset wins over what precedes it."""
     recovered = RecoveredPartition()
@@ -255,7 +272,7 @@ def test_password_is_not_shown() -> None:
 
 
 async def _built(given: StageConfig, directory: str) -> Any:
-    handler: Any = SimpleNamespace()
+    handler: Any = SimpleNamespace(order=by_source_offset)
     return build_app(given, Runtime(given, handler), directory)
 
 

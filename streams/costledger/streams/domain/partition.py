@@ -31,6 +31,7 @@ from costledger.streams.domain.views import PeriodView, all_views, changed_views
 StateChange = tuple[bytes, bytes | None]
 
 _PROFILE: Final = b"u"
+_PROFILE_KEY: Final = _PROFILE + b"\x00"
 _DAY: Final = b"d"
 _MONTH: Final = b"m"
 _RECENT: Final = b"i"
@@ -267,6 +268,15 @@ class PartitionTotals:
         calendar.changed_months.clear()
         calendar.retired.clear()
         return changes
+
+
+def order_of(key: bytes, value: bytes) -> int | None:
+    """Which of two states of a profile is the newer: the one whose budget stands further on the budgets topic.
+
+    By the event's offset that a state record was written at it cannot be told: the other may have read more events, and fewer
+    budgets. None for all other records.
+    """
+    return int.from_bytes(value[:8], "big", signed=True) if key.startswith(_PROFILE_KEY) else None
 
 
 def _key(kind: bytes, *parts: str) -> bytes:

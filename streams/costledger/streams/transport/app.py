@@ -87,7 +87,8 @@ def build_app(config: StageConfig, runtime: Runtime, data_dir: str) -> Any:
     app.transport = transport
     app.producer_transport = transport
     runtime.app = app
-    app.Table(config.table_name, partitions=config.partitions, key_type=bytes, value_type=bytes)
+    table = app.Table(config.table_name, partitions=config.partitions, key_type=bytes, value_type=bytes)
+    table.order = runtime.handler.order
 
     # Acknowledgements are the runtime's own; with acks off Faust keeps no books per message.
     source = app.topic(*config.source_topics, value_type=bytes, acks=False)

@@ -21,8 +21,8 @@ class StageConfig:
     - `flush_keys_max`: with more changed keys than this reading waits until they are written: so a catch-up over ever new
       keys holds about twice as many at most, and those of one fetch.
     - `poll_records_max`, `fetch_bytes_max` (per partition), `fetch_wait_ms`: the bounds of one fetch.
-    - `session_timeout_seconds`: how long a killed worker keeps its partitions. An unacknowledged write
-      is given up after as long, so that it cannot land after another worker took over.
+    - `session_timeout_seconds`: how long a killed worker keeps its partitions. A write that is under way is never
+      given up: README, *Choices*.
     - `stall_timeout_seconds`: lag without progress for this long ends the worker.
     - `drain_timeout_seconds`: the time for the last flush and commit at a stop or a rebalance.
     - `leave_timeout_seconds`: after that, the time to leave the group and close connections.

@@ -100,6 +100,10 @@ class Handler(Protocol):
         """Have the next `flush` hand these keys over as they are held, also as deleted where they are not: another worker has
         written to them, and was no longer to."""
 
+    def order(self, key: bytes, value: bytes) -> int | None:
+        """What decides in a recovery which of two values of a key is the newer one, rather than the source offset: for keys that
+        change with a prerequisite topic. None: nothing does."""
+
     def acknowledged(self, partition: int) -> None:
         """What the last `flush` handed over is durable. Not called where it handed over nothing."""
 

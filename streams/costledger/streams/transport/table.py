@@ -9,7 +9,7 @@ A value in parts (see `parts`) leaves its record with the offset alone, and the 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,8 @@ from costledger.streams.transport.parts import PART_PREFIX, PARTS_HEADER, Parts,
 from costledger.streams.transport.records import ConsumerRecord, StateRecord
 
 OFFSET_HEADER = "source-offset"
+Order = Callable[[bytes, bytes], int | None]
+"""`Handler.order`."""
 _OFFSET = struct.Struct(">q")
 
 
@@ -56,6 +58,10 @@ def decode_change(record: ConsumerRecord) -> tuple[int | None, Value]:
     return _OFFSET.unpack_from(record.value)[0], value
 
 
+def by_source_offset(key: bytes, value: bytes) -> None:
+    """The order of keys that have none of their own."""
+
+
 @dataclass(slots=True)
 class RecoveredPartition:
     """The state of one partition while its changelog is read.
@@ -65,6 +71,7 @@ class RecoveredPartition:
     The same holds for a record whose parts are not there: a later one replaced it and deleted them.
     """
 
+    order: Order = by_source_offset
     entries: dict[bytes, tuple[int, Value]] = field(default_factory=dict)
     overtaken: set[bytes] = field(default_factory=set)
     #: The changelog offset after the last record applied.
@@ -72,7 +79,7 @@ class RecoveredPartition:
     parts: dict[bytes, bytes] = field(default_factory=dict)
 
     def apply(self, records: Iterable[ConsumerRecord]) -> None:
-        """Apply changelog records in order; the higher source offset wins, at a tie the later record."""
+        """Apply changelog records in order: the newer one by `order` wins, then the higher source offset, then the later one."""
         entries = self.entries
         for record in records:
             key = record.key
@@ -86,10 +93,11 @@ class RecoveredPartition:
             elif held is None:
                 entries[key] = (-1 if offset is None else offset, value)
                 self.overtaken.discard(key)
-            elif offset is None or offset >= held[0]:
-                entries[key] = (held[0] if offset is None else offset, value)
+            elif self._is_newer(key, offset, value, held):
+                entries[key] = (held[0] if offset is None else max(offset, held[0]), value)
                 self.overtaken.discard(key)
             else:
+                entries[key] = (held[0] if offset is None else max(offset, held[0]), held[1])
                 self.overtaken.add(key)
 
     def state(self) -> Iterator[StateRecord]:
@@ -121,6 +129,14 @@ class RecoveredPartition:
         """The overtaken keys with the offset and value that must stand last in the log."""
         return [(key, *self.entries[key]) for key in sorted(self.overtaken)]
 
+    def _is_newer(self, key: bytes, offset: int | None, value: Value, held: tuple[int, Value]) -> bool:
+        """Whether a record that stands later in the log says what is to be held."""
+        if isinstance(value, bytes) and isinstance(held[1], bytes):
+            number, before = self.order(key, value), self.order(key, held[1])
+            if number is not None and before is not None and number != before:
+                return number > before
+        return offset is None or offset >= held[0]
+
     def _apply_part(self, key: bytes, value: bytes | None) -> None:
         if value is None:
             self.parts.pop(key, None)
@@ -137,10 +153,11 @@ class ChangelogTable(faust.Table[bytes, bytes]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.recovered: dict[int, RecoveredPartition] = {}
+        self.order: Order = by_source_offset
 
     def apply_records(self, partition: int, records: Sequence[ConsumerRecord]) -> None:
         """Apply raw changelog records during recovery."""
-        recovered = self.recovered.setdefault(partition, RecoveredPartition())
+        recovered = self.recovered.setdefault(partition, RecoveredPartition(self.order))
         recovered.apply(records)
         recovered.position = records[-1].offset + 1
 
@@ -156,4 +173,4 @@ class ChangelogTable(faust.Table[bytes, bytes]):
 
     def take(self, partition: int) -> RecoveredPartition:
         """Return what was recovered for a partition and forget it here."""
-        return self.recovered.pop(partition, None) or RecoveredPartition()
+        return self.recovered.pop(partition, None) or RecoveredPartition(self.order)
