@@ -43,7 +43,7 @@ def test_an_event_arrives_with_its_users_key_and_partition(kafka: KafkaServer, t
 
 
 def test_every_service_has_its_method_and_its_price(kafka: KafkaServer, topic: str) -> None:
-    """Each method makes the events of the specification, with amounts exact to the picodollar."""
+    """Each method makes its events, with amounts exact to the picodollar."""
     errors: list[EventDropped] = []
     with CostTracker(kafka.bootstrap_servers, "tests", topic=topic, on_error=errors.append) as tracker:
         tracker.track_rekognition("u", "detectFaces", 3)

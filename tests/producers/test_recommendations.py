@@ -1,4 +1,4 @@
-"""Recommendations, strategies and the score: every number of the specification, at and around its boundary."""
+"""Recommendations, strategies and the score: every number, at and around its boundary."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.fixtures.fix_kafka import KafkaServer
 from tests.fixtures.wait import wait_until
-from tests.producers.spooling import FLUSH_SECONDS, ids_in
+from tests.producers.spool.spooling import FLUSH_SECONDS, ids_in
 
 from costledger.producers import CostTracker, EventDropped
 from costledger.producers.spool.source import Source

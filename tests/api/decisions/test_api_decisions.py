@@ -52,7 +52,7 @@ def test_a_user_without_a_budget_has_the_defaults(caller: Caller) -> None:
     assert (answer["budget"], answer["budget_version"], answer["plan"]["own"]["tier"]) == ("10.00", 0, "default")
 
 
-def test_the_reasons_to_skip_are_the_specifications(caller: Caller, set_budget: SetBudget, user: str) -> None:
+def test_the_reasons_to_skip_are_two_sentences(caller: Caller, set_budget: SetBudget, user: str) -> None:
     """More than a tenth of the budget at once; more than is left of it. To the last 1e-12 USD."""
     set_budget(user, 10 * USD)
     single = caller.decide(amount="1.000000000001")

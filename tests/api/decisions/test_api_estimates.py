@@ -1,4 +1,4 @@
-"""Estimates over HTTP: the specification's figures, worked out by hand, and what is refused."""
+"""Estimates over HTTP: figures worked out by hand, and what is refused."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_an_image_costs_its_features_and_a_hundred_tokens(caller: Caller) -> Non
     assert total_of(caller, kind="image", size_bytes=2**31) == Decimal("0.001") + tokens + Decimal("0.046")
 
 
-def test_a_video_costs_what_the_specification_says(caller: Caller) -> None:
+def test_a_video_costs_what_its_frames_and_minutes_do(caller: Caller) -> None:
     """10 minutes: 1.00 Rekognition, 0.24 Transcribe, 3 x 75 x 0.0001 Comprehend, 2000 tokens, 50/1024 GB stored."""
     storage = Decimal("0.001123046875")  # 0.048828125 GB at 0.023
     expected = Decimal("1.00") + Decimal("0.24") + Decimal("0.0225") + Decimal("0.00004") + storage
