@@ -15,12 +15,22 @@ from contextlib import AbstractContextManager
 from functools import cache, cached_property, partial
 from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import Any, TypeVar
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
 from tests.bench.kafka import PARTITIONS
-from tests.bench.ledgers import Connection, check_entries, check_totals, consumed, fresh_ledger
+from tests.bench.ledgers import (
+    Connection,
+    check_entries,
+    check_totals,
+    consumed,
+    fresh_ledger,
+    log_bytes_since,
+    log_position,
+    sealing_rate,
+)
 from tests.bench.processes import running
 from tests.bench.rates import Commit, Contender, committed_rate, watch
 from tests.bench.stage import SinkStage
@@ -50,6 +60,16 @@ class SinkBench:
         self._folder = folder
         self._workload = workload
         self._topic = topic
+        #: Of each run of ours: bytes of the server's log an event, and entries sealed a second afterwards.
+        self._log_bytes: list[float] = []
+        self._sealed: list[float] = []
+
+    def fields(self) -> dict[str, Any]:
+        """What else our runs have shown, medians."""
+        return {
+            "log_bytes_per_event": round(median(self._log_bytes), 1),
+            "sealed_per_second": round(median(self._sealed)),
+        }
 
     def contenders(self, peers: Mapping[str, Callable[[SinkStage], float]]) -> dict[str, Contender]:
         """Ours first, `peers` last; each returns rows per second of one run."""
@@ -61,6 +81,7 @@ class SinkBench:
         total = self._workload.events
         arguments = ["-m", "costledger", "sink", "--supervisor", str(os.getpid())]
         with self._ledger() as (url, connection):
+            position = log_position(connection)
             variables = {
                 **self._services,
                 "COSTLEDGER_DATABASE_URL": url,
@@ -75,9 +96,11 @@ class SinkBench:
                     return consumed(connection)
 
                 commits = watch(written, total, _RUN_SECONDS_MAX)
+                self._log_bytes.append(log_bytes_since(connection, position) / total)
                 sink.stop()
             check_entries(connection, total, self._workload.amount)
             check_totals(connection, total, self._workload.amount)
+            self._sealed.append(sealing_rate(connection, self._topic, total))
         return committed_rate(commits)
 
     def _copy(self) -> float:

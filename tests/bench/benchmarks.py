@@ -116,7 +116,12 @@ def load_benchmarks(plan: Plan, place: Place, peers: Peers) -> Iterator[Sequence
     sdk.prepare()
     result = run("stream", stream.contenders(peers.stream.runs), peers.stream)
     yield [replace(result, fields=stream.fields())]
-    yield [run("sink", sink.contenders(peers.sink.runs), peers.sink)]
+    result = run("sink", sink.contenders(peers.sink.runs), peers.sink)
+    told = sink.fields()
+    say(
+        f"  {told['log_bytes_per_event']:,.0f} bytes of write-ahead log an event; {told['sealed_per_second']:,} entries/s sealed"
+    )
+    yield [replace(result, fields=told)]
     # Both modes take turns with the one peer that they share.
     say("sdk_memory, sdk_spool (us CPU/event)")
     values = alternate(sdk.contenders(), plan.runs, say).values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import psycopg.abc
 from psycopg import sql
 
 from costledger.schemas.money import to_usd
+from costledger.sinks.chain.sealing import seal
 from costledger.sinks.migrations import migrate
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -47,6 +49,27 @@ def consumed(connection: Connection) -> int:
     """How many offsets a sink has accounted for."""
     ((offsets,),) = connection.execute("SELECT coalesce(sum(next_offset), 0) FROM ledger.sink_offsets").fetchall()
     return int(offsets)
+
+
+def log_position(connection: Connection) -> str:
+    """Where the server's write-ahead log ends."""
+    ((position,),) = connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchall()
+    return str(position)
+
+
+def log_bytes_since(connection: Connection, position: str) -> int:
+    """How much was written to the log since: by the whole server, full pages after its last checkpoint included."""
+    ((size,),) = connection.execute("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), %s)", (position,)).fetchall()
+    return int(size)
+
+
+def sealing_rate(connection: Connection, topic: str, rows: int) -> float:
+    """Entries per second that one process seals into the hash chain; `WrongResult` unless it seals so many."""
+    began = time.monotonic()
+    sealed = seal(connection, topic)
+    if sealed != rows:
+        raise WrongResult(f"{sealed} entries were sealed; the workload has {rows}")
+    return rows / (time.monotonic() - began)
 
 
 def check_entries(connection: Connection, rows: int, amount: int) -> None:
