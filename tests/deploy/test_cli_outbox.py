@@ -16,7 +16,7 @@ from tests.deploy.conftest import Cli, clean_environment
 from tests.fixtures.fix_kafka import KafkaServer
 from tests.fixtures.fix_postgres import PostgresServer
 from tests.fixtures.wait import wait_until
-from tests.producers.outbox_cases import TABLE, Service, fill, new_service
+from tests.producers.outbox.outbox_cases import TABLE, Service, fill, new_service
 
 from costledger.producers.outbox.relay import BATCH_ROWS, BATCH_ROWS_MAX
 

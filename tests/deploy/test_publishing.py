@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.fixtures.fix_kafka import KafkaServer
-from tests.producers.spooling import NOBODY, ids_in
+from tests.producers.spool.spooling import NOBODY, ids_in
 
 from costledger.deploy.publishing import publish
 from costledger.producers import CostTracker

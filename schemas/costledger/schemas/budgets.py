@@ -14,7 +14,7 @@ from costledger.schemas.times import from_microseconds, to_microseconds
 
 BudgetRecord = dict[str, Any]
 
-#: USD a month by tier; "default" is anything else. Source: the specification's table of tiers.
+#: USD a month by tier; "default" is anything else. As shipped.
 DEFAULT_MONTHLY_BY_TIER: Final[Mapping[str, int]] = {
     "free": 5 * PICODOLLARS_PER_USD,
     "premium": 50 * PICODOLLARS_PER_USD,

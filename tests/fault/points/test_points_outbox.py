@@ -7,7 +7,7 @@ from tests.fault.points.deaths import Deaths, places_of, visits
 from tests.fixtures.fix_kafka import KafkaServer
 from tests.fixtures.fix_postgres import PostgresServer
 from tests.fixtures.wait import wait_until
-from tests.producers.outbox_cases import fill, new_service
+from tests.producers.outbox.outbox_cases import fill, new_service
 
 PLACES = places_of("outbox")
 BATCH_ROWS = 50

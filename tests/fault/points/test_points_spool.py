@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tests.fault.points.deaths import Deaths, places_of, visits
 from tests.fixtures.fix_kafka import KafkaServer
-from tests.producers.spool_hosts import drain, noted, start
-from tests.producers.spooling import NOBODY, ids_in
+from tests.producers.spool.spool_hosts import drain, noted, start
+from tests.producers.spool.spooling import NOBODY, ids_in
 
 RESCUE = ("spool.before_rescue", "spool.after_rescue")
 PLACES = tuple(place for place in places_of("spool") if place not in RESCUE)

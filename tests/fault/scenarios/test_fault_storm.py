@@ -1,4 +1,4 @@
-"""F18 and point 6: two stream workers, three sinks and twelve partitions, while members join and leave without a pause."""
+"""F18: two stream workers, three sinks and twelve partitions, while members join and leave without a pause."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What is decided before paid work runs: allow, warn or skip, and why. Pure; all money in 1e-12 USD.
 
-Source of the rules and of their two sentences: the specification's part on the cost optimiser. Month-to-date
-is held against the *monthly* budget, and what other jobs have reserved counts as spent.
+The two sentences of the rules are a contract with callers. Month-to-date is
+held against the *monthly* budget, and what other jobs have reserved counts as spent.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The efficiency score, 0 to 100. Pure and exact; the specification's formula.
+"""The efficiency score, 0 to 100. Pure and exact.
 
 100, less 20 where more than 100 USD were spent, else less 10 where more than 50 USD were; plus half of what the
 cache hit rate, in percent, is above 50 (less where it is below). Held between 0 and 100. Where no cache was asked,

@@ -1,7 +1,6 @@
 """Processing plans by tier: what a user's work may comprise. Data in `plans.toml` and a user's file over it.
 
-Source of the shipped plans: the specification's part on the cost optimiser. It names the embedding model once,
-for the tier `default`; the other tiers have the same one.
+The shipped plans have one embedding model for all tiers.
 """
 
 from __future__ import annotations

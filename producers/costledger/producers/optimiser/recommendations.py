@@ -1,6 +1,6 @@
 """What to change to spend less, from the roll-ups: recommendations, strategies, score. Pure; money in 1e-12 USD.
 
-The rules and percentages are the specification's:
+The rules, with percentages that are chosen, not measured:
 
 - openai more than 40 % of the total: an embedding cache, 30 % of openai's cost, high priority;
 - aws-rekognition more than 30 %: fewer features, 20 % of its cost, medium;

@@ -1,6 +1,6 @@
 """The named strategies: what each is expected to save, and what it has saved. Pure; money in 1e-12 USD.
 
-The percentages are the specification's. What each applies to is decided here:
+The percentages are chosen, not measured. What each applies to:
 
 - embedding deduplication, 30 %: embeddings, that is operations `embedding-...` of any service;
 - batch processing, 15 %: calls that can be gathered into batches, that is all of openai, aws-rekognition and

@@ -1,7 +1,6 @@
 """Kinds of work, each able to say what it will probably cost under a plan.
 
-The quantities that are assumed are the specification's (its part on the cost optimiser) and stand here by name;
-no price does.
+The quantities that are assumed are chosen, and stand here by name; no price does.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ DAY_MICROSECONDS: Final = 86_400_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """The numbers of the rules; the defaults are the specification's."""
+    """The numbers of the rules; the defaults are those shipped."""
 
     defaults: BudgetDefaults = field(default_factory=BudgetDefaults)
     #: Older events are history: neither totals nor alerts.
