@@ -47,7 +47,8 @@ class DayTotals:
 
     def hour(self, key: int) -> HourTotals:
         """The hour of a key, to be changed; KeyError where there is none."""
-        return self._opened().hour(key)
+        opened = self._open or self._opened()
+        return opened.hours.get(key) or opened.hour(key)
 
     def begin(self, key: int, hour: HourTotals) -> None:
         """Put in an hour without totals."""
@@ -55,8 +56,9 @@ class DayTotals:
 
     def add(self, key: int, added: Mapping[Operation, int]) -> None:
         """Add amounts to an hour of this day."""
-        opened = self._opened()
-        opened.hour(key).add(added)
+        opened = self._open or self._opened()
+        hour = opened.hours.get(key) or opened.hour(key)
+        hour.add(added)
         opened.count(added)
 
     def take_over(self, key: int, hour: HourTotals) -> None:

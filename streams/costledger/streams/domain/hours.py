@@ -104,7 +104,8 @@ class HourTotals:
         """Add amounts by (service, operation)."""
         add_amounts(self.amounts, added)
         self.total += sum(added.values())
-        self.touch()
+        self._stored = None
+        self.is_changed = True
 
     def mark(self, flag: int) -> None:
         """Set a flag."""
