@@ -104,6 +104,7 @@ class HourTotals:
         """Add amounts by (service, operation)."""
         add_amounts(self.amounts, added)
         self.total += sum(added.values())
+        # As `touch`, without the call: it is made for every user at every flush.
         self._stored = None
         self.is_changed = True
 

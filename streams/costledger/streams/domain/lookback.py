@@ -1,7 +1,7 @@
 """What days of the past cost, read from their stored forms without making objects of the rest.
 
 Whenever a user has events in a new hour, rules look back at five weeks of hours. Where there was a C compiler these are read by a
-compiled twin (`_lookback`), with the same answers, some ten times faster than they can be decoded.
+compiled twin (`_lookback`), with the same answers, and nothing is decoded.
 
 Keys are those of hours (`Buckets.hour_key`), amounts 1e-12 USD. Bytes that no day was stored as raise ValueError or another error of
 decoding.
@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgpack
 
 from costledger.schemas.twins import twin_of
+from costledger.streams.domain.amounts import amounts_of, spent_by_service
 
 #: The module of the compiled twin, with functions of the same names; or None.
 _compiled: Any = twin_of(__name__, "this_module")
@@ -26,7 +27,7 @@ def totals_between(days: Sequence[bytes], start: int = 0, end: int = _KEY_MAX) -
     """The totals of the hours with keys from `start` up to `end`, without it, day by day."""
     if _compiled is not None:
         return _compiled.totals_between(days, start, end)  # type: ignore[no-any-return]
-    return [sum(_spent(rows).values()) for day in days for key, rows, _ in _hours(day) if start <= key < end]
+    return [sum(spent.values()) for day in days for key, spent, _ in _hours(day) if start <= key < end]
 
 
 def flags_of(day: bytes) -> list[tuple[int, int]]:
@@ -53,8 +54,8 @@ def spent_at(days: Sequence[bytes | None], keys: Sequence[int | None]) -> dict[s
         return _compiled.spent_at(days, keys)  # type: ignore[no-any-return]
     costs: dict[str, list[int]] = {}
     for place, (day, wanted) in enumerate(zip(days, keys, strict=True)):
-        found = [] if day is None else [rows for key, rows, _ in _hours(day) if key == wanted]
-        for service, amount in _spent(found[0]).items() if found else ():
+        found = [] if day is None else [spent for key, spent, _ in _hours(day) if key == wanted]
+        for service, amount in found[0].items() if found else ():
             costs.setdefault(service, [0] * len(days))[place] = amount
     return costs
 
@@ -69,30 +70,24 @@ def latest_costs(days: Sequence[bytes], costs_max: int) -> dict[str, list[int]]:
     costs: dict[str, list[int]] = {}
     for day in days:
         # By key: days of earlier releases have their hours in the order in which they were met.
-        for _, rows, _ in sorted(_hours(day), key=_key, reverse=True):
-            for service, amount in _spent(rows).items():
+        for _, spent, _ in sorted(_hours(day), key=_key, reverse=True):
+            for service, amount in spent.items():
                 known = costs.setdefault(service, [])
                 if amount > 0 and len(known) < costs_max:
                     known.append(amount)
     return costs
 
 
-_Rows = list[tuple[str, str, int | str]]
+_Hour = tuple[int, dict[str, int], int]
 
 
-def _hours(day: bytes) -> Iterator[tuple[int, _Rows, int]]:
+def _hours(day: bytes) -> Iterator[_Hour]:
+    """Key, what each service cost, and flags of each hour, as stored."""
     hours, _ = msgpack.unpackb(day, strict_map_key=False)
     for key, hour in hours.items():
         rows, flags, *_ = msgpack.unpackb(hour)
-        yield key, rows, flags
+        yield key, spent_by_service(amounts_of(rows)), flags
 
 
-def _key(hour: tuple[int, _Rows, int]) -> int:
+def _key(hour: _Hour) -> int:
     return hour[0]
-
-
-def _spent(rows: _Rows) -> dict[str, int]:
-    spent: dict[str, int] = {}
-    for service, _, amount in rows:
-        spent[service] = spent.get(service, 0) + int(amount)
-    return spent
