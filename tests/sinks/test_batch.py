@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from decimal import Decimal
 
 import pytest
@@ -176,10 +177,11 @@ def test_a_record_batch_that_cannot_be_read_is_put_aside_offset_by_offset() -> N
 
 
 def test_what_is_too_large_is_put_aside_without_its_bytes() -> None:
-    """Place, reason and size are kept; of a large value with a small key, the key."""
+    """Place, reason, size and hash are kept; of a large value with a small key, the key."""
     gatherer = Gatherer("t", 3, 10**9)
     gatherer.claim(0, 0, 1)
     gatherer.add(message(0, bytes(KEPT_BYTES_MAX + 1)))
     (bad,) = gatherer.seal().rejected
     assert (bad.reason, bad.payload) == ("oversize", None)
     assert f"not kept: key and value have {KEPT_BYTES_MAX + 1 + len(bad.key or b'')} bytes" in bad.error
+    assert f"SHA-256 of the value: {hashlib.sha256(bytes(KEPT_BYTES_MAX + 1)).hexdigest()}" in bad.error

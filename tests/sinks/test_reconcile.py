@@ -160,6 +160,19 @@ def test_one_picodollar_is_found(
     assert report.difference_picodollars == sum(size for _, size in wanted.values())
 
 
+def test_what_differs_is_named(settings: Settings, ledger: Ledger, events: list[CostEvent]) -> None:
+    """Of a priced entry whose amount was changed the amount alone: its unit price, a number there and text here, is the same."""
+    repeated = ", ".join(f"'{event.event_id}'" for event in events[:20])
+    tamper(
+        ledger,
+        "UPDATE ledger.entries SET amount = amount + 0.000000000001 WHERE (tableoid, ctid) = (SELECT tableoid, ctid "
+        f"FROM ledger.entries WHERE amount > 0 AND unit_price IS NOT NULL AND event_id NOT IN ({repeated}) LIMIT 1)",
+    )
+    report = reconcile(settings, with_redis=False)
+    (told,) = next(check.examples for check in report.checks if check.name == "topic_ledger")
+    assert "ledger and topic differ in amount (" in told
+
+
 def test_a_forgotten_quarantine_row_is_found(settings: Settings, ledger: Ledger, events: list[CostEvent]) -> None:
     """A message that is nowhere is missing, a conflict as well as rubbish."""
     ledger.connection.execute("DELETE FROM ledger.quarantine")

@@ -6,6 +6,7 @@ that became a row or was put aside, or an offset that held no message (a gap).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -278,8 +279,9 @@ def rejected(message: Message, reason: str, error: str) -> Rejected:
     key, value = message.key(), message.value()
     size = len(key or b"") + len(value or b"")
     if size > KEPT_BYTES_MAX:
+        digest = hashlib.sha256(value or b"").hexdigest()
         key, value = (key if size - len(value or b"") <= KEPT_BYTES_MAX else None), None
-        error = f"{error} (not kept: key and value have {size} bytes)"
+        error = f"{error} (not kept: key and value have {size} bytes; SHA-256 of the value: {digest})"
     return Rejected(partition, offset, reason, error, key, value, received_us(message))
 
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from costledger.deploy.stack.service import Service
 
 UNDER_WAY_SECONDS_MAX: Final = 60.0
+_WAITS_FOR_LOCK: Final = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'costledger sink' AND wait_event_type = 'Lock'
+"""
 
 
 def lasting(seconds: float) -> None:
@@ -59,6 +63,13 @@ def await_under_way(cluster: Cluster, events: int = 300) -> None:
     """Until the ledger accounts for so many offsets, and the stream has committed as many: both are at work."""
     wait_until(lambda: cluster.consumed() >= events, UNDER_WAY_SECONDS_MAX, "the ledger is under way")
     wait_until(lambda: cluster.streamed() >= events, UNDER_WAY_SECONDS_MAX, "the stream is under way")
+
+
+def await_lock(cluster: Cluster) -> None:
+    """Until the sink is in the midst of a transaction, waiting for somebody's lock."""
+    wait_until(
+        lambda: cluster.value(_WAITS_FOR_LOCK), UNDER_WAY_SECONDS_MAX, "the sink waits for a lock in its transaction"
+    )
 
 
 def await_log(worker: Worker, text: str, timeout_seconds: float = UNDER_WAY_SECONDS_MAX) -> None:

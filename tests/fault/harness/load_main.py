@@ -1,6 +1,7 @@
 """The load generator's process: `python -m tests.fault.harness.load_main LOAD-AS-JSON FOLDER`.
 
-For every event: a line of the oracle, then `track()`. Random numbers come from the seed alone; the clock only paces.
+For every event: a line of the oracle, then `emit_record`, which is `track_*` behind the price book. What is drawn comes from the seed
+alone; the clock says when, and dates what is drawn.
 SIGUSR1 has it rest until SIGUSR2; SIGTERM has it flush and end.
 """
 

@@ -13,7 +13,7 @@ from costledger.schemas.budgets import Budget
 from costledger.schemas.codec import decode_budget
 from costledger.schemas.settings import Settings
 from costledger.sinks.database import Connection
-from costledger.streams.domain.partition import PartitionTotals
+from costledger.streams.domain.partition import PartitionTotals, order_of
 from costledger.streams.domain.user import UserTotals
 from costledger.streams.domain.views import all_views
 from costledger.streams.transport.records import ConsumerRecord
@@ -107,7 +107,7 @@ def recovered_users(reader: TopicReader, settings: Settings) -> dict[str, UserTo
 
     `ValueError` where a worker could not recover from it, or where compaction would keep another state than that.
     """
-    recovered: dict[int, RecoveredPartition] = defaultdict(RecoveredPartition)
+    recovered: dict[int, RecoveredPartition] = defaultdict(lambda: RecoveredPartition(order_of))
     topic = changelog_topic(settings)
     for message in reader.read(topic):
         partition = message.partition() or 0

@@ -33,9 +33,8 @@ class Sample:
 class Watch:
     """Looks from a thread of its own, from `start` to `stop`."""
 
-    def __init__(self, cluster: Cluster, snapshot_seconds: float = SNAPSHOT_SECONDS) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._snapshot_seconds = snapshot_seconds
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
@@ -80,7 +79,7 @@ class Watch:
         findings.figures["snapshots"] = self.snapshots
         # Who has not looked knows nothing: that a promise held is not to be said of what nobody saw.
         findings.expect("I8", peak > 0, f"nobody looked at the workers' memory: {len(self.samples)} looks")
-        findings.expect("I3", self.snapshots > 0, "nobody took a snapshot of the roll-ups while harm was done")
+        findings.expect("I3", self.snapshots > 0, "nobody took a snapshot of the roll-ups before the check")
         findings.expect("I8", peak <= rss_bytes_max, f"a worker held {peak} bytes; at most {rss_bytes_max} may be")
 
     def _run(self) -> None:
@@ -94,7 +93,7 @@ class Watch:
                 if due:
                     # One of a PostgreSQL that was away has cost nothing but time.
                     took_seconds = 0.0 if sample.consumed is None else time.monotonic() - began
-                    snapshot_at = began + max(self._snapshot_seconds, took_seconds / SNAPSHOT_SHARE_MAX)
+                    snapshot_at = began + max(SNAPSHOT_SECONDS, took_seconds / SNAPSHOT_SHARE_MAX)
         except BaseException as error:  # noqa: BLE001 - raised by `stop`, in the test's own thread
             self._failure = error
 

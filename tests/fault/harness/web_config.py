@@ -9,7 +9,8 @@ def post_fork(_server: Any, worker: Any) -> None:
     """In a new child."""
     from tests.fault.harness.web_app import generating
 
-    generating.begin(f"{generating.load.name}-{worker.pid}", generating.load.seed + worker.pid)
+    # Its number, not its process id: the same in the next run.
+    generating.begin(f"{generating.load.name}-{worker.age}", generating.load.seed + worker.age)
 
 
 def worker_exit(_server: Any, _worker: Any) -> None:

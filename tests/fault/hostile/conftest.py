@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 
 import confluent_kafka
 import psutil
 import pytest
 from tests.e2e.conftest import System
 from tests.fault.harness import wire
+from tests.fault.harness.topics import TopicReader, committed
 
 from costledger.schemas.codec import encode_event
 from costledger.schemas.events import CostEvent
@@ -33,13 +35,14 @@ class Memory:
     def __exit__(self, *_: object) -> None:
         self._done.set()
         self._thread.join()
+        assert all(self.peaks.values()), f"nobody looked at these processes: {self.peaks}"
 
     def _watch(self) -> None:
         while not self._done.wait(SAMPLE_SECONDS):
             for process in self._processes:
                 try:
                     self.peaks[process.pid] = max(self.peaks[process.pid], process.memory_info().rss)
-                except psutil.NoSuchProcess:
+                except psutil.Error:  # it ends, or has
                     continue
 
 
@@ -89,18 +92,19 @@ class HostileSystem(System):
         where = "WHERE topic = %s ORDER BY 1, 2"
         return self.sql(f"SELECT {columns} FROM ledger.quarantine {where}", self.topic_prefix + topic)
 
+    @cached_property
+    def reader(self) -> TopicReader:
+        """Reads topics as a whole."""
+        return TopicReader(self.bootstrap_servers)
+
+    def close(self) -> None:
+        """End all processes and connections."""
+        self.reader.close()
+        super().close()
+
     def ends(self, topic: str = "cost.events") -> dict[int, int]:
         """The end of each partition of a topic."""
-        consumer = confluent_kafka.Consumer(
-            {"bootstrap.servers": self.bootstrap_servers, "group.id": f"{self.topic_prefix}look"}
-        )
-        name = self.topic_prefix + topic
-        partitions = consumer.list_topics(name, timeout=10).topics[name].partitions
-        try:
-            places = [confluent_kafka.TopicPartition(name, partition) for partition in partitions]
-            return {place.partition: consumer.get_watermark_offsets(place, timeout=10)[1] for place in places}
-        finally:
-            consumer.close()
+        return self.reader.ends(self.topic_prefix + topic)
 
     def await_read(self, timeout_seconds: float = 60) -> None:
         """Wait until sink and stream have dealt with every message of the topic."""
@@ -108,45 +112,19 @@ class HostileSystem(System):
 
         def all_read() -> bool:
             sink = dict(self.sql("SELECT partition, next_offset FROM ledger.sink_offsets"))
-            return all(sink.get(partition, 0) >= end for partition, end in ends.items()) and all(
-                self.committed("stream", ends).get(partition, 0) >= end for partition, end in ends.items()
-            )
+            stream = self.committed("stream")
+            return all(min(sink.get(partition, 0), stream[partition]) >= end for partition, end in ends.items())
 
         self.wait_until(all_read, timeout_seconds, f"sink and stream at {ends}")
 
-    def committed(
-        self, group: str, partitions: Sequence[int] | dict[int, int], topic: str = "cost.events"
-    ) -> dict[int, int]:
-        """The offsets that Kafka keeps for a group."""
-        consumer = confluent_kafka.Consumer(
-            {"bootstrap.servers": self.bootstrap_servers, "group.id": f"{self.topic_prefix}{group}"}
-        )
-        try:
-            name = self.topic_prefix + topic
-            places = [confluent_kafka.TopicPartition(name, partition) for partition in partitions]
-            return {place.partition: place.offset for place in consumer.committed(places, timeout=10)}
-        finally:
-            consumer.close()
+    def committed(self, group: str, topic: str = "cost.events") -> dict[int, int]:
+        """The offsets that Kafka keeps for a group, of every partition; 0 where none."""
+        name = self.topic_prefix + topic
+        return committed(self.bootstrap_servers, f"{self.topic_prefix}{group}", name, len(self.ends(topic)))
 
     def dead_letters(self) -> list[confluent_kafka.Message]:
         """Every message of the dead-letter topic."""
-        name = f"{self.topic_prefix}cost.events.dlq"
-        ends = self.ends("cost.events.dlq")
-        consumer = confluent_kafka.Consumer(
-            {
-                "bootstrap.servers": self.bootstrap_servers,
-                "group.id": f"{self.topic_prefix}look",
-                "enable.partition.eof": True,
-            }
-        )
-        consumer.assign([confluent_kafka.TopicPartition(name, partition, 0) for partition in ends])
-        found: list[confluent_kafka.Message] = []
-        try:
-            while len(found) < sum(ends.values()):
-                found += [message for message in consumer.consume(1000, 1.0) if message.error() is None]
-        finally:
-            consumer.close()
-        return found
+        return list(self.reader.read(f"{self.topic_prefix}cost.events.dlq"))
 
     def log_of(self, worker: str) -> str:
         """What a worker has written."""

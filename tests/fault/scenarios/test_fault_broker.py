@@ -20,7 +20,7 @@ pytestmark = pytest.mark.fault
 
 @pytest.mark.long
 def test_a_broker_that_is_stopped_for_half_a_minute_costs_nothing(cluster: Cluster) -> None:
-    """The service goes on at its rate and drops nothing; every worker comes back by itself or is started again."""
+    """The service goes on at its rate and drops nothing; every worker comes back by itself."""
     cluster.start_all()
     load = cluster.load(rate=500)
     await_under_way(cluster)

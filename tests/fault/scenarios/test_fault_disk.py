@@ -165,8 +165,9 @@ def test_a_full_disk_of_postgresql_stops_the_ledger_loudly_until_there_is_room(
     disk.fill()
     sink, entries = cluster.worker("sink"), "SELECT count(*) FROM ledger.entries"
     wait_until(says(sink.log_path, "PostgreSQL (53100)"), LOUD_SECONDS_MAX, "the sink says that the disk is full")
-    stood_at = cluster.value(entries)
+    stood_at, streamed = cluster.value(entries), cluster.streamed()
     load.await_more(3_000)
+    wait_until(lambda: cluster.streamed() >= streamed + 2_000, 60, "the stream goes on")
     assert cluster.lag()["sink"] >= 2_000
     # What still fitted into pages that were there may have been written.
     assert cluster.value(entries) - stood_at < 3_000

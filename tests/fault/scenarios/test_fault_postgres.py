@@ -10,17 +10,13 @@ import psycopg
 import pytest
 from tests.fault.harness.cluster import Cluster
 from tests.fault.harness.findings import Findings
-from tests.fault.harness.harm import await_consumed, await_log, await_under_way, lasting, suspended
+from tests.fault.harness.harm import await_consumed, await_lock, await_log, await_under_way, lasting, suspended
 from tests.fixtures.wait import wait_until
 
 from costledger.sinks.database import Connection
 
 pytestmark = pytest.mark.fault
 WAITING = "nothing is lost: PostgreSQL"
-WAITS_FOR_LOCK = """
-    SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND application_name = 'costledger sink' AND wait_event_type = 'Lock'
-"""
 TERMINATE = """
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
     WHERE datname = current_database() AND starts_with(application_name, 'costledger ')
@@ -34,11 +30,6 @@ def other_session(cluster: Cluster) -> Iterator[Connection]:
         yield connection
         if not connection.closed:
             connection.rollback()
-
-
-def await_lock(cluster: Cluster) -> None:
-    """Until the sink is in the midst of a transaction, waiting for somebody's lock."""
-    wait_until(lambda: cluster.value(WAITS_FOR_LOCK), 60, "the sink waits for a lock in its transaction")
 
 
 def check_nothing_put_aside(cluster: Cluster) -> Findings:

@@ -16,6 +16,7 @@ from costledger.schemas.metrics import STREAM_REPLAYED
 
 pytestmark = pytest.mark.fault
 USD = 10**12
+DRAINED_SECONDS_MAX = 10.0
 
 
 def set_budgets(cluster: Cluster) -> None:
@@ -31,16 +32,10 @@ def set_budgets(cluster: Cluster) -> None:
     )
 
 
-def streamed(cluster: Cluster) -> int:
-    """How many events the stream has committed; while its group is unknown, none."""
-    ends = cluster.reader.ends(cluster.settings().topics.events)
-    return sum(ends.values()) - cluster.lag()["stream"]
-
-
 def await_stream(cluster: Cluster, more: int = 300) -> None:
     """Wait until the stream has gone on."""
-    before = streamed(cluster)
-    wait_until(lambda: streamed(cluster) >= before + more, 60, "the stream goes on")
+    before = cluster.streamed()
+    wait_until(lambda: cluster.streamed() >= before + more, 60, "the stream goes on")
 
 
 @pytest.mark.long
@@ -69,7 +64,7 @@ def test_one_of_two_stream_workers_is_killed_and_the_other_restarted(cluster: Cl
     await_stream(cluster)
     cluster.worker("stream").kill()
     await_stream(cluster, 1_000)
-    assert cluster.worker("stream-2").stop() == 0
+    assert cluster.worker("stream-2").stop(DRAINED_SECONDS_MAX) == 0
     observed = Observed()
     cluster.start("stream", **observed.setting("stream"))
     await_stream(cluster)

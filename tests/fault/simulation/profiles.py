@@ -1,4 +1,4 @@
-"""How far a simulation goes: a few thousand steps with every test run, many times as many with `make fault`.
+"""How far a simulation goes: hundreds or a few thousand steps with every test run, many times as many with `make fault`.
 
 `COSTLEDGER_TEST_SIMULATION` is `quick` (the default) or `full`. A failure replays from its seed: `COSTLEDGER_TEST_SEED`,
 which the fixture `seed` prints, decides every draw, and no database of earlier examples is kept.

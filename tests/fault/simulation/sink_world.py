@@ -210,11 +210,11 @@ class Process:
         self.reads_on: dict[int, int] = {}
         self.is_asleep = False
 
-    def assign(self, partitions: list[int], fetched_before: dict[int, int]) -> None:
-        """Claim partitions; the client may first hand over what it had fetched at other places."""
+    def assign(self, partitions: list[int]) -> None:
+        """Claim partitions; the client reads them from where the ledger is."""
         for partition, (next_offset, epoch) in self.table.claim(partitions).items():
             self.gatherer.claim(partition, next_offset, epoch)
-            self.reads_on[partition] = fetched_before.get(partition, next_offset)
+            self.reads_on[partition] = next_offset
 
     def let_go(self, partitions: set[int]) -> None:
         """Revoked or lost: nothing that was gathered of them is written later."""

@@ -122,7 +122,7 @@ class SinkMachine(RuleBasedStateMachine):
                 for partition in taken:
                     self.owners[partition] = None
             elif taken:
-                sink.assign(taken, {})
+                sink.assign(taken)
                 for partition in taken:
                     self.owners[partition] = number
                 positions = sink.gatherer.positions()

@@ -327,6 +327,7 @@ class Soak:
             code = worker.process.poll()
             if code is not None and name not in down:
                 self.course.restarts.append((self.sampler.seconds(), name, code))
+                self.cluster.revived += 1
                 self._tell(f"{self.sampler.seconds():6.0f} s  {name} ended with {code}: started again")
                 self._start(name)
 

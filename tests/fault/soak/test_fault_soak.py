@@ -25,6 +25,8 @@ JUDGED_MINUTES_MIN = 15
 CARRIED_SHARE_MIN = 0.95
 #: A harm whose healing takes longer than a turn puts the next one off.
 HARMS_SHARE_MIN = 0.8
+#: Of a worker that cannot go on, says why, and leaves it to its supervisor: RELIABILITY.md promises no more.
+SUPERVISED_CODE = 1
 USD = 10**12
 
 
@@ -64,6 +66,8 @@ def test_half_the_maximum_is_carried_through_a_harm_every_half_minute(
         for fault in soak.course.faults
         if any(s is None or s > HEALED_SECONDS_MAX for s in fault.caught_up_seconds.values())
     ]
+    unexplained = [restart for restart in soak.course.restarts if restart[2] != SUPERVISED_CODE]
+    assert not unexplained, f"ended by themselves: {unexplained}"
     assert not late, f"I8: not caught up within {HEALED_SECONDS_MAX:g} s: {late}"
     if MINUTES >= JUDGED_MINUTES_MIN:
         assert soak.course.maximum_limit, "the calibration's load was carried to its end: that is no maximum"

@@ -50,14 +50,14 @@ def entries_of_ids(connection: Connection, event_ids: Sequence[str]) -> dict[str
     return {entry.record["event_id"]: entry.record for entry in map(entry_of_row, rows)}
 
 
-def same_content(entry: EventRecord, record: EventRecord) -> bool:
-    """Whether an entry and a record of the topic say the same. Unit prices are compared as numbers: 0.10 is 0.1."""
-    price, other = entry["unit_price"], record["unit_price"]
-    if (price is None) != (other is None):
-        return False
-    if price is not None and price != exact_decimal(other, "unit_price"):
-        return False
-    return all(entry[name] == record[name] for name in entry if name != "unit_price")
+def differing_fields(entry: EventRecord, record: EventRecord) -> list[str]:
+    """In which fields an entry and a record of the topic say different things.
+
+    Unit prices are compared as numbers (0.10 is 0.1): that of an entry is a Decimal.
+    """
+    price = record["unit_price"]
+    same_price = entry["unit_price"] == (None if price is None else exact_decimal(price, "unit_price"))
+    return [name for name in entry if (not same_price if name == "unit_price" else entry[name] != record[name])]
 
 
 def entry_of_row(row: tuple[Any, ...]) -> Entry:

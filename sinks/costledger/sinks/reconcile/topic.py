@@ -19,7 +19,7 @@ from costledger.schemas.errors import DecodeError, InvalidEvent, Unavailable, sh
 from costledger.schemas.events import EventRecord, check_event
 from costledger.schemas.settings import Settings
 from costledger.sinks.consuming import reader_config
-from costledger.sinks.reconcile.entries import Entry, same_content
+from costledger.sinks.reconcile.entries import Entry, differing_fields
 from costledger.sinks.reconcile.report import EXAMPLES_MAX, Check, PartitionReport
 from costledger.sinks.rows import Message, received_us
 from costledger.sinks.unreadable import first_unreadable, unreadable_batch
@@ -111,8 +111,7 @@ def _record(message: Message) -> EventRecord | str:
 class PartitionMerge:
     """Merges one partition's messages with its entries.
 
-    `find` gives the entries with some event ids. Call `message` for each message and `entry` for each entry, in
-    the order of offsets, entries of an offset before its message; `finish` at the end.
+    `find` gives the entries with some event ids.
     """
 
     report: PartitionReport
@@ -122,7 +121,7 @@ class PartitionMerge:
     _repeats: list[tuple[int, EventRecord]] = field(default_factory=list)
 
     def merge(self, messages: Iterator[Stored], entries: Iterator[Entry]) -> None:
-        """Compare all of both."""
+        """Compare all of both; each in the order of offsets."""
         entry = next(entries, None)
         first = True
         for offset, record in messages:
@@ -152,9 +151,8 @@ class PartitionMerge:
     def _compare(self, entry: Entry, record: EventRecord | str) -> None:
         if isinstance(record, str):
             self._unexpected(entry, f"the message is no event ({record})")
-        elif not same_content(entry.record, record):
+        elif names := differing_fields(entry.record, record):
             difference = (entry.record["amount"] or 0) - (record["amount"] or 0)
-            names = [name for name in record if entry.record[name] != record[name]]
             self.check.differs(
                 f"{self._place(entry.offset)}: ledger and topic differ in {', '.join(names)} "
                 f"({', '.join(f'{shown(entry.record[name])} and {shown(record[name])}' for name in names)})",
@@ -180,7 +178,7 @@ class PartitionMerge:
             entry = found.get(record["event_id"])
             if entry is None:
                 self._missing(offset, f"event {record['event_id']} is not in the ledger", record["amount"] or 0)
-            elif not same_content(entry, record):
+            elif differing_fields(entry, record):
                 self._missing(offset, f"event {record['event_id']} is in the ledger with another content", 0)
         self._repeats.clear()
 
