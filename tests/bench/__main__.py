@@ -20,11 +20,12 @@ import typer
 from tests.bench.bench_latency import RATES
 from tests.bench.benchmarks import Part, Peers, Place, Plan, benchmarks
 from tests.bench.comparison import compare
-from tests.bench.document import BenchDocument, Entry, commit_of, origins
+from tests.bench.document import BenchDocument, Entry, origins
 from tests.bench.peers.catalogue import SINK_PEERS, STREAM_PEERS, Installed, install
 from tests.bench.rates import Result
 from tests.bench.tables import print_results
 from tests.bench.workload import load_end_us
+from tests.fixtures.git import commit_of
 
 from costledger.deploy.console import JsonOption, print_json, say
 from costledger.deploy.stack import Stack

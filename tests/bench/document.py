@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tests.bench.latency_result import JUDGED_RATE
+from tests.fixtures.git import UNKNOWN
 
 Entry = Mapping[str, Any]
-_UNKNOWN = "unknown"
 
 
 class BenchDocument:
@@ -66,18 +65,8 @@ def write_whole(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def commit_of(folder: Path) -> str:
-    """The commit that is checked out, marked as `-dirty` where files differ from it; "unknown" outside of Git."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude", "*"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return _UNKNOWN
-    return done.stdout.strip()
-
-
 def origins(text: str) -> str:
     """The commits and days that a document's entries are of, for people."""
     entries = [entry for entry in entries_of(text).values() if isinstance(entry, dict)]
-    found = {f"commit {one.get('commit', _UNKNOWN)} of {str(one.get('at', _UNKNOWN))[:10]}" for one in entries}
+    found = {f"commit {one.get('commit', UNKNOWN)} of {str(one.get('at', UNKNOWN))[:10]}" for one in entries}
     return ", ".join(sorted(found)) or "empty"

@@ -14,12 +14,13 @@ from tests.bench import __main__ as bench
 from tests.bench import benchmarks
 from tests.bench.__main__ import ROOT, entries, finish, own_entry
 from tests.bench.benchmarks import Part, Place, Plan
-from tests.bench.document import BenchDocument, commit_of, merged_entry, origins
+from tests.bench.document import BenchDocument, merged_entry, origins
 from tests.bench.latencies import Figures
 from tests.bench.latency_result import JUDGED_RATE, LatencyRun, results_of
 from tests.bench.peers.catalogue import Installed
 from tests.bench.rates import Result
 from tests.bench.tables import latency_aim, peer_rows
+from tests.fixtures.git import commit_of
 
 
 def read(path: Path) -> Any:

@@ -230,7 +230,7 @@ def test_a_load_that_rises_is_due_in_sums() -> None:
 
 
 def test_the_report_of_a_run_adds_up_and_names_what_is_broken(tmp_path: Path) -> None:
-    """`report.json` and `report.md` of two checks, one of which fails."""
+    """`report.json` and `report.md` of three checks, one of which fails, and two of which are of one test's events."""
     report = RunReport()
     report.add(
         "a.py", "one", "fine", Findings(figures={"attempts": 1_000, "lost": 0, "doubled": 0, "healed_seconds": 2.5})
@@ -241,13 +241,15 @@ def test_the_report_of_a_run_adds_up_and_names_what_is_broken(tmp_path: Path) ->
     other = RunReport()
     other.add("b.py", "two", "not fine", broken)
     report.take(other.given())  # of another process
-    report.write(tmp_path, "7", {"passed": 1, "failed": 1})
+    report.add("a.py", "one", "again", Findings(figures={"attempts": 1_200, "lost": 0, "doubled": 0}))
+    report.write(tmp_path, "7", "abc", {"passed": 1, "failed": 1})
     told = json.loads((tmp_path / "report.json").read_text())
-    assert (told["events"], told["lost"], told["doubled"], told["checks"]) == (1_500, 3, 1, 2)
+    assert (told["events"], told["lost"], told["doubled"], told["checks"]) == (1_700, 3, 1, 3)
     assert told["broken"] == ["I10", "I2"]
-    assert told["seed"] == "7"
-    assert [row["broken"] for row in told["scenarios"]] == [[], ["I2", "I10"]]
+    assert (told["seed"], told["commit"]) == ("7", "abc")
+    assert [row["broken"] for row in told["scenarios"]] == [[], ["I2", "I10"], []]
     lines = (tmp_path / "report.md").read_text().splitlines()
-    assert lines[2] == "| one | a.py | 1,000 | 0 | 0 |  | 2.5 |  |  |  |  | hold |"
-    assert "**broken: I2, I10**" in lines[3]
-    assert lines[4].startswith("| all 2 | | 1,500 | 3 | 1 |")
+    assert "seed 7, commit abc" in lines[0]
+    assert lines[4] == "| one | a.py | 1,000 | 0 | 0 |  | 2.5 |  |  |  |  | hold |"
+    assert "**broken: I2, I10**" in lines[5]
+    assert lines[7].startswith("| all 3 | | 1,700 | 3 | 1 |")

@@ -92,7 +92,6 @@ class Running:
             "table_name": "totals",
             "partitions": cluster.partitions,
             "session_timeout_seconds": 6.0,
-            "data_dir": str(cluster.directory / "data"),
             **given,
         }
         self.stage = Stage(StageConfig(**settings), handler)

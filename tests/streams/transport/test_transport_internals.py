@@ -95,7 +95,7 @@ def test_every_setting_is_one_that_faust_knows(security: dict[str, str]) -> None
     config = StageConfig(
         app_id="a", bootstrap_servers="127.0.0.1:9", main_topic="m", table_name="t", partitions=4, security=security
     )
-    assert internals.unknown_settings(settings(config, "here")) == []
+    assert internals.unknown_settings(settings(config)) == []
     assert internals.unknown_settings(["store", "broker_max_poll_recrods"]) == ["broker_max_poll_recrods"]
 
 

@@ -271,12 +271,12 @@ def test_password_is_not_shown() -> None:
     assert "hidden-word" not in repr(config(security=security))
 
 
-async def _built(given: StageConfig, directory: str) -> Any:
+async def _built(given: StageConfig) -> Any:
     handler: Any = SimpleNamespace(order=by_source_offset)
-    return build_app(given, Runtime(given, handler), directory)
+    return build_app(given, Runtime(given, handler))
 
 
-def test_changelog_has_fausts_own_name(tmp_path: Any) -> None:
+def test_changelog_has_fausts_own_name() -> None:
     """The changelog's name is the one by which Faust knows the table's topic, SASL settings and all."""
     import asyncio
 
@@ -286,6 +286,6 @@ def test_changelog_has_fausts_own_name(tmp_path: Any) -> None:
         "username": "u",
         "password": "p",
     }
-    app = asyncio.run(_built(config(security=security), str(tmp_path)))
+    app = asyncio.run(_built(config(security=security)))
     assert app.tables["totals"].changelog_topic.get_topic_name() == changelog_topic("app", "totals")
     assert app.conf.broker_credentials.mechanism.value == "SCRAM-SHA-512"

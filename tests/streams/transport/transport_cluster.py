@@ -206,7 +206,6 @@ class Worker:
             "partitions": cluster.partitions,
             "poll_records_max": 2000,
             "session_timeout_seconds": 6.0,
-            "data_dir": str(cluster.directory / f"data-{number}"),
             **{name: value for name, value in given.items() if name != "options"},
         }
         config.write_text(

@@ -24,6 +24,7 @@ OUTPUT_CHARS_MAX = 4000
 _POM = Path(__file__).with_name("pom.xml")
 _JAVA_REMEDY = "Apache Kafka needs Java 17 or later (Debian: apt install default-jre-headless)"
 _MVN_REMEDY = "Maven fetches Apache Kafka (Debian: apt install maven); or use the embedded broker"
+_NO_MVN_REMEDY = "Where it cannot be fetched use the embedded broker (costledger up --broker embedded)"
 
 
 def _version_in(pom: str) -> str:
@@ -106,7 +107,7 @@ def ensure_jars(on_progress: Callable[[str], None] | None = None) -> Path:
 def _fetch(maven: str, work: Path, target: Path) -> None:
     # A copy of the POM, because Maven may write beside it and the package may be read-only.
     pom = Path(shutil.copy(_POM, work / "pom.xml"))
-    argv = [maven, "-B", "-q", "-f", str(pom), "dependency:copy-dependencies"]
+    argv = [maven, "-B", "-q", "-Dstyle.color=never", "-f", str(pom), "dependency:copy-dependencies"]
     argv += [f"-DoutputDirectory={target}", "-DincludeScope=runtime"]
     try:
         result = subprocess.run(
@@ -120,6 +121,9 @@ def _fetch(maven: str, work: Path, target: Path) -> None:
             timeout=FETCH_TIMEOUT_SECONDS,
         )
     except subprocess.TimeoutExpired as error:
-        raise StackError(f"mvn did not fetch Apache Kafka within {FETCH_TIMEOUT_SECONDS:g} s") from error
+        raise StackError(
+            f"mvn did not fetch Apache Kafka within {FETCH_TIMEOUT_SECONDS:g} s. {_NO_MVN_REMEDY}"
+        ) from error
     if result.returncode != 0 or not any(target.glob("kafka_*.jar")):
-        raise StackError(f"mvn could not fetch Apache Kafka {KAFKA_VERSION}:\n{result.stdout[-OUTPUT_CHARS_MAX:]}")
+        said = result.stdout[-OUTPUT_CHARS_MAX:].strip()
+        raise StackError(f"mvn could not fetch Apache Kafka {KAFKA_VERSION}. {_NO_MVN_REMEDY}\n{said}")

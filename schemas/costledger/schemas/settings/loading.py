@@ -115,6 +115,10 @@ def _refuse_plaintext(settings: Settings) -> None:
         return
     for server in settings.bootstrap_servers.split(","):
         host = server.strip().rsplit(":", 1)[0].strip("[]")
+        if not host:
+            raise SettingsError(
+                f"{PREFIX}BOOTSTRAP_SERVERS is {settings.bootstrap_servers!r}: it must name a server, as host:port"
+            )
         if not _is_this_machine(host):
             raise SettingsError(
                 f"{PREFIX}SECURITY_PROTOCOL is {settings.security_protocol}, and {host} is not this machine: "

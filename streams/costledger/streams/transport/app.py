@@ -40,7 +40,7 @@ def credentials(config: StageConfig) -> SASLCredentials | SSLCredentials | None:
     )
 
 
-def settings(config: StageConfig, data_dir: str) -> dict[str, Any]:
+def settings(config: StageConfig) -> dict[str, Any]:
     """Faust's settings for a stage."""
     session = config.session_timeout_seconds
     return {
@@ -64,7 +64,6 @@ def settings(config: StageConfig, data_dir: str) -> dict[str, Any]:
         "processing_guarantee": "at_least_once",
         "store": "memory://",
         "cache": "memory://",
-        "datadir": data_dir,
         "stream_recovery_delay": 0.0,
         "stream_wait_empty": True,
         "table_standby_replicas": 0,
@@ -79,10 +78,17 @@ def settings(config: StageConfig, data_dir: str) -> dict[str, Any]:
     }
 
 
-def build_app(config: StageConfig, runtime: Runtime, data_dir: str) -> Any:
+class StageApp(faust.App):  # type: ignore[misc]  # Faust has no types
+    """An app that keeps nothing in files: what is held is in memory, and on Kafka."""
+
+    def _create_directories(self) -> None:
+        """None: a worker that is killed would leave them behind."""
+
+
+def build_app(config: StageConfig, runtime: Runtime) -> Any:
     """Build the app and attach it to the runtime. Call it inside the event loop that will run it."""
     connections.install()
-    app: Any = faust.App(config.app_id, **settings(config, data_dir))
+    app: Any = StageApp(config.app_id, **settings(config))
     transport = BatchTransport(app.conf.broker_consumer, app, runtime)
     app.transport = transport
     app.producer_transport = transport

@@ -28,7 +28,6 @@ class StageConfig:
     - `leave_timeout_seconds`: after that, the time to leave the group and close connections.
     - `batch_bytes_max`: of one changelog record batch and of one output batch, before compression.
       Keep it below the broker's message.max.bytes (1,048,588 by default).
-    - `data_dir`: Faust's directory, made if missing; None takes a temporary one for the run.
     - `security`: security_protocol, sasl_mechanism, username, password, cafile; empty is PLAINTEXT.
 
     Raises ValueError naming the field, the value and the limit.
@@ -52,7 +51,6 @@ class StageConfig:
     drain_timeout_seconds: float = 8.0
     leave_timeout_seconds: float = 2.0
     batch_bytes_max: int = 900_000
-    data_dir: str | None = None
     security: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:

@@ -92,6 +92,7 @@ METHODS: dict[type[Any], tuple[str, ...]] = {
     TableManager: ("recovery",),
     Table: ("_changelog_topic_name",),
     App: (
+        "_create_directories",  # once, before anything is started
         "_on_partitions_assigned",
         "_on_partitions_revoked",
         "_stop_consumer",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -48,11 +47,8 @@ class Stage:
         """Run until SIGTERM, SIGINT or `stop`: 0 when everything processed is written and committed,
         1 when anything unexpected ended it (it has been logged). Signals are handled when called in
         the main thread."""
-        with (
-            tempfile.TemporaryDirectory(prefix="costledger-stage-", ignore_cleanup_errors=True) as scratch,
-            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
-        ):
-            return runner.run(self._main(self.config.data_dir or scratch))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(self._main())
 
     def stop(self) -> None:
         """Ask `run` to drain and return. Thread-safe; without effect before `run` has begun."""
@@ -69,11 +65,11 @@ class Stage:
 
     # --- the run
 
-    async def _main(self, data_dir: str) -> int:
+    async def _main(self) -> int:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         runtime = Runtime(self.config, self.handler)
-        app = build_app(self.config, runtime, data_dir)
+        app = build_app(self.config, runtime)
         self._handle_signals(self._stopping.set)
         loops = [
             asyncio.create_task(self._guard(runtime, what, loop))
