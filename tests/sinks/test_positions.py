@@ -79,3 +79,15 @@ def test_a_batch_of_which_everything_was_taken_over_is_fenced(ledger: Ledger) ->
     with pytest.raises(Fenced) as fenced:
         write(ledger, batch)
     assert fenced.value.partitions == [0, 1]
+
+
+@pytest.mark.parametrize("elsewhere", [2, 7])
+def test_a_position_that_somebody_has_moved_under_a_sink_is_fenced(ledger: Ledger, elsewhere: int) -> None:
+    """Set back, the batch would jump over what was to be read again; set forward, it would be there twice."""
+    claimed = claim(ledger.connection, TOPIC, [0])
+    write(ledger, batch_of(claimed))
+    ((_, epoch),) = claimed.values()
+    ledger.connection.execute(f"UPDATE ledger.sink_offsets SET next_offset = {elsewhere}".encode())
+    with pytest.raises(Fenced):
+        write(ledger, Batch(spans={0: Span(epoch, 5, 10)}))
+    assert positions(ledger) == [(0, elsewhere)]

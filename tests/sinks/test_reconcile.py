@@ -39,6 +39,27 @@ def events(
     return events
 
 
+def put(ledger: Ledger, change: str, values: tuple[int, ...] = ()) -> None:
+    """Put in a copy of a priced entry with another id and `change`; the roll-ups know of it."""
+    with ledger.connection.transaction():
+        ledger.connection.execute(
+            "CREATE TEMP TABLE one ON COMMIT DROP AS SELECT * FROM ledger.entries WHERE amount > 0 ORDER BY event_id LIMIT 1"
+        )
+        ledger.connection.execute(f"UPDATE one SET event_id = gen_random_uuid(), {change}".encode(), values)
+        ledger.connection.execute("INSERT INTO ledger.entries SELECT * FROM one")
+        for table, bucket in (("hourly_totals", "hour"), ("daily_totals", "day")):
+            at = (
+                "date_trunc('hour', one.occurred_at, 'UTC')"
+                if bucket == "hour"
+                else "(one.occurred_at AT TIME ZONE 'UTC')::date"
+            )
+            ledger.connection.execute(
+                f"UPDATE ledger.{table} AS t SET events = t.events + 1, quantity = t.quantity + one.quantity, "
+                "amount = t.amount + one.amount FROM one WHERE (t.user_id, t.service, t.operation) = "
+                f"(one.user_id, one.service, one.operation) AND t.{bucket} = {at}".encode()
+            )
+
+
 def tamper(ledger: Ledger, statement: str) -> None:
     """Do what nobody may: with the triggers off, as a superuser."""
     ledger.connection.execute("SET session_replication_role = replica")
@@ -158,6 +179,99 @@ def test_one_picodollar_is_found(
     report = reconcile(settings, with_redis=False)
     assert differing(report) == wanted
     assert report.difference_picodollars == sum(size for _, size in wanted.values())
+
+
+@pytest.mark.parametrize("table", ["hourly_totals", "daily_totals"])
+@pytest.mark.parametrize("column", ["events", "unpriced", "quantity", "amount", "max_amount"])
+def test_every_column_of_a_roll_up_is_compared(
+    settings: Settings, ledger: Ledger, events: list[CostEvent], table: str, column: str
+) -> None:
+    """One of one row that is one too many."""
+    wanted = {"hourly_totals": {"ledger_hourly", "hourly_daily"}, "daily_totals": {"hourly_daily"}}
+    ledger.connection.execute(
+        f"UPDATE ledger.{table} SET {column} = coalesce({column}, 0) + 1 WHERE ctid = "
+        f"(SELECT ctid FROM ledger.{table} LIMIT 1)".encode()
+    )
+    assert differing(reconcile(settings, with_redis=False)).keys() == wanted[table]
+
+
+#: What the position of a partition says, changed, and the words that name it.
+POSITIONS = {
+    "duplicates-for-gaps": ("duplicates = duplicates + 3, skipped = skipped - 3", "counted as gaps, the topic has 0"),
+    "quarantined-for-gaps": ("quarantined = quarantined + 1, skipped = skipped - 1", "counted as quarantined"),
+    "unpriced": ("unpriced = unpriced + 5", "counted as unpriced"),
+    "less-consumed": ("consumed = consumed - 1, duplicates = duplicates - 1", "consumed, and offsets"),
+    "set-back": ("next_offset = e.last", "entries at offsets that were not passed"),
+    "begun-later": ("first_offset = e.first + 1", "entries at offsets that were not passed"),
+}
+
+
+@pytest.mark.parametrize(("change", "told"), POSITIONS.values(), ids=POSITIONS.keys())
+def test_a_counter_that_is_wrong_is_found(
+    settings: Settings, ledger: Ledger, events: list[CostEvent], change: str, told: str
+) -> None:
+    """Also where the sum of all of them is right: each is held against what it counts."""
+    ledger.connection.execute(
+        f"UPDATE ledger.sink_offsets AS o SET {change} FROM (SELECT kafka_partition, min(kafka_offset) AS first, "
+        "max(kafka_offset) AS last FROM ledger.entries GROUP BY 1 ORDER BY 1 LIMIT 1) AS e "
+        "WHERE o.partition = e.kafka_partition".encode()
+    )
+    report = reconcile(settings, with_redis=False)
+    assert not report.ok
+    assert told in "\n".join(next(check.examples for check in report.checks if check.name == "positions"))
+
+
+#: Where an entry is put: partition, offset.
+NOWHERE = {"behind-the-end": (0, 10**12), "before-the-beginning": (0, -5), "other-partition": (99, 0)}
+
+
+@pytest.mark.parametrize("place", NOWHERE.values(), ids=NOWHERE.keys())
+def test_an_entry_where_the_topic_has_nothing_is_found(
+    settings: Settings, ledger: Ledger, events: list[CostEvent], place: tuple[int, int]
+) -> None:
+    """Roll-ups and counters agree with it: it is its place that gives it away."""
+    put(ledger, "kafka_partition = %s, kafka_offset = %s", place)
+    report = reconcile(settings, with_redis=False)
+    found = {check.name: check.difference_picodollars for check in report.checks if check.differences}
+    assert found["positions"] > 0
+
+
+def test_a_position_where_the_topic_has_no_partition_is_found(
+    settings: Settings, ledger: Ledger, events: list[CostEvent]
+) -> None:
+    """With an entry of it, and counters that say so."""
+    put(ledger, "kafka_partition = 99, kafka_offset = 0, recorded_at = now()")
+    ledger.connection.execute(
+        "INSERT INTO ledger.sink_offsets (topic, partition, next_offset, epoch, first_offset, consumed, inserted, since) "
+        "SELECT topic, 99, 1, 1, 0, 1, 1, now() - interval '1 second' FROM ledger.sink_offsets LIMIT 1"
+    )
+    report = reconcile(settings, with_redis=False)
+    assert differing(report).keys() == {"positions"}
+    assert any("the topic has no such partition" in line for check in report.checks for line in check.examples)
+
+
+def test_what_cannot_be_compared_is_told(
+    settings: Settings, ledger: Ledger, events: list[CostEvent], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Entries of another topic, and those from before the positions were kept: no differences, and nothing to be silent of."""
+    assert reconcile(settings, with_redis=False).to_dict()["uncompared"] == {
+        "earlier": 0,
+        "other_topics": {},
+        "passed_again": 0,
+    }
+    put(ledger, "kafka_topic = 'elsewhere'")
+    put(ledger, "kafka_partition = 0, kafka_offset = 300, recorded_at = now() - interval '1 day'")
+    ledger.connection.execute(
+        "UPDATE ledger.sink_offsets SET consumed = consumed + 2, duplicates = duplicates + 2 WHERE partition = 0"
+    )
+    report = reconcile(settings, with_redis=False)
+    assert report.ok
+    assert report.to_dict()["uncompared"] == {"earlier": 1, "other_topics": {"elsewhere": 1}, "passed_again": 2}
+    show(report)
+    said = capsys.readouterr().out
+    assert "not compared: 1 entries of topic elsewhere" in said
+    assert "not compared: 1 entries from before" in said
+    assert "counted twice: 2 offsets" in said
 
 
 def test_what_differs_is_named(settings: Settings, ledger: Ledger, events: list[CostEvent]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -15,6 +16,7 @@ from tests.fixtures.wait import wait_until
 from tests.sinks.conftest import PARTITIONS, Ledger, Running, Topic, make_event, make_settings, random_events
 
 from costledger.schemas.codec import encode_event
+from costledger.schemas.events import Category
 from costledger.schemas.settings import Settings
 from costledger.schemas.topics import TopicNames
 from costledger.sinks import sink as sink_module
@@ -171,6 +173,40 @@ def test_bad_events_are_put_aside_and_their_neighbours_land(
     expected += [(encode_event(ahead.to_record()), "invalid_occurred_at", b"early", False)]
     assert sorted(found) == sorted(expected)
     assert "10 minutes ahead" in ledger.one("SELECT error FROM ledger.quarantine WHERE reason LIKE 'invalid%%'")
+
+
+def test_another_content_in_any_field_is_a_conflict(
+    settings: Settings, ledger: Ledger, topic: Topic, start_sink: StartSink
+) -> None:
+    """Each field by itself: what is paid for an event never depends on which of two came first without anybody knowing."""
+    first = make_event("u", unit_price="0.001", price_version="a", metadata={"a": "b"})
+    other = make_event("u")
+    changes: dict[str, object] = {
+        "user_id": "v",
+        "service": "stripe",
+        "operation": "other",
+        "category": Category.TAX,
+        "quantity": first.quantity + 1,
+        "unit": "other",
+        "unit_price": "0.002",
+        "price_version": "b",
+        "amount": (first.amount or 0) + 1,
+        "occurred_at": first.occurred_at + timedelta(microseconds=1),
+        "source": "other",
+        "reverses_event_id": other.event_id,
+        "metadata": {"a": "c"},
+    }
+    # All that an event has, but for its id, and the currency, of which there is one.
+    assert changes.keys() == {one.name for one in fields(first)} - {"event_id", "currency"}
+    topic.send([first])
+    sink = start_sink(settings)
+    written(ledger, topic)
+    topic.send([replace(first, **{name: value}) for name, value in changes.items()])
+    written(ledger, topic)
+    assert sink.stop() == 0
+    ledger.assert_holds([first])
+    assert ledger.all("SELECT DISTINCT reason FROM ledger.quarantine") == [("id_conflict",)]
+    assert ledger.counters()["quarantined"] == len(changes)
 
 
 def test_the_same_id_with_another_content_is_a_conflict(

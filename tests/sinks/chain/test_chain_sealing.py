@@ -123,6 +123,16 @@ def test_a_turn_is_bounded_and_the_next_one_goes_on(ledger: Ledger) -> None:
     assert verified(ledger).ok
 
 
+def test_a_gap_of_any_length_is_passed_over(ledger: Ledger) -> None:
+    """Window by window it would take a hundred thousand million rounds."""
+    write(ledger, 0, 0, some_events(15))
+    write(ledger, 0, 10**12, some_events(15))
+    assert sealed(ledger, rounds_max=10) == 30
+    report = verified(ledger)
+    assert report.ok
+    assert report.total("unsealed") == 0
+
+
 def test_a_clock_that_was_set_back_hides_no_entry(ledger: Ledger) -> None:
     """Entries that say they are older than the last block, by days, are found by the sink's count and sealed."""
     write(ledger, 0, 0, some_events(10))

@@ -82,8 +82,25 @@ def show(report: Report) -> None:
     for check in report.checks:
         for example in check.examples:
             print(f"  {check.name}: {example}")
+    for line in not_compared(report):
+        print(line)
     print()
     print(verdict(report))
+
+
+def not_compared(report: Report) -> list[str]:
+    """A line for each kind of entries that nothing could be compared with."""
+    lines = [
+        f"  not compared: {entries} entries of topic {topic}"
+        for topic, entries in sorted(report.uncompared.other_topics.items())
+    ]
+    if report.uncompared.earlier:
+        lines.append(
+            f"  not compared: {report.uncompared.earlier} entries from before the sink's positions (an earlier topic of this name)"
+        )
+    if report.uncompared.passed_again:
+        lines.append(f"  counted twice: {report.uncompared.passed_again} offsets (somebody has set a position back)")
+    return lines
 
 
 def verdict(report: Report) -> str:

@@ -208,7 +208,18 @@ class _Sealer:
                 self._on_step("before_commit")
             self._on_step("after_commit")
             self._progress(self.rows)
+            self._pass_over([work for work in active if work.partition not in rows and work.at < work.target])
         return True
+
+    def _pass_over(self, works: Sequence[_Work]) -> None:
+        """Go on at the next entry of each: the places between may be more than can be looked at window by window."""
+        if not works:
+            return
+        spans = [Span(one.partition, one.at, one.target, one.recorded_from, one.recorded_before) for one in works]
+        with self._snapshot():
+            found = count(self._connection, self._topic, spans)
+        for one in works:
+            one.at = found[one.partition].least_offset if one.partition in found else one.target
 
     def _seal_window(self, work: _Work, now: datetime, end: int, rows: Sequence[SealedRow]) -> None:
         pieces = cut(rows, self._block_rows_max)

@@ -33,6 +33,7 @@ class PartitionReport:
 
     `missing` counts messages of the topic below `next_offset` that are neither in the ledger nor in quarantine;
     `missing_offsets` names the first of them. `lag` is not a difference: it is what the sink has still to do.
+    `compared` are messages; `put_aside` of them are in quarantine.
     `unpriced` are calls that have no price yet: entries without an amount, less those taken back.
     """
 
@@ -48,8 +49,22 @@ class PartitionReport:
     skipped: int = 0
     unpriced: int = 0
     compared: int = 0
+    put_aside: int = 0
     missing: int = 0
     missing_offsets: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Uncompared:
+    """What nothing on this topic can be compared with: no difference, and to be known of.
+
+    Entries `earlier` than the sink's positions (of an earlier topic of this name), and those of `other_topics`, by topic. And how
+    many offsets were `passed_again`: somebody has set a position back, and the counters count them twice.
+    """
+
+    earlier: int = 0
+    other_topics: dict[str, int] = field(default_factory=dict)
+    passed_again: int = 0
 
 
 @dataclass(slots=True)
@@ -57,6 +72,7 @@ class Report:
     """The whole answer. `ok` where nothing differs; `lag` is reported beside it."""
 
     topic: str
+    uncompared: Uncompared = field(default_factory=Uncompared)
     partitions: list[PartitionReport] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
 
@@ -95,6 +111,7 @@ class Report:
             "missing_offsets": {
                 str(one.partition): one.missing_offsets for one in self.partitions if one.missing_offsets
             },
+            "uncompared": asdict(self.uncompared),
             "difference_picodollars": self.difference_picodollars,
             "differences": {check.name: check.difference_picodollars for check in self.checks},
             "checks": [asdict(check) for check in self.checks],

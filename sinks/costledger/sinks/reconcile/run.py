@@ -18,6 +18,7 @@ from costledger.sinks.database import Connection, connect
 from costledger.sinks.lag import wait_until_written
 from costledger.sinks.queries import query
 from costledger.sinks.reconcile.entries import Entry, entries_in_order, entries_of_ids
+from costledger.sinks.reconcile.positions import compare_positions, read_places, uncompared
 from costledger.sinks.reconcile.realtime import compare, expected_totals, open_redis
 from costledger.sinks.reconcile.report import Check, PartitionReport, Report
 from costledger.sinks.reconcile.topic import PartitionMerge, TopicReader
@@ -82,6 +83,9 @@ def _compare_ledger(connection: Connection, reader: TopicReader, topic: str, pro
         report.checks.append(_compare_topic(connection, reader, report, progress))
         progress("comparing the roll-ups with the ledger")
         report.checks.append(compare_counters(counters))
+        places = read_places(connection)
+        report.checks.append(compare_positions(topic, counters, report.partitions, places))
+        report.uncompared = uncompared(topic, counters, places)
         report.checks += compare_rollups(connection)
     return report
 

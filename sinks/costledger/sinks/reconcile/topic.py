@@ -161,6 +161,7 @@ class PartitionMerge:
 
     def _without_entry(self, offset: int, record: EventRecord | str) -> None:
         if offset in self.quarantined:
+            self.report.put_aside += 1
             return
         if isinstance(record, str):
             self._missing(offset, f"a bad message that is not in quarantine ({record})", 0)

@@ -78,7 +78,7 @@ def settings(config: StageConfig) -> dict[str, Any]:
     }
 
 
-class StageApp(faust.App):  # type: ignore[misc]  # Faust has no types
+class StageApp(faust.App):
     """An app that keeps nothing in files: what is held is in memory, and on Kafka."""
 
     def _create_directories(self) -> None:
