@@ -104,7 +104,8 @@ fault: install
 		scenarios=0; $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile -m "(fault or long) and not soak" $(ARGS) || scenarios=$$?; \
 		case $$scenarios in 0|1|$(NO_TESTS)) ;; *) exit $$scenarios;; esac; \
 		soak=0; $(BIN)/pytest -m soak $(ARGS) || soak=$$?; \
-		case "$$scenarios $$soak" in "0 0"|"0 $(NO_TESTS)"|"$(NO_TESTS) 0") ;; *) exit 1;; esac; \
+		case "$$scenarios $$soak" in "0 0"|"0 $(NO_TESTS)"|"$(NO_TESTS) 0") ;; \
+			"$(NO_TESTS) $(NO_TESTS)") echo "ARGS select no test of the harness: nothing was shown" >&2; exit 1;; *) exit 1;; esac; \
 	done
 
 # A soak that was left out for want of Apache Kafka has shown nothing: it fails.

@@ -40,12 +40,15 @@ def events(
 
 
 def put(ledger: Ledger, change: str, values: tuple[int, ...] = ()) -> None:
-    """Put in a copy of a priced entry with another id and `change`; the roll-ups know of it."""
+    """Put in a copy of the first priced entry by id, with the last one, and `change`; the roll-ups know of it."""
     with ledger.connection.transaction():
         ledger.connection.execute(
             "CREATE TEMP TABLE one ON COMMIT DROP AS SELECT * FROM ledger.entries WHERE amount > 0 ORDER BY event_id LIMIT 1"
         )
-        ledger.connection.execute(f"UPDATE one SET event_id = gen_random_uuid(), {change}".encode(), values)
+        ledger.connection.execute(
+            f"UPDATE one SET event_id = overlay(gen_random_uuid()::text PLACING 'ffffffff' FROM 1)::uuid, {change}".encode(),
+            values,
+        )
         ledger.connection.execute("INSERT INTO ledger.entries SELECT * FROM one")
         for table, bucket in (("hourly_totals", "hour"), ("daily_totals", "day")):
             at = (
@@ -186,10 +189,10 @@ def test_one_picodollar_is_found(
 def test_every_column_of_a_roll_up_is_compared(
     settings: Settings, ledger: Ledger, events: list[CostEvent], table: str, column: str
 ) -> None:
-    """One of one row that is one too many."""
+    """One row has a thousand too many, or a thousand USD: more than any one event."""
     wanted = {"hourly_totals": {"ledger_hourly", "hourly_daily"}, "daily_totals": {"hourly_daily"}}
     ledger.connection.execute(
-        f"UPDATE ledger.{table} SET {column} = coalesce({column}, 0) + 1 WHERE ctid = "
+        f"UPDATE ledger.{table} SET {column} = coalesce({column}, 0) + 1000 WHERE ctid = "
         f"(SELECT ctid FROM ledger.{table} LIMIT 1)".encode()
     )
     assert differing(reconcile(settings, with_redis=False)).keys() == wanted[table]
@@ -201,8 +204,11 @@ POSITIONS = {
     "quarantined-for-gaps": ("quarantined = quarantined + 1, skipped = skipped - 1", "counted as quarantined"),
     "unpriced": ("unpriced = unpriced + 5", "counted as unpriced"),
     "less-consumed": ("consumed = consumed - 1, duplicates = duplicates - 1", "consumed, and offsets"),
-    "set-back": ("next_offset = e.last", "entries at offsets that were not passed"),
-    "begun-later": ("first_offset = e.first + 1", "entries at offsets that were not passed"),
+    "begun-later": ("first_offset = e.first + 1", "entries at offsets that were never passed"),
+    "ended-before": (
+        "next_offset = e.last, consumed = e.last - first_offset",
+        "entries at offsets that were never passed",
+    ),
 }
 
 
@@ -222,7 +228,7 @@ def test_a_counter_that_is_wrong_is_found(
 
 
 #: Where an entry is put: partition, offset.
-NOWHERE = {"behind-the-end": (0, 10**12), "before-the-beginning": (0, -5), "other-partition": (99, 0)}
+NOWHERE = {"behind-the-end": (0, 10**12), "before-the-beginning": (0, -5)}
 
 
 @pytest.mark.parametrize("place", NOWHERE.values(), ids=NOWHERE.keys())
@@ -243,7 +249,7 @@ def test_a_position_where_the_topic_has_no_partition_is_found(
     put(ledger, "kafka_partition = 99, kafka_offset = 0, recorded_at = now()")
     ledger.connection.execute(
         "INSERT INTO ledger.sink_offsets (topic, partition, next_offset, epoch, first_offset, consumed, inserted, since) "
-        "SELECT topic, 99, 1, 1, 0, 1, 1, now() - interval '1 second' FROM ledger.sink_offsets LIMIT 1"
+        "SELECT topic, 99, 1, 1, 0, 1, 1, now() - interval '1 hour' FROM ledger.sink_offsets LIMIT 1"
     )
     report = reconcile(settings, with_redis=False)
     assert differing(report).keys() == {"positions"}
@@ -260,17 +266,18 @@ def test_what_cannot_be_compared_is_told(
         "passed_again": 0,
     }
     put(ledger, "kafka_topic = 'elsewhere'")
+    put(ledger, "kafka_partition = 99")
     put(ledger, "kafka_partition = 0, kafka_offset = 300, recorded_at = now() - interval '1 day'")
     ledger.connection.execute(
         "UPDATE ledger.sink_offsets SET consumed = consumed + 2, duplicates = duplicates + 2 WHERE partition = 0"
     )
     report = reconcile(settings, with_redis=False)
     assert report.ok
-    assert report.to_dict()["uncompared"] == {"earlier": 1, "other_topics": {"elsewhere": 1}, "passed_again": 2}
+    assert report.to_dict()["uncompared"] == {"earlier": 2, "other_topics": {"elsewhere": 1}, "passed_again": 2}
     show(report)
     said = capsys.readouterr().out
     assert "not compared: 1 entries of topic elsewhere" in said
-    assert "not compared: 1 entries from before" in said
+    assert "not compared: 2 entries from before" in said
     assert "counted twice: 2 offsets" in said
 
 

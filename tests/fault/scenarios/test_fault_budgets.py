@@ -24,7 +24,7 @@ USERS: Final = 20
 CHANGES: Final = 120
 RATE: Final = 300
 EVENTS_A_CHANGE: Final = 40
-#: What was read so long before a death is in the state: a flush comes every quarter of a second, and takes less than this.
+#: What was told so long before a death is in the state, which is written right after it.
 UNSTORED_SECONDS_MAX: Final = 5.0
 #: Percentages that a budget takes its thresholds from.
 PERCENTS: Final = tuple(map(Decimal, (1, 5, 10, 25, 50, 75, 90, 100)))
@@ -42,8 +42,8 @@ class Told(NamedTuple):
     percent: Decimal
     limit: Decimal
     actual: Decimal
-    #: When the last event that led to it was received (Unix seconds).
-    raised_at: float
+    #: When Kafka took it (Unix seconds).
+    told_at: float
     #: After a worker was killed.
     after_death: bool
 
@@ -56,7 +56,7 @@ class Death(NamedTuple):
 
     def was_not_stored(self, told: Told) -> bool:
         """Whether an alert was told so shortly before that its state may not have been written."""
-        return not told.after_death and told.raised_at >= self.at - UNSTORED_SECONDS_MAX
+        return not told.after_death and told.told_at >= self.at - UNSTORED_SECONDS_MAX
 
 
 class Limits(NamedTuple):
@@ -91,7 +91,7 @@ def told_in_order(cluster: Cluster, death: Death | None) -> list[Told]:
             facts = (alert["user_id"], alert["budget_version"], month, alert["threshold_percent"])
             after = death is not None and message.offset() >= death.ends[message.partition()]
             amounts = to_usd(alert["limit"]), to_usd(alert["actual"])
-            told.setdefault(alert["alert_id"], Told(*facts, *amounts, alert["raised_at"].timestamp(), after))
+            told.setdefault(alert["alert_id"], Told(*facts, *amounts, message.timestamp()[1] / 1000, after))
     return list(told.values())
 
 

@@ -47,7 +47,7 @@ def join(cluster: Cluster, *names: str) -> None:
 def storm(cluster: Cluster, load: Generator, seconds: float) -> tuple[int, float]:
     """Have members leave, by turns by kill -9 and orderly, and join again; how many left, and the events a second meanwhile.
 
-    A machine that is too slow for the rate has the storm until there were as many events.
+    A load that falls behind has the storm until there were as many events.
     """
     chance = random.Random(cluster.seed)
     left = 0

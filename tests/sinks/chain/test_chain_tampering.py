@@ -230,6 +230,14 @@ def test_a_changed_block_is_found(honest: Ledger, change: str) -> None:
     assert any(one.kind == "block" and one.partition in {1, 7} for one in report.findings)
 
 
+def test_a_block_that_was_widened_over_an_entry_is_found(honest: Ledger) -> None:
+    """The last one, over the first entry that is not sealed yet: what is told is the block as well."""
+    tamper(honest, "UPDATE ledger.chain_blocks SET next_offset = next_offset + 1 WHERE partition = 1 AND number = 5")
+    report = verified(honest)
+    assert {"block", "inserted"} <= kinds(report).keys()
+    assert any("its hash is not that" in one.text for one in report.findings)
+
+
 def test_an_entry_changed_with_its_fingerprint_is_found(honest: Ledger) -> None:
     """Whoever changes both changes a block."""
     forged = sealed_again(honest)

@@ -20,6 +20,7 @@ from costledger.streams.transport.table import RecoveredPartition
 
 WORKER = Path(__file__).with_name("counting_worker.py")
 STEP = 1000
+STARTED_SECONDS_MAX = 30.0
 COORDINATOR_MOVING = {
     KafkaError.NOT_COORDINATOR,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
@@ -235,7 +236,8 @@ class Worker:
         return False
 
     def terminate(self, timeout_seconds: float = 15) -> int:
-        """SIGTERM, and the exit code."""
+        """SIGTERM, and the exit code. One that has only just been started does not handle signals yet, and is waited for."""
+        wait_until(lambda: self.said("Starting..."), STARTED_SECONDS_MAX, "the worker handles signals")
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout_seconds)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
+from uuid import UUID
 
 import psycopg
 
@@ -141,7 +142,7 @@ class _Verifier:
         if block.format != FORMAT:
             self._report.add(of_block(block, f"has the format {block.format}, and this release knows {FORMAT} only"))
             return False
-        same = block_hash(block, (row.digest for row in rows)) == stored.hash and len(rows) == block.rows
+        same = _holds(stored, rows)
         try:
             sealed = unpack_fingerprints(block.first_offset, stored.fingerprints)
         except ValueError as error:
@@ -156,6 +157,11 @@ class _Verifier:
             self._report.add(of_block(block, "was changed: its hash is not that of what it says and of its entries"))
         else:
             self._remember(differing)
+            # All that it was sealed over is there, and more: then it must still hold over that.
+            if all(one.kind == "inserted" for one in differing) and not _holds(stored, _without(rows, differing)):
+                self._report.add(
+                    of_block(block, "was changed: its hash is not that of what it says and of its entries")
+                )
         return False
 
     def _remember(self, differing: Sequence[Finding]) -> None:
@@ -251,6 +257,17 @@ class _Verifier:
             self._report.add(Finding("head", topic, partition, text))
         self._report.chains = [self._links.reports[key] for key in sorted(self._links.reports)]
         return self._report
+
+
+def _holds(stored: _Stored, rows: Sequence[SealedRow]) -> bool:
+    """Whether these rows, and what the block says of itself, are what was hashed."""
+    return len(rows) == stored.block.rows and block_hash(stored.block, (row.digest for row in rows)) == stored.hash
+
+
+def _without(rows: Sequence[SealedRow], findings: Sequence[Finding]) -> list[SealedRow]:
+    """The rows that no finding names."""
+    named = {(one.offset, one.event_id) for one in findings}
+    return [row for row in rows if (row.offset, str(UUID(bytes=row.event_id))) not in named]
 
 
 def _fits(batch: Sequence[_Stored], block: Block) -> bool:

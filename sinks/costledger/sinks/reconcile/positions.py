@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from costledger.schemas.money import PICODOLLARS_PER_USD
 from costledger.sinks.database import Connection
 from costledger.sinks.queries import query
-from costledger.sinks.reconcile.report import Check, PartitionReport, Uncompared
+from costledger.sinks.reconcile.report import Check, PartitionReport, Report, Uncompared
 
 
 class Place(NamedTuple):
@@ -17,13 +17,11 @@ class Place(NamedTuple):
 
     topic: str
     partition: int
-    is_known: bool
     entries: int
     earlier: int
     outside: int
     outside_amount: Decimal
     without_amount: int
-    amount: Decimal
 
 
 def read_places(connection: Connection) -> list[Place]:
@@ -32,24 +30,25 @@ def read_places(connection: Connection) -> list[Place]:
 
 
 def compare_positions(
-    topic: str, counters: Sequence[Mapping[str, Any]], partitions: Sequence[PartitionReport], places: Sequence[Place]
+    report: Report, counters: Sequence[Mapping[str, Any]], lows: Mapping[int, int], places: Sequence[Place]
 ) -> Check:
-    """After the topic was compared. `counters`: rows of `sink_counters.sql`.
+    """After the topic was compared. `counters`: rows of `sink_counters.sql`; `lows`: where each partition began after that.
 
-    What each counter is of is known to the last offset where Kafka still has all that the position has passed, once.
+    What each counter is of is known to the last offset where Kafka still had all that the position has passed, once.
     """
     check = Check("positions", "positions and counters against the places of topic and ledger")
-    on_topic = {one.partition: one for one in partitions}
-    held = {place.partition: place for place in places if place.topic == topic}
+    on_topic = {one.partition: one for one in report.partitions}
+    held = {place.partition: place for place in places if place.topic == report.topic}
     for row in counters:
+        partition = row["partition"]
         check.compared += 1
-        _compare_position(check, row, on_topic.get(row["partition"]), held.get(row["partition"]))
-    for place in held.values():
-        if not place.is_known:
+        _compare_entries(check, row, held.get(partition))
+        if partition not in on_topic:
             check.differs(
-                f"partition {place.partition}: {place.entries} entries, and the sink has never been there",
-                _picodollars(place.amount),
+                f"partition {partition}: the ledger has a position there, and the topic has no such partition"
             )
+        elif on_topic[partition].low_watermark == row["first_offset"] == lows.get(partition):
+            _compare_messages(check, row, on_topic[partition])
     return check
 
 
@@ -66,40 +65,28 @@ def uncompared(topic: str, counters: Sequence[Mapping[str, Any]], places: Sequen
     )
 
 
-def _compare_position(check: Check, row: Mapping[str, Any], one: PartitionReport | None, place: Place | None) -> None:
-    name, passed = f"partition {row['partition']}", row["next_offset"] - row["first_offset"]
-    if one is None:
-        check.differs(f"{name}: the ledger has a position there, and the topic has no such partition")
-    if row["consumed"] < passed:
-        check.differs(
-            f"{name}: {row['consumed']} consumed, and offsets {row['first_offset']} to {row['next_offset']} passed"
-        )
+def _compare_entries(check: Check, row: Mapping[str, Any], place: Place | None) -> None:
+    name, first, end = f"partition {row['partition']}", row["first_offset"], row["next_offset"]
+    if row["consumed"] < end - first:
+        check.differs(f"{name}: {row['consumed']} consumed, and offsets {first} to {end} passed")
     if place is not None and place.outside:
         check.differs(
-            f"{name}: {place.outside} entries at offsets that were not passed "
-            f"({row['first_offset']} to {row['next_offset']} were)",
-            _picodollars(place.outside_amount),
+            f"{name}: {place.outside} entries at offsets that were never passed ({first} to {first + row['consumed']} were)",
+            int(place.outside_amount * PICODOLLARS_PER_USD),
         )
     without_amount = 0 if place is None else place.without_amount
     if row["came_unpriced"] != without_amount:
         check.differs(f"{name}: {row['came_unpriced']} counted as unpriced, {without_amount} entries without an amount")
-    if one is None or not _has_all(one, row):
+
+
+def _compare_messages(check: Check, row: Mapping[str, Any], one: PartitionReport) -> None:
+    name, passed = f"partition {row['partition']}", row["next_offset"] - row["first_offset"]
+    if row["consumed"] != passed or row["next_offset"] > one.high_watermark:
+        # Some were counted twice, after a position was set back by hand; or it is another topic.
         return
     gaps = passed - one.compared
     if row["skipped"] != gaps:
         check.differs(f"{name}: {row['skipped']} counted as gaps, the topic has {gaps}")
-    if row["quarantined"] != one.put_aside:
+    # What an earlier topic has had put aside at the same offsets cannot be told from this one's.
+    if row["quarantined"] != one.put_aside and not row["formerly_quarantined"]:
         check.differs(f"{name}: {row['quarantined']} counted as quarantined, {one.put_aside} messages are")
-
-
-def _has_all(one: PartitionReport, row: Mapping[str, Any]) -> bool:
-    """Whether the topic has every place that was passed, and none was passed twice (after a rewind by hand)."""
-    return bool(
-        one.low_watermark == row["first_offset"]
-        and row["next_offset"] <= one.high_watermark
-        and row["consumed"] == row["next_offset"] - row["first_offset"]
-    )
-
-
-def _picodollars(amount: Decimal) -> int:
-    return int(amount * PICODOLLARS_PER_USD)

@@ -58,8 +58,8 @@ class PartitionReport:
 class Uncompared:
     """What nothing on this topic can be compared with: no difference, and to be known of.
 
-    Entries `earlier` than the sink's positions (of an earlier topic of this name), and those of `other_topics`, by topic. And how
-    many offsets were `passed_again`: somebody has set a position back, and the counters count them twice.
+    Entries from `earlier` than the sink's positions (of an earlier topic of this name, or while there is none), and those of `other_topics`, by topic. And how
+    many offsets were, or are to be, `passed_again`: somebody has set a position back, and the counters count them twice.
     """
 
     earlier: int = 0

@@ -85,6 +85,10 @@ class StageApp(faust.App):
         """None: a worker that is killed would leave them behind."""
 
 
+#: Else what Faust says of its own start and stop would be said under our name.
+StageApp.logger = faust.App.logger
+
+
 def build_app(config: StageConfig, runtime: Runtime) -> Any:
     """Build the app and attach it to the runtime. Call it inside the event loop that will run it."""
     connections.install()

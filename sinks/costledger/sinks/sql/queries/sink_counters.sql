@@ -1,7 +1,9 @@
 -- Positions and counters, with the number of entries that each partition has in the ledger. `unpriced` are the calls
 -- that have no price yet: an unpriced entry that was taken back is none any more.
 SELECT o.partition, o.next_offset, o.first_offset, o.consumed, o.inserted, o.duplicates, o.quarantined, o.skipped,
-       held.unpriced, held.entries, o.unpriced AS came_unpriced
+       held.unpriced, held.entries, o.unpriced AS came_unpriced,
+       (SELECT count(*) FROM ledger.quarantine AS q
+        WHERE q.topic = o.topic AND q.partition = o.partition AND q.quarantined_at < o.since) AS formerly_quarantined
 FROM ledger.sink_offsets AS o
 CROSS JOIN LATERAL (
     SELECT count(*) AS entries,
