@@ -69,6 +69,14 @@ def test_a_service_is_recommended_on_above_its_share(
     assert service in one.reason
 
 
+def test_the_reason_says_how_much_of_it_are_embeddings() -> None:
+    """The rule looks at the service as a whole; advice on embeddings to whoever has none should show as such."""
+    chats = advise([row("openai", "gpt-4-input", 3 * USD), row("aws-s3", "put", USD)])
+    assert chats.recommendations[0].reason == "openai is 75.00 % of all costs; embeddings are 0.00 % of it"
+    some = advise([row("openai", "gpt-4-input", USD), row("openai", "embedding-text-embedding-3-small", USD)])
+    assert some.recommendations[0].reason == "openai is 100.00 % of all costs; embeddings are 50.00 % of it"
+
+
 @pytest.mark.parametrize(
     ("hits", "misses", "recommended"),
     [(69, 31, True), (70, 30, False), (71, 29, False), (6_999_999, 3_000_001, True), (0, 1, True), (1, 0, False)],

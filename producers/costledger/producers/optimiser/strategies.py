@@ -53,18 +53,19 @@ class StrategySavings:
     measured_saving: int
 
 
-def _is_embedding(_service: str, operation: str) -> bool:
+def is_embedding(operation: str) -> bool:
+    """Whether an operation, of whatever service, makes embeddings."""
     return operation.startswith(EMBEDDING_PREFIX)
 
 
 STRATEGIES: Final = (
-    Strategy(EMBEDDING_DEDUPLICATION, "Embedding deduplication", 30, _is_embedding),
+    Strategy(EMBEDDING_DEDUPLICATION, "Embedding deduplication", 30, lambda _, operation: is_embedding(operation)),
     Strategy(BATCH_PROCESSING, "Batch processing", 15, lambda service, _: service in _BATCHED),
     Strategy(
         TIERED_PROCESSING,
         "Tiered processing",
         25,
-        lambda service, operation: service in _PLANNED or _is_embedding(service, operation),
+        lambda service, operation: service in _PLANNED or is_embedding(operation),
     ),
 )
 
