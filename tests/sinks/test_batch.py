@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.sinks.delivered import GOOD, Delivered
 
-from costledger.sinks.batch import KEPT_BYTES_MAX, BadShare, Gatherer, TooManyBad
+from costledger.sinks.bad_share import BadShare, TooManyBad
+from costledger.sinks.batch import KEPT_BYTES_MAX, Gatherer
 
 
 def message(at: int, payload: bytes | None = GOOD, on: int = 0) -> Delivered:

@@ -21,7 +21,8 @@ from costledger.schemas.memory import COLLECT_SECONDS, collect, collect_seldom, 
 from costledger.schemas.settings import Settings
 from costledger.schemas.stopping import StopRequest
 from costledger.sinks.background import in_background
-from costledger.sinks.batch import BadShare, Batch, Gatherer
+from costledger.sinks.bad_share import BadShare
+from costledger.sinks.batch import Batch, Gatherer
 from costledger.sinks.database import Connection, connect
 from costledger.sinks.dead_letters import relay_dead_letters
 from costledger.sinks.delivery import Deliverer

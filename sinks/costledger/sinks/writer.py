@@ -18,7 +18,8 @@ import psycopg
 
 from costledger.schemas.fail_points import reach_step_of
 from costledger.sinks import positions
-from costledger.sinks.batch import SINK_ONLY_REASONS, BadShare, Batch, Rejected
+from costledger.sinks.bad_share import BadShare
+from costledger.sinks.batch import SINK_ONLY_REASONS, Batch, Rejected
 from costledger.sinks.database import Connection
 from costledger.sinks.loading import Loaded, load_carefully, load_fast
 from costledger.sinks.patience import PatientConnection

@@ -15,7 +15,8 @@ from tests.fault.simulation.sink_world import Away, Fate
 from tests.fault.simulation.test_simulation_sink import EVENTS_MAX, SinkMachine, registry
 from tests.fixtures.fix_postgres import PostgresServer
 
-from costledger.sinks.batch import BadShare, Batch
+from costledger.sinks.bad_share import BadShare
+from costledger.sinks.batch import Batch
 from costledger.sinks.database import Connection, connect
 from costledger.sinks.migrations import migrate
 from costledger.sinks.patience import Abandoned

@@ -12,7 +12,8 @@ from tests.sinks.delivered import Delivered
 from costledger.schemas.codec import encode_event
 from costledger.schemas.events import CostEvent
 from costledger.schemas.topics import EVENTS
-from costledger.sinks.batch import BadShare, Gatherer
+from costledger.sinks.bad_share import BadShare
+from costledger.sinks.batch import Gatherer
 from costledger.sinks.chain import VerifyReport, seal, verify
 from costledger.sinks.chain.heads import Heads
 from costledger.sinks.database import Connection, connect
