@@ -23,8 +23,6 @@ from tests.bench.workload import History, Workload
 from costledger.deploy.console import say
 
 USERS = 2_000
-#: `stream_many` tells what many users cost and has no aim: so many runs show a spread.
-MANY_RUNS_MAX = 3
 Measured = tuple[Sequence[Result], Mapping[str, Any]]
 
 
@@ -136,7 +134,7 @@ def many_users(plan: Plan, place: Place) -> Result:
     workload = Workload(plan.events, plan.many_users, plan.end_us, plan.seed)
     bench = StreamBench(place.services, place.folder, workload, plan.commit_interval_seconds, "stream_many")
     say(f"writing {workload.events:,} events of {workload.users:,} users to Kafka")
-    return _beside_a_loop(bench, "stream_many", min(plan.runs, MANY_RUNS_MAX), f"{workload.users:,} users")
+    return _beside_a_loop(bench, "stream_many", plan.runs, f"{workload.users:,} users")
 
 
 def month(plan: Plan, place: Place) -> Result:

@@ -20,6 +20,7 @@ from tests.bench.__main__ import load_average
 from tests.bench.growth import api, ledger, scale, users
 from tests.bench.growth.curves import Curve, Machine, Row, merged
 from tests.bench.growth.drawing import draw
+from tests.fixtures.git import commit_of
 
 from costledger.deploy.console import print_table, say
 from costledger.deploy.stack import Stack
@@ -105,7 +106,12 @@ def measured(name: str, machine: Machine, sizes: _Sizes) -> Iterator[Row]:
 def keep(curve: Curve, rows: Iterable[Row], document: dict[str, list[Row]], output: Path, figures: Path) -> None:
     """Add the rows to the document, which is written after each: what comes later may fail, and points take long."""
     for row in rows:
-        stamped = {**row, "at": datetime.now(UTC).isoformat(timespec="seconds"), "load": load_average()}
+        stamped = {
+            **row,
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "load": load_average(),
+            "commit": commit_of(ROOT),
+        }
         document[curve.name] = merged(curve.keys, document.get(curve.name, []), [stamped])
         write(document, output, figures)
 
@@ -130,6 +136,8 @@ def show(curve: Curve, rows: Sequence[Row]) -> None:
     columns = list(dict.fromkeys(column for row in compared for column in row))
     cells = [tuple(str(row.get(column, "")) for column in columns) for row in compared]
     print_table(tuple(columns), cells)
+    for line in curve.verdicts(compared):
+        say(line)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from tests.bench.growth.drawing import Plot
 #: With their tenths four points. A ledger of 13 months has 427,000 entries at least: those of the heavy users.
 SIZES: Final = (5_000_000, 20_000_000)
 DAYS: Final = 395
-RUNS: Final = 3
+RUNS: Final = 5
 _FIGURES: Final = ("rows", "entries", "slowest_ms")
 
 

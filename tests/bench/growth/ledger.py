@@ -10,7 +10,7 @@ from functools import partial
 from statistics import median
 from typing import Final
 
-from tests.bench.growth.curves import Curve, Machine, Row, series
+from tests.bench.growth.curves import Curve, Machine, Row, series, verdict
 from tests.bench.growth.drawing import Plot
 from tests.bench.growth.workers import Place, worker
 from tests.bench.kafka import PARTITIONS
@@ -208,4 +208,17 @@ def _plots(rows: Sequence[Row]) -> dict[str, Plot]:
     }
 
 
-CURVE: Final = Curve("ledger", ("rows", "days"), _plots)
+def _verdicts(rows: Sequence[Row]) -> list[str]:
+    return [
+        verdict(
+            f"rate with {row['rows']:,} entries over {row['days']} days, of an empty ledger's",
+            row["ratio"],
+            RATIO_MIN,
+            at_least=True,
+        )
+        for row in rows
+        if row["rows"]
+    ]
+
+
+CURVE: Final = Curve("ledger", ("rows", "days"), _plots, verdicts=_verdicts)

@@ -15,7 +15,10 @@ from tests.bench.growth import api, ledger, scale, users
 from tests.bench.growth.__main__ import keep
 from tests.bench.growth.curves import Machine, Row, merged
 from tests.bench.growth.drawing import Plot, draw
+from tests.bench.growth.spans import NotShared
 from tests.bench.growth.workers import NotInTime, Place, peak_of, steady
+from tests.bench.ledgers import WrongResult
+from tests.bench.rates import TooFewEvents
 
 from costledger.schemas.events import check_event
 
@@ -79,7 +82,7 @@ def test_ranges_are_drawn_in_full() -> None:
 def test_every_curve_has_its_plots() -> None:
     """Rows as they are measured lead to a line for each series."""
     rows = [
-        scale.row_of(part, count, number, 1_000, [1, 10.0 * number, 1e6])
+        scale.row_of(part, count, number, 1_000, [1, 10.0 * number, 1e6], [1, 10.0, 1e6])
         for part in ("stream", "sink")
         for count in (4, 12)
         for number in (1, 2)
@@ -87,6 +90,8 @@ def test_every_curve_has_its_plots() -> None:
     (plot,) = scale.CURVE.plots(rows).values()
     assert plot.series["sink, 2 workers"] == [(4, 20), (12, 20)]
     assert len(plot.series) == 4
+    assert plot.ranges["sink, 2 workers"] == [(4, 1, 1e6), (12, 1, 1e6)]
+    assert (rows[1]["ratio"], rows[1]["ratio_min"], rows[1]["ratio_max"]) == (1, 1, 2)
     sizes = [
         ledger.row_of(size, days, size, {"filled": [8.0], "empty": [10.0]}) for days in (30, 395) for size in (0, 9)
     ]
@@ -123,9 +128,46 @@ def test_bytes_a_user_are_by_the_users_more() -> None:
     assert allowed == {1_000: 101.0, 10_000: 101 + 9_000 / 512, 20_000: 101 + 19_000 / 512}
 
 
+def test_limits_are_told() -> None:
+    """Each with what was measured, and whether it holds."""
+    rows = [
+        {"users": 90_000, "worked_mib": 100.0, "recovered_mib": 100.0, "recovery_seconds": 25.0},
+        {"users": 100_000, "worked_mib": 110.0, "recovered_mib": 140.0, "recovery_seconds": 19.5},
+    ]
+    slopes, restarts, recovery = users.CURVE.verdicts(users.CURVE.compared(rows))
+    assert slopes.endswith("1,049, at most 2,048: met")
+    assert restarts.endswith("4,194, at most 2,048: MISSED")
+    assert recovery == "seconds to recover 100,000 users: 19.5, at most 20: met"
+    ledgers = [ledger.row_of(size, 30, size, {"filled": [7.0], "empty": [10.0]}) for size in (0, 9)]
+    assert ledger.CURVE.verdicts(ledgers) == [
+        "rate with 9 entries over 30 days, of an empty ledger's: 0.7, at least 0.8: MISSED"
+    ]
+
+
+def test_a_run_without_a_rate_is_made_again() -> None:
+    """Where workers came too late; not for ever, and not where anything else is wrong."""
+    answers: list[float | Exception] = [NotShared("late"), TooFewEvents("few"), 7.0]
+    said: list[str] = []
+
+    def run() -> float:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert scale._tried(run, said.append) == 7.0
+    assert [line.strip() for line in said] == ["once more: late", "once more: few"]
+    answers += [NotShared("late")] * scale.ATTEMPTS_MAX
+    with pytest.raises(NotShared):
+        scale._tried(run, said.append)
+    answers[:] = [WrongResult("other")]
+    with pytest.raises(WrongResult):
+        scale._tried(run, said.append)
+
+
 def test_a_point_is_kept_when_the_next_one_fails(tmp_path: Path) -> None:
     """What was measured is written and drawn before the next point begins, beside the rows of other curves."""
-    document: dict[str, list[Row]] = {"scale": [scale.row_of("sink", 4, 1, 1_000, [5.0])]}
+    document: dict[str, list[Row]] = {"scale": [scale.row_of("sink", 4, 1, 1_000, [5.0], [5.0])]}
     row = {"users": 7, "worked_mib": 9.0, "recovered_mib": 8.0, "recovery_seconds": 0.5, "rate": None}
 
     def measured() -> Iterator[Row]:

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import median
 from typing import Final
 
 import redis
-from tests.bench.growth.curves import Curve, Machine, Row, series
+from tests.bench.growth.curves import Curve, Machine, Row, series, verdict
 from tests.bench.growth.drawing import Plot
 from tests.bench.growth.workers import NotInTime, Place, worker
 from tests.bench.kafka import committed_by, fill
@@ -37,6 +38,8 @@ RECOVERY_USERS: Final = 100_000
 #: A few users whose events fill what a worker has whoever its users are: the latest ids of each partition, buffers, caches.
 WARM_USERS: Final = 240
 WARM_EVENTS: Final = 300_000
+#: A time to open is the median of so many.
+STARTS: Final = 5
 _EVENT_PICODOLLARS: Final = 123_456_789
 _WORK_SECONDS_MAX: Final = 3600.0
 #: Three periods of each of a million users, at a thousand a second.
@@ -96,13 +99,25 @@ def records(users: int, events: int, at_us: int, seed: int) -> Iterator[EventRec
 
 
 def _empty(machine: Machine) -> dict[str, float]:
+    """Of a worker without users: its memory, and how long it takes to open, without the first time on new servers."""
     place = Place(machine, PARTITIONS)
     place.make_topics()
+    seconds = _seconds_to_open(place, 1 + STARTS)[1:]
     with worker(place, "stream") as one:
-        seconds = one.seconds_to_open()
+        one.seconds_to_open()
         held = one.steady_bytes()
         one.program.stop()
-    return {"bytes": held, "seconds": seconds}
+    return {"bytes": held, "seconds": median(seconds)}
+
+
+def _seconds_to_open(place: Place, starts: int) -> list[float]:
+    """How long each of so many workers, one after the other, takes from its start until it reads."""
+    seconds = []
+    for _ in range(starts):
+        with worker(place, "stream") as one:
+            seconds.append(one.seconds_to_open())
+            one.program.stop()
+    return seconds
 
 
 def _filled(machine: Machine, users: int, events: int) -> Place:
@@ -143,11 +158,14 @@ def _point(machine: Machine, totals: redis.Redis, users: int, empty: dict[str, f
     events = users * len(SERVICES)
     place = _filled(machine, users, events)
     worked = _worked(place, totals, users, events)
+    recoveries = [seconds - empty["seconds"] for seconds in _seconds_to_open(place, STARTS)]
     # What is there afterwards was written from the recovered state.
     totals.flushdb()
     with worker(place, "stream") as one:
-        recovery_seconds = one.seconds_to_open() - empty["seconds"]
+        one.seconds_to_open()
+        began = time.monotonic()
         _await_view(totals, users)
+        view_seconds = time.monotonic() - began
         recovered_bytes, recovered_peak_bytes = one.steady_bytes(), one.peak_bytes()
         _check(totals, users, events)
         one.program.stop()
@@ -163,7 +181,9 @@ def _point(machine: Machine, totals: redis.Redis, users: int, empty: dict[str, f
         "bytes_per_user": round((worked.held_bytes - empty["bytes"]) / users),
         "bytes_per_user_warm": round((worked.held_bytes - empty["warm_bytes"]) / users),
         "bytes_per_user_recovered": round((recovered_bytes - empty["bytes"]) / users),
-        "recovery_seconds": round(recovery_seconds, 2),
+        "recovery_seconds": round(median(recoveries), 2),
+        "recoveries": " ".join(f"{seconds:.2f}" for seconds in recoveries),
+        "view_rate": round(_PERIODS_PER_USER * users / view_seconds),
         "rate": None if worked.rate is None else round(worked.rate),
     }
     machine.say(f"  {row}")
@@ -264,4 +284,23 @@ def _plots(rows: Sequence[Row]) -> dict[str, Plot]:
     }
 
 
-CURVE: Final = Curve("users", ("users",), _plots, with_slopes)
+def _verdicts(rows: Sequence[Row]) -> list[str]:
+    """Of compared rows."""
+    lines = [
+        verdict(f"bytes for each user more, {row['users']:,} users, {when}", row[name], USER_BYTES_MAX)
+        for row in rows
+        for when, name in (
+            ("after their events", "bytes_per_added_user"),
+            ("after a restart", "bytes_per_added_user_recovered"),
+        )
+        if name in row
+    ]
+    lines += [
+        verdict(f"seconds to recover {row['users']:,} users", row["recovery_seconds"], RECOVERY_SECONDS_MAX)
+        for row in rows
+        if row["users"] == RECOVERY_USERS
+    ]
+    return lines
+
+
+CURVE: Final = Curve("users", ("users",), _plots, with_slopes, _verdicts)

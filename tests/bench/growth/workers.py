@@ -16,12 +16,14 @@ from tests.bench.growth.curves import Machine
 from tests.bench.processes import Program, running
 
 from costledger.deploy.kafka_topics import check_topics, needed_topics
+from costledger.schemas.memory import COLLECT_SECONDS
 from costledger.schemas.settings import Settings
 
 START_SECONDS_MAX: Final = 300.0
 #: Memory counts when it has changed by less than this share for so long; users go to rest and Redis is written first.
 STEADY_SHARE: Final = 0.01
-STEADY_SECONDS: Final = 6.0
+#: Longer than from one coming of Python's collector to the next.
+STEADY_SECONDS: Final = COLLECT_SECONDS + 5.0
 _STEADY_SECONDS_MAX: Final = 600.0
 _POLL_SECONDS: Final = 0.02
 _BYTES_PER_KIB: Final = 1024
