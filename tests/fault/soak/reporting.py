@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tests.fault.harness.findings import Findings
+from tests.fault.soak.course import Course, Plan, Rest, increments
 from tests.fault.soak.drawing import Bar, Panel, Series, draw
 from tests.fault.soak.sampling import CONSUMERS, FOLLOWERS, Look
 from tests.fault.soak.slopes import Trend, fit_trend, levels, staying
-from tests.fault.soak.soak import SERVICE, WATCHED, Course, Plan, Rest, increments
+from tests.fault.soak.soak import SERVICE, WATCHED
 
 #: Of the mean, by least squares.
 SLOPE_PERCENT_PER_HOUR_MAX: Final = 1.0

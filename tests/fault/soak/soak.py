@@ -8,15 +8,25 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Final
 
 import psutil
 from tests.fault.harness.cluster import HEALED_SECONDS_MAX, Cluster
 from tests.fault.harness.figures import Observed
 from tests.fault.harness.load import Generator
-from tests.fault.soak.harms import OVER_SESSION_SECONDS, Harm, KafkaKilled, PostgresStopped
+from tests.fault.soak.course import (
+    NO_LAG_SECONDS,
+    Course,
+    Fault,
+    Plan,
+    Rest,
+    carried_rate,
+    keeps_up,
+    rate_of,
+    shown,
+    written_rate,
+)
+from tests.fault.soak.harms import OVER_SESSION_SECONDS, BackendsTerminated, Harm, KafkaKilled, PostgresStopped
 from tests.fault.soak.sampling import ANSWER_SECONDS_MAX, CONSUMERS, FOLLOWERS, Look, Memory, Sampler
 from tests.fixtures.wait import wait_until
 
@@ -28,14 +38,13 @@ WATCHED: Final = ("stream", "sink", "notifier")
 #: The first generator of the load: a program that uses the SDK.
 SERVICE: Final = "service"
 TWINS: Final = tuple(f"{name}-2" for name in WATCHED)
-#: A consumer has no lag when it has passed all that was on the topic so long ago: it commits and is looked at once
-#: or twice a second, and the load goes on.
-NO_LAG_SECONDS: Final = 3.0
 #: The load is more than the machine carries when a consumer is so far behind, in so many looks in a row.
 OVERLOAD_LAG_SECONDS: Final = 5.0
 OVERLOAD_LOOKS: Final = 3
 SETTLING_RATE: Final = 200.0
 SETTLED_LOOKS: Final = 5
+#: So many events go through new sessions before a rest.
+TOUCH_EVENTS: Final = 400
 SETTLING_SECONDS_MAX: Final = 120.0
 CALIBRATION_SECONDS_MAX: Final = 180.0
 #: The maximum is the rate of these last seconds.
@@ -57,54 +66,6 @@ EXACT_MEMORY: Final = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
 #: From the end of the load until nothing waits.
 QUIET_SECONDS_MAX: Final = 60.0
 _STEP_SECONDS: Final = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How long, how often, how much."""
-
-    fault_seconds: float
-    fault_every_seconds: float = 30.0
-    rest_every_seconds: float = 300.0
-    load_share: float = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One harm; `caught_up_seconds` by consumer, from the heal on (None: not within twice what is promised)."""
-
-    name: str
-    at_seconds: float
-    healed_at_seconds: float
-    caught_up_seconds: dict[str, float | None]
-
-
-class Rest(NamedTuple):
-    """A time without load; from `quiet_at_seconds` on nothing waited either."""
-
-    from_seconds: float
-    quiet_at_seconds: float
-    to_seconds: float
-
-
-@dataclass(slots=True)
-class Course:
-    """What happened, with times of the sampler's clock."""
-
-    maximum_rate: float = 0.0
-    #: What did no more while it was looked for; empty: it is no maximum.
-    maximum_limit: str = ""
-    calibration_seconds: float = 0.0
-    rate: float = 0.0
-    #: Of events that came to the topic while harm was done.
-    carried_rate: float = 0.0
-    loaded_at_seconds: float = 0.0
-    began_at_seconds: float = 0.0
-    ended_at_seconds: float = 0.0
-    faults: list[Fault] = field(default_factory=list)
-    rests: list[Rest] = field(default_factory=list)
-    #: (seconds, worker, exit code): ended by itself and started again, as a supervisor does.
-    restarts: list[tuple[float, str, int]] = field(default_factory=list)
 
 
 class Soak:
@@ -152,7 +113,7 @@ class Soak:
         def at_work() -> bool:
             self._pass(_STEP_SECONDS)
             latest = self.looks[-SETTLED_LOOKS:]
-            return len(latest) == SETTLED_LOOKS and all(map(_keeps_up, latest))
+            return len(latest) == SETTLED_LOOKS and all(map(keeps_up, latest))
 
         wait_until(at_work, SETTLING_SECONDS_MAX, "sink and stream keep up with a small load")
         self._end_load()
@@ -208,10 +169,27 @@ class Soak:
             left_seconds -= seconds
 
     def rest(self) -> None:
-        """No load, until nothing waits and then for a while: what a worker holds now it holds for good."""
+        """No load, until nothing waits and then for a while: what a worker holds now it holds for good.
+
+        Its sessions with PostgreSQL are new ones, and have been used a little: a client keeps room for the largest statement of a
+        session until that ends, doubled each time (half a megabyte was the step of a sink). It says how large a burst has been.
+        """
         rested_from = self.sampler.seconds()
         for generator in self._generators:
             generator.rest()
+        self._await_quiet()
+        BackendsTerminated().harm(self.cluster)
+        touch = self._generator(f"rest-{len(self.course.rests)}", rate=SETTLING_RATE)
+        touch.await_more(TOUCH_EVENTS)
+        touch.stop()
+        self._await_quiet()
+        quiet_at = self.sampler.seconds()
+        self._pass(REST_SECONDS)
+        self.course.rests.append(Rest(rested_from, quiet_at, self.sampler.seconds()))
+        for generator in self._generators:
+            generator.go_on()
+
+    def _await_quiet(self) -> None:
         seen = len(self.looks)
 
         def quiet() -> bool:
@@ -219,11 +197,6 @@ class Soak:
             return any(set(look.lag.values()) == {0} for look in self.looks[seen:])
 
         wait_until(quiet, QUIET_SECONDS_MAX, "nothing waits once the load rests")
-        quiet_at = self.sampler.seconds()
-        self._pass(REST_SECONDS)
-        self.course.rests.append(Rest(rested_from, quiet_at, self.sampler.seconds()))
-        for generator in self._generators:
-            generator.go_on()
 
     def _harm_for(self, seconds: float, harms: Iterator[Harm]) -> None:
         """One whose healing takes longer than a turn puts the next one off to the turn after."""
@@ -238,7 +211,7 @@ class Soak:
 
     def rate(self, consumer: str, since_seconds: float, until_seconds: float) -> float:
         """Events per second of a consumer between two moments; 0 where nothing is known."""
-        return _rate(self.looks, lambda look: look.done[consumer], since_seconds, until_seconds)
+        return rate_of(self.looks, lambda look: look.done[consumer], since_seconds, until_seconds)
 
     def _one_fault(self, harm: Harm) -> None:
         at = self.sampler.seconds()
@@ -248,7 +221,7 @@ class Soak:
         healed_at = self.sampler.seconds()
         caught_up = self._caught_up(healed_at)
         self.course.faults.append(Fault(harm.name, at, healed_at, caught_up))
-        times = ", ".join(f"{name} {_shown(seconds)}" for name, seconds in caught_up.items())
+        times = ", ".join(f"{name} {shown(seconds)}" for name, seconds in caught_up.items())
         self._tell(f"{at:6.0f} s  {harm.name}: caught up after {times}")
 
     def _caught_up(self, healed_at: float) -> dict[str, float | None]:
@@ -292,17 +265,13 @@ class Soak:
             options: dict[str, float] = {"rate": rate / GENERATORS, "rate_rise": rise / GENERATORS}
             if (name, number) == ("load", 0):
                 options["metrics_port"] = self._observed[SERVICE].port
-            # Late events of one day alone: the stream has all its hours soon, and what grows later is a leak.
-            made = self.cluster.load(
-                f"{name}-{number}",
-                **options,
-                users=240,
-                late_share=0.3,
-                late_days_max=1,
-                conflict_share=0.002 if number else 0.0,
-                poison_share=0.001,
-            )
+            conflicts = 0.002 if number else 0.0
+            made = self._generator(f"{name}-{number}", **options, conflict_share=conflicts, poison_share=0.001)
             self._generators.append(made)
+
+    def _generator(self, name: str, **options: float) -> Generator:
+        """Late events of one day alone: the stream has all its hours soon, and what grows later is a leak."""
+        return self.cluster.load(name, users=240, late_share=0.3, late_days_max=1, **options)
 
     def _end_load(self) -> None:
         for generator in self._generators:
@@ -357,49 +326,3 @@ class Soak:
         figures = {} if observed is None else observed.figures_now(ANSWER_SECONDS_MAX)
         told = (PYTHON_MEMORY, C_MEMORY, STREAM_USERS)
         return Memory(resident_bytes, *(int(figures[one.name]) if one.name in figures else None for one in told))
-
-
-def increments(looks: list[Look], value: Callable[[Look], int | None]) -> list[tuple[float, float]]:
-    """(seconds, events per second) between neighbouring looks that both know the value."""
-    rates = []
-    for before, after in pairwise(looks):
-        old, new = value(before), value(after)
-        if old is not None and new is not None:
-            rates.append((after.at_seconds, (new - old) / (after.at_seconds - before.at_seconds)))
-    return rates
-
-
-def written_rate(looks: list[Look], since_seconds: float, until_seconds: float) -> float:
-    """Events per second that came to the topic between two moments; 0 where nothing is known."""
-    return _rate(looks, lambda look: look.written, since_seconds, until_seconds)
-
-
-def carried_rate(looks: list[Look], course: Course) -> float:
-    """Events per second that came to the topic while harm was done, over the time that the load did not rest."""
-    began, ended = course.began_at_seconds, course.ended_at_seconds
-    rested = sum(rest.to_seconds - rest.from_seconds for rest in course.rests if rest.from_seconds >= began)
-    return written_rate(looks, began, ended) * (ended - began) / (ended - began - rested)
-
-
-def _rate(looks: list[Look], value: Callable[[Look], int | None], since_seconds: float, until_seconds: float) -> float:
-    known = [
-        (look.at_seconds, found)
-        for look in looks
-        if since_seconds <= look.at_seconds <= until_seconds and (found := value(look)) is not None
-    ]
-    if len(known) < 2:
-        return 0.0
-    (first_at, first), (last_at, last) = known[0], known[-1]
-    return (last - first) / (last_at - first_at)
-
-
-def _keeps_up(look: Look) -> bool:
-    """All that was on the topic a moment ago is done, and something was."""
-    return all(
-        bool(look.done[name]) and (seconds := look.lag_seconds[name]) is not None and seconds <= NO_LAG_SECONDS
-        for name in CONSUMERS
-    )
-
-
-def _shown(seconds: float | None) -> str:
-    return "never" if seconds is None else f"{seconds:g} s"

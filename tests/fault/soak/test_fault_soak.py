@@ -10,8 +10,9 @@ import pytest
 from tests.fault.harness.cluster import HEALED_SECONDS_MAX, Cluster
 from tests.fault.harness.findings import Findings
 from tests.fault.soak import reporting
+from tests.fault.soak.course import Plan
 from tests.fault.soak.harms import drawn_harms
-from tests.fault.soak.soak import Plan, Soak
+from tests.fault.soak.soak import Soak
 from tests.fixtures.environment import soak_minutes
 
 from costledger.schemas.budgets import Budget

@@ -15,12 +15,12 @@ import pytest
 from tests.fault.harness.findings import Findings
 from tests.fault.harness.load import Load
 from tests.fault.harness.run_report import RunReport
+from tests.fault.soak.course import Course, Rest, carried_rate
 from tests.fault.soak.drawing import Bar, Panel, Series, draw
 from tests.fault.soak.harms import LINKS, all_harms, drawn_harms
 from tests.fault.soak.reporting import IN_USE, ROLES, memory_findings, memory_trends, resident_bounds, rest_trends
 from tests.fault.soak.sampling import Look, Memory
 from tests.fault.soak.slopes import fit_trend, levels, staying
-from tests.fault.soak.soak import Course, Rest, carried_rate
 
 
 def look(at_seconds: float, **resident_bytes: int) -> Look:
