@@ -87,6 +87,7 @@ def carried_rate(looks: list[Look], course: Course) -> float:
 def rate_of(
     looks: list[Look], value: Callable[[Look], int | None], since_seconds: float, until_seconds: float
 ) -> float:
+    """By how much a value has grown each second between two moments; 0 where nothing is known."""
     known = [
         (look.at_seconds, found)
         for look in looks
@@ -107,4 +108,5 @@ def keeps_up(look: Look) -> bool:
 
 
 def shown(seconds: float | None) -> str:
+    """Of how long a consumer took to catch up."""
     return "never" if seconds is None else f"{seconds:g} s"
