@@ -127,8 +127,7 @@ def _compare(findings: Findings, source: str, wanted: dict[UUID, Facts], stored:
 
 def _check_topic(findings: Findings, reader: TopicReader, settings: Settings) -> dict[UUID, bytes]:
     """What the topic tells, by id; a repeat has to say the same."""
-    told: dict[UUID, bytes] = {}
-    around: dict[UUID, object] = {}
+    told: dict[UUID, tuple[bytes, object, object]] = {}
     repeats = 0
     for message in reader.read(settings.topics.alerts):
         value = message.value() or b""
@@ -136,12 +135,11 @@ def _check_topic(findings: Findings, reader: TopicReader, settings: Settings) ->
         alert_id = UUID(str(alert["alert_id"]))
         if alert_id in told:
             repeats += 1
-            same = told[alert_id] == value and around[alert_id] == (message.key(), message.headers())
+            same = told[alert_id] == (value, message.key(), message.headers())
             findings.expect("I6", same, f"told again with another content, key or headers: {alert}")
-        told.setdefault(alert_id, value)
-        around.setdefault(alert_id, (message.key(), message.headers()))
+        told.setdefault(alert_id, (value, message.key(), message.headers()))
     findings.figures["alerts_repeated_on_topic"] = repeats
-    return told
+    return {alert_id: value for alert_id, (value, *_) in told.items()}
 
 
 def _apply(totals: PartitionTotals, message: Message) -> None:
