@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 from tests.fault.harness.alert_checks import check_alerts, replaying
+from tests.fault.harness.dead_letter_checks import check_dead_letters
 from tests.fault.harness.findings import Findings
 from tests.fault.harness.ledger_checks import (
     check_events,
@@ -53,6 +54,7 @@ def _examine_ledger(cluster: Cluster, findings: Findings) -> Counts:
     check_rollups(connection, findings)
     check_offsets(connection, findings, events, cluster.reader.ends(events), cluster.reader.count(events))
     check_put_aside(connection, findings, counts)
+    check_dead_letters(findings, connection, cluster.reader, cluster.settings().topics)
     return counts
 
 

@@ -13,7 +13,7 @@ INVARIANTS: Final = {
     "I4": "inserted + duplicates + quarantined + gaps = offsets consumed, and nothing is between them",
     "I5": "the totals in Redis equal those of the ledger",
     "I6": "alerts equal those of a replay; each id once in the database, repeats on the topic carry the same content",
-    "I7": "each poison message is in quarantine once",
+    "I7": "each poison message is in quarantine once, and among the dead letters as it came",
     "I8": "all consumers are at the end of their topics 60 s after the heal and the end of the load; memory stays bounded",
     "I9": "the hash chain of the ledger verifies",
     "I10": "the stream's state equals the oracle",

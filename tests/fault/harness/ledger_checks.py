@@ -169,7 +169,7 @@ def check_offsets(
 
 
 def check_put_aside(connection: Connection, findings: Findings, counts: Counts) -> None:
-    """I7, and that nothing else was put aside."""
+    """I7 in quarantine, and that nothing else was put aside."""
     _none(connection, findings, "I7", "poison messages that are not in quarantine once (hash, times)", _POISON)
     _none(
         connection,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from decimal import Decimal
 
 import psycopg
 import pytest
-from tests.fault.harness import alert_checks, totals_checks
+from tests.fault.harness import alert_checks, dead_letter_checks, totals_checks
 from tests.fault.harness.cluster import Cluster
 from tests.fault.harness.damage import Kept, damaged_table, damaged_topic
 from tests.fault.harness.findings import Findings
@@ -96,6 +97,11 @@ ROLLUPS: Damages = {
     ),
 }
 QUARANTINE: Damages = {
+    "a poison message is still owed to the dead letters": (
+        "ledger.quarantine",
+        f"UPDATE ledger.quarantine SET dead_letter_pending = true WHERE {POISON}",
+        {"I7"},
+    ),
     "a poison message is not in quarantine": (
         "ledger.quarantine",
         f"DELETE FROM ledger.quarantine WHERE {POISON}",
@@ -185,6 +191,7 @@ def test_damage_to_the_database_breaks_the_promises_that_it_should_and_no_other(
     users = totals_checks.recovered_users(cluster.reader, cluster.settings())
     monkeypatch.setattr(alert_checks, "replayed_alerts", lambda *_given: alerts)
     monkeypatch.setattr(totals_checks, "recovered_users", lambda *_given: users)
+    monkeypatch.setattr(dead_letter_checks, "RELAY_SECONDS_MAX", 0.1)
     for name, (table, statement, broken) in (LEDGER | ROLLUPS | QUARANTINE | OFFSETS | ALERTS).items():
         with damaged_table(cluster.connection, table, statement) as rows:
             assert rows == 1, name
@@ -367,9 +374,16 @@ def topic_damages(cluster: Cluster) -> dict[str, Damage]:
     def told_again_otherwise(messages: list[Kept]) -> list[Kept]:
         first = next(one for one in messages if one.value is not None and b"budget" in one.value)
         other = (first.value or b"").replace(b"budget", b"BUDGET")
-        return [*messages, Kept(first.partition, first.key, other, first.headers)]
+        return [*messages, replace(first, value=other)]
 
-    state, alerts = changelog_topic(settings), settings.topics.alerts
+    def moved(header: str, value: bytes) -> Callable[[list[Kept]], list[Kept]]:
+        def change(messages: list[Kept]) -> list[Kept]:
+            headers = [(name, value if name == header else old) for name, old in messages[0].headers]
+            return [*messages, replace(messages[0], headers=headers)]
+
+        return change
+
+    state, alerts, letters = changelog_topic(settings), settings.topics.alerts, settings.topics.dead_letters
     return {
         **{
             f"the last record of a {what} is lost from the state": lambda prefix=prefix: damaged(
@@ -379,4 +393,17 @@ def topic_damages(cluster: Cluster) -> dict[str, Damage]:
         },
         "an alert is told again with another text": lambda: damaged(alerts, told_again_otherwise, {"I6"}),
         "an alert is not on its topic": lambda: damaged(alerts, lambda messages: messages[1:], {"I6"}),
+        "a dead letter is not on its topic": lambda: damaged(letters, lambda messages: messages[1:], {"I7"}),
+        "a dead letter has other bytes": lambda: damaged(
+            letters, lambda messages: [replace(messages[0], value=b"other"), *messages[1:]], {"I7"}
+        ),
+        "a dead letter is told again with another key": lambda: damaged(
+            letters, lambda messages: [*messages, replace(messages[0], key=b"other")], {"I7"}
+        ),
+        **{
+            f"a dead letter is of another {header}": lambda header=header, value=value: damaged(
+                letters, moved(header, value), {"I7"}
+            )
+            for header, value in (("offset", b"1000000"), ("reason", b"another"), ("topic", b"another"))
+        },
     }

@@ -8,7 +8,6 @@ from typing import Final
 import pytest
 from tests.fault.harness.cluster import Cluster
 from tests.fault.harness.topics import produce_again, rewind
-from tests.fixtures.wait import wait_until
 
 from costledger.schemas.budgets import Budget
 
@@ -27,12 +26,6 @@ def set_small_budgets(cluster: Cluster) -> None:
             for number in range(10)
         )
     )
-
-
-def dead_letter_places(cluster: Cluster) -> int:
-    """How many messages, by their places, are dead letters."""
-    headers = (dict(message.headers() or ()) for message in cluster.reader.read(cluster.settings().topics.dead_letters))
-    return len({(one["partition"], one["offset"]) for one in headers})
 
 
 @pytest.mark.long
@@ -89,4 +82,4 @@ def test_another_payload_under_an_id_that_is_taken_is_put_aside(cluster: Cluster
     )
     assert by_reason == {"id_conflict": conflicts}
     assert findings.figures["alerts"] >= 10
-    wait_until(lambda: dead_letter_places(cluster) == conflicts, 30, "each of them is a dead letter")
+    assert findings.figures["dead_letters"] == conflicts
