@@ -306,6 +306,8 @@ class Cluster:
             behind.found("I8", str(error))
             self.checked.append(behind)
             raise
+        if self.consumed():
+            self.watch.await_snapshot()
         findings = self.examine(**options)
         findings.figures["healed_seconds"] = round(healed_seconds, 1)
         findings.figures["revived"] = self.revived

@@ -41,6 +41,8 @@ class TopicReader:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "enable.partition.eof": True,
+                # A broker tells the end of a partition only after it has waited so long for more.
+                "fetch.wait.max.ms": 10,
                 "log_level": 0,
             }
         )

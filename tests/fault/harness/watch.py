@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 from tests.fault.harness.findings import Findings
 from tests.fault.harness.ledger_checks import check_rollups
+from tests.fixtures.wait import wait_until
 
 if TYPE_CHECKING:
     from tests.fault.harness.cluster import Cluster
@@ -19,6 +20,7 @@ SNAPSHOT_SECONDS: Final = 2.0
 #: Snapshots of a large ledger take seconds: they may take so much of the time, and no more.
 SNAPSHOT_SHARE_MAX: Final = 0.05
 _STOP_SECONDS_MAX: Final = 70.0
+_FIRST_SECONDS_MAX: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,10 @@ class Watch:
             failure, self._failure = self._failure, None
             raise failure
 
+    def await_snapshot(self) -> None:
+        """Wait for the first one; for a ledger that has entries, and is over before anybody looked."""
+        wait_until(lambda: self.snapshots or self._failure, _FIRST_SECONDS_MAX, "a snapshot of the roll-ups is taken")
+
     def seconds(self) -> float:
         """Since it was made; the clock of the samples."""
         return time.monotonic() - self._began
@@ -93,7 +99,9 @@ class Watch:
                 if due:
                     # One of a PostgreSQL that was away has cost nothing but time.
                     took_seconds = 0.0 if sample.consumed is None else time.monotonic() - began
-                    snapshot_at = began + max(SNAPSHOT_SECONDS, took_seconds / SNAPSHOT_SHARE_MAX)
+                    # Nor does one that saw no entries put off the first that does.
+                    pause_seconds = SNAPSHOT_SECONDS if self.snapshots else 0.0
+                    snapshot_at = began + max(pause_seconds, took_seconds / SNAPSHOT_SHARE_MAX)
         except BaseException as error:  # noqa: BLE001 - raised by `stop`, in the test's own thread
             self._failure = error
 
