@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
@@ -90,6 +91,24 @@ def test_a_small_batch_takes_little_memory_to_be_read(codec: str) -> None:
     finally:
         tracemalloc.stop()
     assert peak_bytes < 2**20
+
+
+@pytest.mark.parametrize("codec", [codec for codec in wire.CODECS if codec != "none"])
+def test_threads_that_read_at_once_share_the_room_that_a_batch_may_take(codec: str) -> None:
+    """Each reads its own batch right, and none keeps room of its own: what was read late by another thread stayed for ever."""
+    batches = [wire.batch([wire.record(0, b"k", b"%d" % number * 100_000)], codec).data for number in range(4)]
+    wanted = [read(MemoryRecords(data)) for data in batches]
+    read(Batches(batches[0]))
+    tracemalloc.start()
+    try:
+        with ThreadPoolExecutor(len(batches)) as threads:
+            for _ in range(20):
+                found = list(threads.map(lambda data: read(Batches(data)), batches))
+                assert found == wanted
+            _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < INFLATED_BYTES_MAX // 2
 
 
 def test_snappy_blocks_that_do_not_say_how_long_they_are_are_unreadable() -> None:

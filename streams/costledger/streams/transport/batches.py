@@ -16,6 +16,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 import cramjam
@@ -41,7 +42,9 @@ _GZIP, _SNAPPY, _LZ4, _ZSTD = 1, 2, 3, 4
 _XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES: Final = 16
 
-_buffers: Final = threading.local()
+#: One at a time inflates: into one buffer for the whole process, whoever reads. (The thread of the consumer does nearly always;
+#: beside it the one that reads what another worker has written late.)
+_inflating: Final = threading.Lock()
 
 _DAMAGED: Final = (CorruptRecordException, cramjam.DecompressionError, zlib.error, ValueError, IndexError, struct.error)
 
@@ -172,24 +175,23 @@ def _inflated(codec: int, data: bytes) -> bytes:
     """The records of a batch; raises one of `_DAMAGED` where they are damaged or too large."""
     if codec == _GZIP:
         return _gunzipped(data)
-    buffer = _inflation_buffer()
-    if codec == _SNAPPY:
-        size = _unsnapped(data, buffer)
-    elif codec == _LZ4:
-        size = cramjam.lz4.decompress_into(data, buffer)
-    elif codec == _ZSTD:
-        size = cramjam.zstd.decompress_into(data, buffer)
-    else:
-        raise CorruptRecordException(f"codec {codec} is none that Kafka knows")
-    return bytes(memoryview(buffer)[:size])
+    with _inflating:
+        buffer = _inflation_buffer()
+        if codec == _SNAPPY:
+            size = _unsnapped(data, buffer)
+        elif codec == _LZ4:
+            size = cramjam.lz4.decompress_into(data, buffer)
+        elif codec == _ZSTD:
+            size = cramjam.zstd.decompress_into(data, buffer)
+        else:
+            raise CorruptRecordException(f"codec {codec} is none that Kafka knows")
+        return bytes(memoryview(buffer)[:size])
 
 
+@cache
 def _inflation_buffer() -> bytearray:
-    """The thread's own buffer, made once: the allocator would hand out, and zero, so much memory for every batch."""
-    buffer: bytearray | None = getattr(_buffers, "inflated", None)
-    if buffer is None:
-        buffer = _buffers.inflated = bytearray(INFLATED_BYTES_MAX)
-    return buffer
+    """Made once: the allocator would hand out, and zero, so much memory for every batch."""
+    return bytearray(INFLATED_BYTES_MAX)
 
 
 def _gunzipped(data: bytes) -> bytes:
