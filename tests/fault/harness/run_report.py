@@ -20,6 +20,7 @@ _COLUMNS: Final = {
     "lost": "lost",
     "doubled": "doubled",
     "alerts": "alerts",
+    "dead_letters": "dead letters",
     "healed_seconds": "caught up, s",
     "revived": "workers that the harness started again",
     "crashed": "of these ended by themselves",

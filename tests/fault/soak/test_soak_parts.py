@@ -233,7 +233,10 @@ def test_the_report_of_a_run_adds_up_and_names_what_is_broken(tmp_path: Path) ->
     """`report.json` and `report.md` of three checks, one of which fails, and two of which are of one test's events."""
     report = RunReport()
     report.add(
-        "a.py", "one", "fine", Findings(figures={"attempts": 1_000, "lost": 0, "doubled": 0, "healed_seconds": 2.5})
+        "a.py",
+        "one",
+        "fine",
+        Findings(figures={"attempts": 1_000, "lost": 0, "doubled": 0, "dead_letters": 4, "healed_seconds": 2.5}),
     )
     broken = Findings(figures={"attempts": 500, "lost": 3, "doubled": 1})
     broken.found("I10", "x")
@@ -250,6 +253,6 @@ def test_the_report_of_a_run_adds_up_and_names_what_is_broken(tmp_path: Path) ->
     assert [row["broken"] for row in told["scenarios"]] == [[], ["I2", "I10"], []]
     lines = (tmp_path / "report.md").read_text().splitlines()
     assert "seed 7, commit abc" in lines[0]
-    assert lines[4] == "| one | a.py | 1,000 | 0 | 0 |  | 2.5 |  |  |  |  | hold |"
+    assert lines[4] == "| one | a.py | 1,000 | 0 | 0 |  | 4 | 2.5 |  |  |  |  | hold |"
     assert "**broken: I2, I10**" in lines[5]
     assert lines[7].startswith("| all 3 | | 1,700 | 3 | 1 |")
