@@ -13,7 +13,7 @@ from costledger.schemas.topics import TopicNames
 from costledger.sinks.database import Connection
 
 EXAMPLES_MAX: Final = 5
-#: The sink's relay looks every second, and comes again after a failure at most so much later.
+#: The relay of the sink looks every second, and 10 s after a failure at most; then it waits for Kafka.
 RELAY_SECONDS_MAX: Final = 30.0
 
 _PENDING: Final = "SELECT NOT EXISTS (SELECT FROM ledger.quarantine WHERE dead_letter_pending)"

@@ -190,7 +190,7 @@ def _inflated(codec: int, data: bytes) -> bytes:
 
 @cache
 def _inflation_buffer() -> bytearray:
-    """Made once: the allocator would hand out, and zero, so much memory for every batch."""
+    """Made once, and used by whoever holds `_inflating`: the allocator would hand out, and zero, so much memory for every batch."""
     return bytearray(INFLATED_BYTES_MAX)
 
 
