@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -35,6 +35,7 @@ _PROGRAMS = Path(__file__).parent / "programs"
 _START_SECONDS_MAX = 60.0
 _READ_SECONDS_MAX = 900.0
 _POLL_SECONDS = 0.05
+_FRIDAY = 4
 Requests = list[tuple[str, str]]
 
 
@@ -82,7 +83,7 @@ class ApiBench:
 
     def measure(self) -> ApiResult:
         """Both ledgers are there at once, and are read in turn."""
-        now = datetime.now(UTC)
+        now = full_periods(datetime.now(UTC))
         times: dict[str, list[dict[str, list[float]]]] = {"api_p95": [], TENTH: []}
         with self._ledger() as large, self._ledger() as small:
             filled = {}
@@ -94,11 +95,11 @@ class ApiBench:
             for run in range(self._runs):
                 order = [("api_p95", large), (TENTH, small)]
                 for name, url in order if run % 2 == 0 else order[::-1]:
-                    times[name].append(self._read(url, run))
+                    times[name].append(self._read(url, now, run))
                     self._say(f"  run {run + 1} of {self._runs}: {name} read")
         return result(times, filled)
 
-    def _read(self, url: str, run: int) -> dict[str, list[float]]:
+    def _read(self, url: str, now: datetime, run: int) -> dict[str, list[float]]:
         settings = {
             **self._services,
             "COSTLEDGER_DATABASE_URL": url,
@@ -107,9 +108,8 @@ class ApiBench:
             "COSTLEDGER_API_RATE_LIMIT": "1000000/second",
         }
         routes = requests_of(random.Random(self._seed + run), REQUESTS)
-        with running(
-            f"api-{run}-{uuid.uuid4().hex[:6]}", [str(_PROGRAMS / "api_server.py")], self._folder, settings
-        ) as api:
+        arguments = [str(_PROGRAMS / "api_server.py"), now.isoformat()]
+        with running(f"api-{run}-{uuid.uuid4().hex[:6]}", arguments, self._folder, settings) as api:
             address = _address(api.log_path, api.check)
             _readers(address, {route: requests[:WARM_UP_REQUESTS] for route, requests in routes.items()}, self._folder)
             times = _readers(address, routes, self._folder)
@@ -129,6 +129,12 @@ class ApiBench:
                 yield url
             finally:
                 server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def full_periods(today: datetime) -> datetime:
+    """The evening of the last Friday of the last full month: a running day, week and month that have much in them, whatever day it is."""
+    last = today.astimezone(UTC).replace(day=1, hour=20, minute=0, second=0, microsecond=0) - timedelta(days=1)
+    return last - timedelta(days=(last.weekday() - _FRIDAY) % 7)
 
 
 def requests_of(chance: random.Random, count: int) -> dict[str, Requests]:

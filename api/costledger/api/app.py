@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
@@ -19,6 +20,7 @@ from costledger.api.openapi import describe
 from costledger.api.routes import alert_routes, alerts, analytics, budget, decisions, estimates, health, prices, reports
 from costledger.api.services import Services
 from costledger.schemas.settings import Settings
+from costledger.schemas.times import utc_now
 
 #: Every group of routes.
 ROUTERS = (
@@ -35,16 +37,19 @@ ROUTERS = (
 )
 
 
-def create_app(settings: Settings, registry: CollectorRegistry | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, registry: CollectorRegistry | None = None, now: Callable[[], datetime] = utc_now
+) -> FastAPI:
     """The app of these settings; it opens its connections when it starts, and closes them when it ends.
 
-    Metrics are registered in `registry`. `SettingsError` where nobody could log in.
+    Metrics are registered in `registry`. Answers are of the time that `now` says; logins, rate limits, the guard's months
+    and what PostgreSQL stamps are not. `SettingsError` where nobody could log in.
     """
     tokens = TokenVerifier.from_settings(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.services = Services.open(settings, tokens)
+        app.state.services = Services.open(settings, tokens, now)
         try:
             with opened_desk(app, app.state.services):
                 yield

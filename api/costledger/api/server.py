@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from ipaddress import ip_address
 from typing import Final
 
@@ -16,6 +17,7 @@ from costledger.api.app import create_app
 from costledger.api.services import Services
 from costledger.schemas.errors import SettingsError
 from costledger.schemas.settings import Settings
+from costledger.schemas.times import utc_now
 
 logger = structlog.get_logger(__name__)
 
@@ -29,11 +31,17 @@ class ApiServer:
     """One API process. `run` blocks; `stop` and `health` may be called from any thread.
 
     `listener` is a socket that listens already; else one is opened as the settings say. `SettingsError` where that is
-    not possible, or nobody could log in.
+    not possible, or nobody could log in. `now` is for `create_app`.
     """
 
-    def __init__(self, settings: Settings, registry: CollectorRegistry, listener: socket.socket | None = None) -> None:
-        self.app = create_app(settings, registry)
+    def __init__(
+        self,
+        settings: Settings,
+        registry: CollectorRegistry,
+        listener: socket.socket | None = None,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self.app = create_app(settings, registry, now)
         self._listener = listener or listen(settings.api_host, settings.api_port)
         host, port = self._listener.getsockname()[:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Annotated, Final, Self
 
 import redis
@@ -19,6 +20,7 @@ from costledger.api.auth.verifier import TokenVerifier
 from costledger.api.budget_courier import BudgetCourier
 from costledger.api.middleware.limits import RateLimiter
 from costledger.schemas.settings import Settings
+from costledger.schemas.times import utc_now
 from costledger.sinks.database import BoundedConnection, Connection, allow_silence, prepare_session
 
 #: Requests that wait for a connection, for each that there is; more are told to come back.
@@ -41,18 +43,22 @@ class Services:
     budgets: BudgetCourier
     #: Answers over all users, ready to be sent.
     overviews: Remembered[bytes]
+    #: The time that answers are of: which periods are running, which prices are in force. See `create_app`.
+    now: Callable[[], datetime] = utc_now
     #: Set when the process drains: answers that last (event streams) end then.
     stopping: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
-    def open(cls, settings: Settings, tokens: TokenVerifier | None = None) -> Self:
+    def open(
+        cls, settings: Settings, tokens: TokenVerifier | None = None, now: Callable[[], datetime] = utc_now
+    ) -> Self:
         """Open what the settings name; connects when first used. `SettingsError` where nobody could log in."""
         tokens = tokens or TokenVerifier.from_settings(settings)
         overviews = Remembered[bytes](settings.api_overview_seconds)
         courier = BudgetCourier(settings)
         # What fails for its settings goes first, and last what has threads: of a start that fails none is left behind.
         client, limiter = _redis(settings), RateLimiter(settings)
-        opened = cls(settings, _pool(settings), client, tokens, limiter, courier, overviews)
+        opened = cls(settings, _pool(settings), client, tokens, limiter, courier, overviews, now)
         courier.start()
         return opened
 

@@ -12,6 +12,11 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
+def utc_now() -> datetime:
+    """The time of this machine's clock, in UTC."""
+    return datetime.now(UTC)
+
+
 def to_microseconds(instant: datetime, field: str = "occurred_at") -> int:
     """An aware datetime as Unix microseconds, exactly; a naive one raises `InvalidValue`."""
     if instant.utcoffset() is None:

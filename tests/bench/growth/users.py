@@ -131,7 +131,7 @@ def _filled(machine: Machine, users: int, events: int) -> Place:
 
 def _worked(place: Place, totals: redis.Redis, users: int, events: int) -> Worked:
     """Have a worker work through all events, and wait until Redis, empty before, has every period."""
-    totals.flushdb()
+    _empty_view(totals)
     with ExitStack() as closing:
         one = closing.enter_context(worker(place, "stream"))
         committed = committed_by(place.bootstrap, place.group, place.events, closing, PARTITIONS)
@@ -160,7 +160,7 @@ def _point(machine: Machine, totals: redis.Redis, users: int, empty: dict[str, f
     worked = _worked(place, totals, users, events)
     recoveries = [seconds - empty["seconds"] for seconds in _seconds_to_open(place, STARTS)]
     # What is there afterwards was written from the recovered state.
-    totals.flushdb()
+    _empty_view(totals)
     with worker(place, "stream") as one:
         one.seconds_to_open()
         began = time.monotonic()
@@ -169,7 +169,7 @@ def _point(machine: Machine, totals: redis.Redis, users: int, empty: dict[str, f
         recovered_bytes, recovered_peak_bytes = one.steady_bytes(), one.peak_bytes()
         _check(totals, users, events)
         one.program.stop()
-    totals.flushdb()
+    _empty_view(totals)
     row = {
         "users": users,
         "empty_mib": _mib(empty["bytes"]),
@@ -204,6 +204,11 @@ def _await_view(totals: redis.Redis, users: int) -> None:
                 f"{_PERIODS_PER_USER} each"
             )
         time.sleep(0.2)
+
+
+def _empty_view(totals: redis.Redis) -> None:
+    # In the background of Redis: millions of keys take it longer than its client waits for an answer.
+    totals.flushdb(asynchronous=True)
 
 
 def _check(totals: redis.Redis, users: int, events: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
@@ -74,7 +74,7 @@ def snooze(
     """Silence an alert for some hours."""
     if hours not in SNOOZE_HOURS:
         raise InvalidValue("hours", hours, f"one of {', '.join(map(str, SNOOZE_HOURS))}")
-    until = datetime.now(UTC) + timedelta(hours=hours)
+    until = services.now() + timedelta(hours=hours)
     if not sources.snooze(services, session.principal.user_id, alert_id, until):
         raise Problem.not_found("you have no such alert", code="alert_unknown")
     return _alerts(request, services, session)

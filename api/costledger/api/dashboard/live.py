@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Final, Literal
 
 import psycopg
@@ -170,7 +169,7 @@ def read_marks(services: Services, users: Sequence[str], settling: Sequence[str]
     """The marks of users, in one statement and one round trip to Redis."""
     with services.ledger() as connection:
         rows = connection.execute(query("live_marks"), {"users": list(users), "settling": list(settling)}).fetchall()
-    now = to_microseconds(datetime.now(UTC))
+    now = to_microseconds(services.now())
     pipeline = services.redis.pipeline(transaction=False)
     for user, time_zone, *_ in rows:
         label = period_at(PeriodKind.MONTH, now, time_zone).label

@@ -5,7 +5,7 @@ from __future__ import annotations
 from asyncio import to_thread
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
@@ -99,7 +99,7 @@ def state(request: Request, services: CurrentServices, session: CurrentSession) 
 
 
 def _users_by_cost(services: Services, prefix: str, amount: Decimal | None, user: str) -> dict[str, Any]:
-    since, until = _month(datetime.now(UTC).date())
+    since, until = _month(services.now().date())
     after = None if amount is None else (amount, user)
     with services.ledger() as connection:
         users = users_by_spend(connection, since, until, after=after, prefix=prefix or None, limit=USERS_ON_PAGE + 1)
@@ -115,7 +115,7 @@ def _users_by_cost(services: Services, prefix: str, amount: Decimal | None, user
 def _users_by_name(services: Services, after: str) -> dict[str, Any]:
     defaults = services.settings.budget_defaults()
     with services.ledger() as connection, snapshot(connection):
-        users = users_overview(connection, after, USERS_ON_PAGE + 1, to_microseconds(datetime.now(UTC)), defaults)
+        users = users_overview(connection, after, USERS_ON_PAGE + 1, to_microseconds(services.now()), defaults)
     shown = users[:USERS_ON_PAGE]
     following = {"after_user": shown[-1].user_id} if len(users) > USERS_ON_PAGE else None
     return _page_of_users("name", named_rows(shown, defaults), following, prefix="", first=not after)
@@ -136,7 +136,7 @@ def _page_of_users(
 
 
 def _tiers(services: Services) -> dict[str, Any]:
-    now = datetime.now(UTC)
+    now = services.now()
 
     def make() -> bytes:
         with services.ledger() as connection:
@@ -149,7 +149,7 @@ def _tiers(services: Services) -> dict[str, Any]:
 
 
 def _system(services: Services, watermarks: Watermarks) -> dict[str, Any]:
-    now = datetime.now(UTC)
+    now = services.now()
     with services.ledger() as connection:
         states = partition_states(connection, services.settings.topics.events)
         quarantined = count_quarantined(connection)

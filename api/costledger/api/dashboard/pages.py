@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Literal, Self
 from urllib.parse import quote
@@ -112,7 +111,7 @@ def page_context(
 
 def costs_context(services: Services, subject: Subject, period: PeriodName) -> dict[str, Any]:
     """What the sections about costs need."""
-    now = datetime.now(UTC)
+    now = services.now()
     limits = subject.budget.limits(services.settings.budget_defaults())
     this_month = sources.costs(services, subject.user_id, "month", now)
     history = this_month if period == "month" else sources.costs(services, subject.user_id, period, now)
@@ -130,7 +129,7 @@ def costs_context(services: Services, subject: Subject, period: PeriodName) -> d
 
 def alerts_context(services: Services, subject: Subject) -> dict[str, Any]:
     """What the section of alerts needs."""
-    found = alert_views(sources.alerts(services, subject.user_id), datetime.now(UTC))
+    found = alert_views(sources.alerts(services, subject.user_id), services.now())
     return {**subject.context(), "alerts": found, "snooze_hours": SNOOZE_HOURS}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -93,7 +92,7 @@ def snooze(
     """Not to be told of this alert `until` a time, or for so many `seconds`; at most 30 days. The last word counts."""
     with services.ledger() as connection:
         principal.writable_user(_readable(connection, principal, alert_id).user_id)
-        entry = snooze_alert(connection, alert_id, wanted.end(datetime.now(UTC)))
+        entry = snooze_alert(connection, alert_id, wanted.end(services.now()))
     return _changed("alert snoozed", principal, entry)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
@@ -44,7 +43,7 @@ def read_costs(
             user_id,
             query.period,
             detailed=query.detailed,
-            now=datetime.now(UTC),
+            now=services.now(),
             must_exist=user_id != principal.user_id,
         )
     return _json(answer)
@@ -57,11 +56,13 @@ def read_tiers(
     """Cost by subscription tier, over all users: with the role analyst or operator. Remembered for some seconds."""
     principal.require(Role.ANALYST)
 
+    now = services.now()
+
     def make() -> bytes:
         with services.ledger() as connection:
-            return tiers_answer(connection, query.period, datetime.now(UTC)).model_dump_json().encode()
+            return tiers_answer(connection, query.period, now).model_dump_json().encode()
 
-    running = period_bounds(PeriodKind(query.period), to_microseconds(datetime.now(UTC)))
+    running = period_bounds(PeriodKind(query.period), to_microseconds(now))
     return _document(services.overviews.get(("tiers", running), make))
 
 
@@ -73,7 +74,7 @@ def read_users(
     principal.require(Role.ANALYST)
     defaults = services.settings.budget_defaults()
     with services.ledger() as connection:
-        answer = users_answer(connection, query.cursor, query.limit, datetime.now(UTC), defaults)
+        answer = users_answer(connection, query.cursor, query.limit, services.now(), defaults)
     response = _json(answer)
     if answer.next_cursor is not None:
         response.headers["Link"] = link_to_next(request, answer.next_cursor)

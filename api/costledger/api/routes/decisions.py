@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
@@ -23,6 +23,7 @@ from costledger.api.models.decisions import (
     SettleRequest,
 )
 from costledger.api.problems import Problem
+from costledger.api.services import CurrentServices
 from costledger.producers.guard import Standing
 from costledger.schemas.budgets import DEFAULT_TIER
 from costledger.schemas.errors import Unavailable
@@ -42,10 +43,12 @@ ReservationId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="reser
 
 
 @router.post("/api/decisions", responses=_UNKNOWN_USER)
-def post_decision(principal: CurrentPrincipal, desk: CurrentDesk, body: DecisionRequest) -> DecisionAnswer:
+def post_decision(
+    principal: CurrentPrincipal, services: CurrentServices, desk: CurrentDesk, body: DecisionRequest
+) -> DecisionAnswer:
     """Whether work may run: allow, warn or skip, and why. With `reserve`, its estimate is held in the same step."""
     user_id = _acting_user(principal, body.user_id)
-    now = datetime.now(UTC)
+    now = services.now()
     asked = Asked(
         user_id=user_id,
         work=None if body.work is None else body.work.work(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Query, Response
@@ -13,6 +12,7 @@ from costledger.api.conditional import matches
 from costledger.api.decisions import CurrentDesk
 from costledger.api.decisions.price_list import PriceFilter, PriceKey
 from costledger.api.models.prices import PriceAnswer, PricesAnswer, PricesQuery
+from costledger.api.services import CurrentServices
 from costledger.producers.prices import PriceRow
 
 #: Prices change when somebody restarts the API with other files: a minute late does no harm.
@@ -34,12 +34,13 @@ router = APIRouter(tags=["prices"])
 )
 def read_prices(
     _principal: CurrentPrincipal,
+    services: CurrentServices,
     desk: CurrentDesk,
     query: Annotated[PricesQuery, Query()],
     if_none_match: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
     """The prices in force at a time; those held for review among them, and marked."""
-    instant = datetime.now(UTC) if query.at is None else query.at
+    instant = services.now() if query.at is None else query.at
     asked = PriceFilter(service=query.service, operation=query.operation, model=query.model, unit=query.unit)
     after = None if query.cursor is None else parse_cursor(query.cursor)
     rows, last = desk.price_list.page(instant, asked, after, query.limit)
