@@ -31,7 +31,7 @@ REQUESTS = 400
 WARM_UP_REQUESTS = 80
 TENTH = "tenth_ledger"
 _KEY = "a key of the benchmark, of more than thirty-two bytes"
-_PROGRAMS = Path(__file__).parent / "programs"
+PROGRAMS = Path(__file__).parent / "programs"
 _START_SECONDS_MAX = 60.0
 _READ_SECONDS_MAX = 900.0
 _POLL_SECONDS = 0.05
@@ -108,9 +108,9 @@ class ApiBench:
             "COSTLEDGER_API_RATE_LIMIT": "1000000/second",
         }
         routes = requests_of(random.Random(self._seed + run), REQUESTS)
-        arguments = [str(_PROGRAMS / "api_server.py"), now.isoformat()]
+        arguments = [str(PROGRAMS / "api_server.py"), now.isoformat()]
         with running(f"api-{run}-{uuid.uuid4().hex[:6]}", arguments, self._folder, settings) as api:
-            address = _address(api.log_path, api.check)
+            address = address_of(api.log_path, api.check)
             _readers(address, {route: requests[:WARM_UP_REQUESTS] for route, requests in routes.items()}, self._folder)
             times = _readers(address, routes, self._folder)
             api.stop()
@@ -204,7 +204,7 @@ def _token(user: str, *roles: str) -> str:
     return jwt.encode(claims, _KEY, "HS256")
 
 
-def _address(log_path: Path, check: Callable[[], None]) -> str:
+def address_of(log_path: Path, check: Callable[[], None]) -> str:
     """What the server has printed, once it takes connections."""
     deadline = time.monotonic() + _START_SECONDS_MAX
     while time.monotonic() < deadline:
@@ -218,7 +218,7 @@ def _address(log_path: Path, check: Callable[[], None]) -> str:
 
 def _readers(address: str, routes: Mapping[str, Requests], folder: Path) -> dict[str, list[float]]:
     done = subprocess.run(
-        [sys.executable, str(_PROGRAMS / "api_readers.py"), address, str(READERS)],
+        [sys.executable, str(PROGRAMS / "api_readers.py"), address, str(READERS)],
         input=json.dumps(routes),
         cwd=folder,
         env=environment({}),

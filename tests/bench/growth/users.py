@@ -163,9 +163,9 @@ def _point(machine: Machine, totals: redis.Redis, users: int, empty: dict[str, f
     _empty_view(totals)
     with worker(place, "stream") as one:
         one.seconds_to_open()
-        began = time.monotonic()
+        began, redis_began = time.monotonic(), _cpu_seconds(totals)
         _await_view(totals, users)
-        view_seconds = time.monotonic() - began
+        view_seconds, redis_seconds = time.monotonic() - began, _cpu_seconds(totals) - redis_began
         recovered_bytes, recovered_peak_bytes = one.steady_bytes(), one.peak_bytes()
         _check(totals, users, events)
         one.program.stop()
@@ -184,6 +184,7 @@ def _point(machine: Machine, totals: redis.Redis, users: int, empty: dict[str, f
         "recovery_seconds": round(median(recoveries), 2),
         "recoveries": " ".join(f"{seconds:.2f}" for seconds in recoveries),
         "view_rate": round(_PERIODS_PER_USER * users / view_seconds),
+        "redis_us_per_period": round(redis_seconds * 1e6 / (_PERIODS_PER_USER * users), 1),
         "rate": None if worked.rate is None else round(worked.rate),
     }
     machine.say(f"  {row}")
@@ -204,6 +205,12 @@ def _await_view(totals: redis.Redis, users: int) -> None:
                 f"{_PERIODS_PER_USER} each"
             )
         time.sleep(0.2)
+
+
+def _cpu_seconds(server: redis.Redis) -> float:
+    """What Redis has used of a processor since it was started."""
+    used = server.info("cpu")
+    return float(used["used_cpu_sys"]) + float(used["used_cpu_user"])
 
 
 def _empty_view(totals: redis.Redis) -> None:
