@@ -18,7 +18,7 @@ from tests.bench.growth.drawing import Plot, draw
 from tests.bench.growth.spans import NotShared
 from tests.bench.growth.workers import NotInTime, Place, peak_of, steady
 from tests.bench.ledgers import WrongResult
-from tests.bench.rates import TooFewEvents
+from tests.bench.rates import Commit, TooFewEvents
 
 from costledger.schemas.events import check_event
 
@@ -35,6 +35,21 @@ def test_every_user_has_five_services_in_one_hour() -> None:
     assert len({(record["user_id"], record["service"]) for record in made}) == len(made) == 35
     assert len({record["event_id"] for record in made}) == 35
     assert {record["occurred_at"] // 1_000_000 for record in made} == {NOW_US // 1_000_000}
+
+
+def test_the_events_that_make_a_worker_warm_are_others() -> None:
+    """Of users of their own, with ids of their own: none is a repeat of a point's."""
+    warm, point = users.records(3, 30, NOW_US, seed=2, name="warm"), list(users.records(7, 35, NOW_US, seed=1))
+    for record in warm:
+        assert record["user_id"].startswith("warm-")
+        assert record["event_id"] not in {other["event_id"] for other in point}
+
+
+def test_the_rate_is_that_of_the_users_own_events() -> None:
+    """From the first commit that has all of those before; none where nothing is committed after it."""
+    commits = [Commit(1.0, 50), Commit(2.0, 120), Commit(4.0, 160), Commit(6.0, 300)]
+    assert users.rate_behind(100, commits) == 45
+    assert users.rate_behind(300, commits) is None
 
 
 def test_rows_of_two_runs_become_one_list() -> None:

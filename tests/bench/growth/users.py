@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from statistics import median
 from typing import Final
 
@@ -36,6 +36,7 @@ USER_BYTES_MAX: Final = 2048
 RECOVERY_SECONDS_MAX: Final = 20.0
 RECOVERY_USERS: Final = 100_000
 #: A few users whose events fill what a worker has whoever its users are: the latest ids of each partition, buffers, caches.
+#: Theirs are the first events of every point, so that points differ by their users alone.
 WARM_USERS: Final = 240
 WARM_EVENTS: Final = 300_000
 #: A time to open is the median of so many.
@@ -64,15 +65,14 @@ def measure(machine: Machine, sizes: Sequence[int]) -> Iterator[Row]:
     """A row for each number of users, compared to a worker without users, and to a warm one with hardly any."""
     empty = _empty(machine)
     with redis.Redis.from_url(machine.services["COSTLEDGER_REDIS_URL"]) as totals:
-        place = _filled(machine, WARM_USERS, WARM_EVENTS)
-        empty["warm_bytes"] = _worked(place, totals, WARM_USERS, WARM_EVENTS).held_bytes
+        empty["warm_bytes"] = _worked(_filled(machine, 0), totals, 0).held_bytes
         machine.say(f"  {empty}")
         for users in sorted(set(sizes)):
             yield _point(machine, totals, users, empty)
 
 
-def records(users: int, events: int, at_us: int, seed: int) -> Iterator[EventRecord]:
-    """Events of five services for each user, all within a second: an hour, a day and a month per user.
+def records(users: int, events: int, at_us: int, seed: int, name: str = "user") -> Iterator[EventRecord]:
+    """Events of five services for each user (`name` and a number), all within a second: an hour, a day and a month per user.
 
     Round by round, so that a user's events are as far apart as can be.
     """
@@ -81,7 +81,7 @@ def records(users: int, events: int, at_us: int, seed: int) -> Iterator[EventRec
         occurred_at = at_us + number % 1_000_000
         yield {
             "event_id": str(derived_event_id(occurred_at, str(seed), str(number))),
-            "user_id": f"user-{number % users:07d}",
+            "user_id": f"{name}-{number % users:07d}",
             "service": service,
             "operation": operation,
             "category": "USAGE",
@@ -120,17 +120,22 @@ def _seconds_to_open(place: Place, starts: int) -> list[float]:
     return seconds
 
 
-def _filled(machine: Machine, users: int, events: int) -> Place:
+def _filled(machine: Machine, users: int) -> Place:
+    """A topic with the events of the few users that make a worker warm, and then those of so many others."""
     place = Place(machine, PARTITIONS)
     place.make_topics()
-    machine.say(f"  {users:,} users: writing {events:,} events")
-    made = records(users, events, time.time_ns() // 1000 - 2_000_000, machine.seed)
+    events = users * len(SERVICES)
+    machine.say(f"  {users:,} users: writing {events:,} events behind {WARM_EVENTS:,} of {WARM_USERS} others")
+    at_us = time.time_ns() // 1000 - 2_000_000
+    made = chain(
+        records(WARM_USERS, WARM_EVENTS, at_us, machine.seed + 1, "warm"), records(users, events, at_us, machine.seed)
+    )
     fill(place.bootstrap, place.events, ((one["user_id"].encode(), encode_event(one)) for one in made))
     return place
 
 
-def _worked(place: Place, totals: redis.Redis, users: int, events: int) -> Worked:
-    """Have a worker work through all events, and wait until Redis, empty before, has every period."""
+def _worked(place: Place, totals: redis.Redis, users: int) -> Worked:
+    """Have a worker work through all events, and wait until Redis, empty before, has every period. The rate is of the users' own."""
     _empty_view(totals)
     with ExitStack() as closing:
         one = closing.enter_context(worker(place, "stream"))
@@ -140,24 +145,24 @@ def _worked(place: Place, totals: redis.Redis, users: int, events: int) -> Worke
             one.program.check()
             return committed()
 
-        commits = watch(done, events, _WORK_SECONDS_MAX)
+        commits = watch(done, WARM_EVENTS + users * len(SERVICES), _WORK_SECONDS_MAX)
         _await_view(totals, users)
-        found = Worked(one.steady_bytes(), one.peak_bytes(), _rate(commits))
+        found = Worked(one.steady_bytes(), one.peak_bytes(), rate_behind(WARM_EVENTS, commits))
         one.program.stop()
     return found
 
 
-def _rate(commits: Sequence[Commit]) -> float | None:
+def rate_behind(events: int, commits: Sequence[Commit]) -> float | None:
+    """Events per second behind the first so many; None where all of these were committed at once."""
     try:
-        return committed_rate(commits)
+        return committed_rate([commit for commit in commits if commit.events >= events])
     except TooFewEvents:
         return None
 
 
 def _point(machine: Machine, totals: redis.Redis, users: int, empty: dict[str, float]) -> Row:
-    events = users * len(SERVICES)
-    place = _filled(machine, users, events)
-    worked = _worked(place, totals, users, events)
+    place = _filled(machine, users)
+    worked = _worked(place, totals, users)
     recoveries = [seconds - empty["seconds"] for seconds in _seconds_to_open(place, STARTS)]
     # What is there afterwards was written from the recovered state.
     _empty_view(totals)
@@ -167,9 +172,10 @@ def _point(machine: Machine, totals: redis.Redis, users: int, empty: dict[str, f
         _await_view(totals, users)
         view_seconds, redis_seconds = time.monotonic() - began, _cpu_seconds(totals) - redis_began
         recovered_bytes, recovered_peak_bytes = one.steady_bytes(), one.peak_bytes()
-        _check(totals, users, events)
+        _check(totals, users)
         one.program.stop()
     _empty_view(totals)
+    periods = _PERIODS_PER_USER * (WARM_USERS + users)
     row = {
         "users": users,
         "empty_mib": _mib(empty["bytes"]),
@@ -183,8 +189,8 @@ def _point(machine: Machine, totals: redis.Redis, users: int, empty: dict[str, f
         "bytes_per_user_recovered": round((recovered_bytes - empty["bytes"]) / users),
         "recovery_seconds": round(median(recoveries), 2),
         "recoveries": " ".join(f"{seconds:.2f}" for seconds in recoveries),
-        "view_rate": round(_PERIODS_PER_USER * users / view_seconds),
-        "redis_us_per_period": round(redis_seconds * 1e6 / (_PERIODS_PER_USER * users), 1),
+        "view_rate": round(periods / view_seconds),
+        "redis_us_per_period": round(redis_seconds * 1e6 / periods, 1),
         "rate": None if worked.rate is None else round(worked.rate),
     }
     machine.say(f"  {row}")
@@ -196,12 +202,12 @@ def _mib(size_bytes: float) -> float:
 
 
 def _await_view(totals: redis.Redis, users: int) -> None:
-    """Wait until Redis has an hour, a day and a month of each user."""
+    """Wait until Redis has an hour, a day and a month of each user, and of the few before."""
     deadline = time.monotonic() + _VIEW_SECONDS_MAX
-    while totals.dbsize() < _PERIODS_PER_USER * users:
+    while totals.dbsize() < _PERIODS_PER_USER * (WARM_USERS + users):
         if time.monotonic() > deadline:
             raise NotInTime(
-                f"Redis has {totals.dbsize():,} keys after {_VIEW_SECONDS_MAX:g} s; {users:,} users have "
+                f"Redis has {totals.dbsize():,} keys after {_VIEW_SECONDS_MAX:g} s; {WARM_USERS + users:,} users have "
                 f"{_PERIODS_PER_USER} each"
             )
         time.sleep(0.2)
@@ -218,14 +224,14 @@ def _empty_view(totals: redis.Redis) -> None:
     totals.flushdb(asynchronous=True)
 
 
-def _check(totals: redis.Redis, users: int, events: int) -> None:
+def _check(totals: redis.Redis, users: int) -> None:
     """`WrongResult` unless the view that was written from the recovered state has every user, and two totals are right."""
     months = sum(1 for _ in totals.scan_iter("costledger:{*}:total:month:*", count=5_000))
-    if months != users:
-        raise WrongResult(f"Redis has the months of {months} users after the recovery; there are {users}")
+    if months != WARM_USERS + users:
+        raise WrongResult(f"Redis has the months of {months} users after the recovery; there are {WARM_USERS + users}")
     for user in (0, users - 1):
         (key,) = totals.scan_iter(f"costledger:{{user-{user:07d}}}:total:month:*", count=5_000)
-        wanted = sum(_EVENT_PICODOLLARS + number for number in range(user, events, users))
+        wanted = sum(_EVENT_PICODOLLARS + number for number in range(user, users * len(SERVICES), users))
         found = int(totals.hget(key, "total") or 0)
         if found != wanted:
             raise WrongResult(f"the month of user {user} is {found} after the recovery; its events have {wanted}")
