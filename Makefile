@@ -38,7 +38,7 @@ help:
 	@echo 'make test      all tests, against real services (see tests/fixtures)'
 	@echo 'make lint      ruff, mypy --strict, the layers of the architecture'
 	@echo 'make bench     speed beside peers: a table, and build/bench.json (minutes; see tests/bench)'
-	@echo 'make bench-quick   the same in under five minutes: fewer events, no peer that must be installed, no latency, no API'
+	@echo 'make bench-quick   the same in under five minutes: fewer runs, no peer that must be installed, no latency, no API'
 	@echo 'make bench-keep   the last documents of both become those in Git that later ones are compared to'
 	@echo 'make bench-growth   how memory, recovery, rates and the API grow, with plots; ARGS="--curve users --users 1000" for less'
 	@echo 'make fault     all that harms processes, with the soak of 20 minutes (RELIABILITY.md); again with SEEDS="1 2 3"'
@@ -72,7 +72,7 @@ bench: install
 
 # A document of its own: it is compared to the last quick one.
 bench-quick: install
-	$(BIN)/python -m tests.bench --events 300000 --runs 3 --peers cheap --many-users 0 --history-days 0 --latency-seconds 0 --ledger-events 0 --output build/bench-quick.json $(ARGS)
+	$(BIN)/python -m tests.bench --runs 3 --peers cheap --many-users 0 --history-days 0 --latency-seconds 0 --ledger-events 0 --output build/bench-quick.json $(ARGS)
 
 # To be committed. Each is compared to the one of its own name.
 bench-keep:
